@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Growing arrays. HW_VEC(struct hw_x) v = {0}; hw_vec_push(&v, x) is false when out of memory.
+#ifndef HW_BASE_VECTOR_H
+#define HW_BASE_VECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#define HW_VEC(type)                                                                               \
+	struct {                                                                                   \
+		type *data;                                                                        \
+		size_t count, capacity;                                                            \
+	}
+
+bool hw_vec_grow(void **data, size_t *capacity, size_t want, size_t item_size);
+
+#define hw_vec_reserve(v, want)                                                                    \
+	((want) <= (v)->capacity ||                                                                \
+	 hw_vec_grow((void **)&(v)->data, &(v)->capacity, (want), sizeof(*(v)->data)))
+#define hw_vec_push(v, item)                                                                       \
+	(hw_vec_reserve((v), (v)->count + 1) && ((v)->data[(v)->count++] = (item), true))
+#define hw_vec_deinit(v) (free((v)->data), (v)->data = NULL, (v)->count = (v)->capacity = 0)
+#define hw_vec_foreach(item, v)                                                                    \
+	for (__typeof__((v)->data) item = (v)->data;                                               \
+	     (v)->data && item < (v)->data + (v)->count; item++)
+
+#endif

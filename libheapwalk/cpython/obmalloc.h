@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// pymalloc from outside: arenas, pools, blocks, of every interpreter of the process.
+// Upstream: Objects/obmalloc.c, Include/internal/pycore_obmalloc.h, CPython 2.7, 3.6 – 3.13.
+//
+// Invariants, checked by hw_pymalloc_check():
+//   per pool: allocated + free + virgin == capacity, allocated == ref.count;
+//   per arena: free pools on its list + never carved pools == nfreepools.
+// Pool states, as in obmalloc: used (partly), full, empty; a pool at or above pool_address was never
+// carved and its header is garbage.
+#ifndef HW_CPYTHON_OBMALLOC_H
+#define HW_CPYTHON_OBMALLOC_H
+
+#include "base/issues.h"
+#include "base/progress.h"
+#include "layout/python.h"
+#include "symbols/modules.h"
+#include "target/window.h"
+
+enum { HW_PYMALLOC_ALIGNMENT_MAX = 16, HW_PYMALLOC_SIZE_CLASSES_MAX = 64,
+       HW_POOL_HEADER_BYTES = 48 };
+
+struct hw_pool {
+	hw_addr_t start;
+	hw_addr_t freeblock;     // head of the list of freed blocks, 0: none
+	uint32_t ref_count;      // blocks in use
+	uint32_t next_offset;    // of the first virgin block, from the pool's start
+	uint16_t capacity;       // blocks
+	uint8_t szidx;           // size class
+	bool is_empty;           // on the arena's freepools list, header stale
+	bool is_bad;             // header contradicts itself; an issue was added
+};
+
+struct hw_arena {
+	hw_addr_t arena_object;
+	hw_addr_t start;         // of the arena's memory
+	hw_addr_t first_pool;    // start rounded up to a pool
+	hw_addr_t pool_address;  // first pool that was never carved
+	uint32_t index;          // in mgmt.arenas
+	uint32_t pools_free, pools_total; // nfreepools, ntotalpools
+	uint32_t pool_count;     // carved: (pool_address - first_pool) / pool_bytes, checked
+	uint32_t pool_first;     // into hw_pymalloc.pools
+	uint32_t interpreter;    // into hw_pymalloc.states
+	bool is_missing;         // its memory can't be read; an issue was added
+};
+
+struct hw_size_class_stats {
+	uint64_t pools, blocks_in_use, blocks_free; // of pools that are not empty
+};
+
+// One obmalloc state: the process's before 3.12, an interpreter's since.
+struct hw_pymalloc_state {
+	int64_t interpreter_id;  // 0 for the main one; of a shared state: the first that uses it
+	hw_addr_t address;       // of struct _obmalloc_state, 0 when it is made of statics
+	uint64_t max_arenas, arenas_allocated, arenas_allocated_total, arenas_highwater;
+	uint64_t raw_allocated_blocks;
+	bool has_raw_allocated_blocks;
+	uint64_t unused_pools;   // sum of nfreepools
+	uint64_t quantization_bytes, arena_alignment_bytes, pool_header_bytes;
+	struct hw_size_class_stats classes[HW_PYMALLOC_SIZE_CLASSES_MAX];
+};
+
+struct hw_pymalloc {
+	struct hw_target *target;
+	uint32_t arena_bytes, pool_bytes, alignment; // proved against the arenas; 0 arenas: from layout
+	uint32_t size_class_count;                   // 32 or 64
+	HW_VEC(struct hw_pymalloc_state) states;
+	HW_VEC(struct hw_arena) arenas; // sorted by start
+	HW_VEC(struct hw_pool) pools;   // arena by arena, by address: never the never-carved ones
+	const char *facts;              // where the roots came from
+	uint32_t *arena_slots;          // arena index + 1 by address, hashed: hw_pymalloc_find_arena()
+	uint32_t arena_slot_count;
+};
+
+// Finds every interpreter's arenas and reads every carved pool's header (in bulk: one system call for
+// many pools), and the stats above. `arenas` may be empty: PYTHONMALLOC=malloc. Fails when a root can't
+// be found (HW_ERROR_NO_DEBUG_INFO names it) or no geometry fits (HW_ERROR_CORRUPT): "0 arenas" is
+// only said when it is proved.
+struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *modules,
+				  const struct hw_python *python, struct hw_issues *issues,
+				  struct hw_progress *progress, struct hw_pymalloc *ret) HW_MUST_USE;
+void hw_pymalloc_deinit(struct hw_pymalloc *pymalloc);
+
+static inline uint32_t hw_pool_block_bytes(const struct hw_pymalloc *pm, const struct hw_pool *pool)
+{
+	return (pool->szidx + 1u) * pm->alignment;
+}
+
+// NULL: addr is in no arena. Constant time.
+struct hw_arena *hw_pymalloc_find_arena(const struct hw_pymalloc *pymalloc, hw_addr_t addr);
+// The carved pool that contains addr, or NULL.
+struct hw_pool *hw_pymalloc_find_pool(const struct hw_pymalloc *pymalloc, hw_addr_t addr);
+
+enum { HW_POOL_BITMAP_WORDS = 16384 / 8 / 64 };
+// Which blocks of a pool are free: bit i of `bitmap` (HW_POOL_BITMAP_WORDS words, cleared here) is set
+// for a freed block (on the list) and for a virgin one. `bytes` is the whole pool. Damage (a link out
+// of the pool, into the middle of a block, a cycle) ends the list and is an issue. ret_listed: blocks
+// on the list. Touches nothing but its arguments: safe on several threads.
+void hw_pool_mark_free(const struct hw_pymalloc *pymalloc, const struct hw_pool *pool,
+		       const uint8_t *bytes, struct hw_issues *issues, uint64_t *bitmap,
+		       uint32_t *ret_listed);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// glibc malloc from outside: arenas, regions of chunks, bins, fastbins, tcache, mmapped chunks.
+// Upstream: malloc/malloc.c, malloc/arena.c, glibc 2.17 to 2.44.
+//
+// A chunk's address is its header's; mem = chunk + 16 is what malloc returned.
+// Invariants, checked by hw_glibc_check():
+//   every region: the chunks cover it without gap or overlap, from its first chunk to top or fence;
+//   every arena: system_mem == sum of its regions' bytes;
+//   n_mmaps, mmapped_mem == the mmapped chunks found (2.43+: mmapped_mem - 16 k, see README).
+#ifndef HW_GLIBC_MALLOC_H
+#define HW_GLIBC_MALLOC_H
+
+#include "base/issues.h"
+#include "base/progress.h"
+#include "symbols/modules.h"
+#include "target/window.h"
+
+// What a chunk is. In use is 0, so that the table can be handed on and its zeros filled with categories.
+enum hw_chunk_state {
+	HW_CHUNK_IN_USE = 0,
+	HW_CHUNK_TCACHE,   // cached by a thread
+	HW_CHUNK_FASTBIN,
+	HW_CHUNK_UNSORTED, // unsorted bin
+	HW_CHUNK_SMALL,    // small bin
+	HW_CHUNK_LARGE,    // large bin
+	HW_CHUNK_FREE,     // free by its neighbour's P bit, but on no list that was seen (damage, a race)
+	HW_CHUNK_TOP,
+	HW_CHUNK_FENCE,    // the marks at the end of a region that another one follows
+	HW_CHUNK_ARENA,    // heap_info and malloc_state at the start of a thread heap
+	HW_CHUNK_TCACHE_STRUCT, // tcache_perthread_struct: an in-use chunk that malloc itself asked for
+	HW_CHUNK_UNKNOWN,  // from where the chain of chunks broke to the end of the region
+	HW_CHUNK_STATE_COUNT
+};
+
+enum hw_region_kind { HW_REGION_MAIN, HW_REGION_HEAP, HW_REGION_MMAPPED };
+
+// A run of chunks without a gap. Chunk i is [base + 16 * offset16[i], next one's start or end).
+struct hw_region {
+	hw_addr_t start, end; // end: of the last chunk
+	uint32_t arena_index; // into hw_glibc.arenas; of an mmapped chunk: 0
+	enum hw_region_kind kind;
+	uint32_t count;      // chunks
+	uint32_t *offset16;  // owned; 4 bytes a chunk: a region is at most 64 GiB, longer ones are split
+	uint32_t *state;     // owned; enum hw_chunk_state, later rewritten by heap/ to category ids
+	// An mmapped chunk: start … end is its whole mapping; the header may stand behind padding.
+	hw_addr_t mmapped_chunk;
+};
+
+struct hw_glibc_arena {
+	hw_addr_t address; // of the malloc_state
+	bool is_main;
+	uint64_t system_bytes, max_system_bytes; // malloc_state's own
+	// from the walk; bytes are whole chunks, flags masked
+	uint64_t in_use_bytes;  // without tcache, fastbins, fences, arena headers
+	uint64_t tcache_bytes, fastbin_bytes, bin_bytes, top_bytes, overhead_bytes, unknown_bytes;
+	uint64_t in_use_chunks, tcache_chunks, fastbin_chunks, bin_chunks;
+	uint64_t region_bytes; // sum of the regions' (what the walk covers)
+	uint32_t heaps;        // thread arena: heap_info blocks
+};
+
+struct hw_glibc {
+	struct hw_target *target;
+	hw_addr_t main_arena;  // 0: glibc's malloc is not in this process, or it was never used
+	hw_addr_t mp;          // malloc_par, 0: not found
+	const struct hw_glibc_layout *layout; // row of layout.c
+	const char *facts;     // "symbols", "self-relocation of libc.so.6", … for the report
+	bool safe_linking;
+	HW_VEC(struct hw_glibc_arena) arenas; // main first, then in ring order
+	HW_VEC(struct hw_region) regions;     // sorted by start; mmapped chunks among them
+	uint64_t n_mmaps, mmapped_mem;        // malloc_par's own
+	uint64_t mmapped_count, mmapped_bytes; // found
+	bool is_initialized; // sbrk_base or some arena's system_mem is not 0
+};
+
+// Finds main_arena, arenas and regions, and gives every chunk a state. Does not fail on damage: that
+// ends the one list or region, becomes an issue, and the walk goes on. Fails only on out of memory,
+// interruption, or glibc's malloc being there and its layout unknown (HW_ERROR_UNSUPPORTED).
+// No glibc: success, main_arena == 0.
+//
+// `claimed` (may be NULL) tells which address ranges belong to somebody else (pymalloc arenas,
+// stacks, data-stack chunks): no mmapped chunk is looked for there.
+struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
+			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
+			       void *payload, struct hw_issues *issues, struct hw_progress *progress,
+			       struct hw_glibc *ret) HW_MUST_USE;
+void hw_glibc_deinit(struct hw_glibc *glibc);
+
+// The region that contains addr, or NULL; then the chunk in it (index, start, size).
+struct hw_region *hw_glibc_find_region(const struct hw_glibc *glibc, hw_addr_t addr);
+uint32_t hw_region_find_chunk(const struct hw_region *region, hw_addr_t addr);
+static inline hw_addr_t hw_region_chunk_start(const struct hw_region *region, uint32_t i)
+{
+	return region->start + 16 * (hw_addr_t)region->offset16[i];
+}
+static inline hw_addr_t hw_region_chunk_end(const struct hw_region *region, uint32_t i)
+{
+	return i + 1 < region->count ? hw_region_chunk_start(region, i + 1) : region->end;
+}
+
+// The equations above; each that fails is an issue (HW_ERROR_INVARIANT).
+void hw_glibc_check(const struct hw_glibc *glibc, struct hw_issues *issues);
+
+// "in use", "tcache", "fastbin", "unsorted bin", …
+const char *hw_chunk_state_word(enum hw_chunk_state state);
+
+#endif

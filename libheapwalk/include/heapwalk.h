@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * @file heapwalk.h
+ * Where is my RAM? The one public header of libheapwalk.
+ *
+ * "hw" is heapwalk (not hardware). A session looks at one process, or at the core file it left, from
+ * outside: it walks glibc malloc and CPython's allocators and says what every block is. Nothing is
+ * ever written to the target and no code runs in it.
+ *
+ * Threads: a session is used by one thread at a time, except hw_session_interrupt(), which may be
+ * called from anywhere, signal handlers included. Different sessions on different threads are fine.
+ *
+ * Ownership words: *owned* (you destroy it), *borrowed* (valid until the thing named), *copied*.
+ * Results come back through arguments named `ret`, written only on success.
+ */
+#ifndef HEAPWALK_H
+#define HEAPWALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HW_API __attribute__((visibility("default")))
+#define HW_MUST_USE __attribute__((warn_unused_result))
+#define HW_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+
+/** An address in the target: never a pointer of this process. */
+typedef uint64_t hw_addr_t;
+
+/** Raised when a function or structure below changes in an incompatible way. */
+#define HW_API_VERSION 1
+
+/** HW_API_VERSION of the library that is loaded (the header's may be another's). */
+HW_API int hw_api_version(void);
+/** "0.1.0"; borrowed for ever. */
+HW_API const char *hw_version(void);
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+/** X(NAME, word, exit status): every error code once; words appear in JSON. */
+#define HW_ERROR_CODES(X)                                                                          \
+	X(NO_MEMORY, "no-memory", 3)       /* this process, not the target */                      \
+	X(FAULT, "fault", 3)               /* bytes of the target that can't be read */            \
+	X(CORRUPT, "corrupt", 3)           /* the target's data contradicts itself */              \
+	X(UNSUPPORTED, "unsupported", 4)   /* known, but not by this version of heapwalk */        \
+	X(NO_DEBUG_INFO, "no-debug-info", 4) /* a fact is missing that debug information has */    \
+	X(NOT_FOUND, "not-found", 3)                                                               \
+	X(INVALID, "invalid-argument", 2)  /* the caller's or the user's words */                  \
+	X(OS, "os", 3)                     /* a system call failed */                              \
+	X(INTERRUPTED, "interrupted", 130) /* hw_session_interrupt() or a progress callback */     \
+	X(CONFLICT, "conflict", 3)         /* two claims on one block */                           \
+	X(INVARIANT, "invariant", 3)       /* a sum that must close does not */
+
+enum hw_error_code {
+	HW_ERROR_UNKNOWN = 0,
+#define HW_X(name, word, status) HW_ERROR_##name,
+	HW_ERROR_CODES(HW_X)
+#undef HW_X
+};
+
+/** A failure. NULL is success. Owned by the caller: hw_error_destroy(). */
+struct hw_error;
+
+HW_API enum hw_error_code hw_error_code(const struct hw_error *err);
+/** One sentence without a full stop; borrowed until the error is destroyed. */
+HW_API const char *hw_error_message(const struct hw_error *err);
+/** The exit status that a command which met this error ends with. */
+HW_API int hw_error_exit_status(const struct hw_error *err);
+/** "fault", "corrupt", …; borrowed for ever. */
+HW_API const char *hw_error_code_word(enum hw_error_code code);
+/** Accepts NULL. */
+HW_API void hw_error_destroy(struct hw_error *err);
+
+/* ---- sessions -------------------------------------------------------------------------------- */
+
+struct hw_session;
+
+/** Says how far a long walk is. Return true to stop it: what was found is then marked partial. */
+typedef bool hw_progress_fn(void *payload, const char *what, uint64_t done, uint64_t total);
+
+/** Start with `.size = sizeof(struct hw_options)`, zero the rest: zero means the default. */
+struct hw_options {
+	size_t size;
+	const char *exe;        /**< executable of a core; NULL: found from the core's own notes */
+	const char *sysroot;    /**< prefix of the target's file names; NULL: none */
+	const char *debug_dirs; /**< directories of detached debug files, ':' between; NULL:
+				     /usr/lib/debug */
+	unsigned threads;       /**< workers of a census; 0: one a processor, at most 8 */
+	bool no_stop;           /**< pid: do not stop it (somebody else has, gdb for one) */
+	bool debug;             /**< run the dear checks and report every conflict */
+	hw_progress_fn *progress; /**< may be NULL; called on the caller's thread only */
+	void *progress_payload;
+};
+
+/**
+ * Look at a live process. It is stopped (all its threads, by ptrace, without a signal that it could
+ * see) when the first walk begins and let go when that walk ends, unless `no_stop`.
+ */
+HW_API struct hw_error *hw_session_open_pid(int pid, const struct hw_options *options,
+					    struct hw_session **ret) HW_MUST_USE;
+
+/** Look at a core file, mapped and never copied. */
+HW_API struct hw_error *hw_session_open_core(const char *path, const struct hw_options *options,
+					     struct hw_session **ret) HW_MUST_USE;
+
+/** One line of a target's memory map. */
+struct hw_map_entry {
+	hw_addr_t start, end;
+	uint64_t file_offset;
+	bool read, write, exec, shared;
+	const char *path; /**< "" for anonymous memory, "[heap]", "[stack]"; copied */
+};
+
+/** A target that somebody else reads: a debugger on a remote machine, a test. */
+struct hw_callbacks {
+	size_t size;
+	/** All of [addr, addr + len) into buf, or false. Called on the caller's thread only. */
+	bool (*read)(void *payload, hw_addr_t addr, void *buf, size_t len);
+	void *payload;
+	const struct hw_map_entry *maps;
+	size_t map_count;
+	int pid; /**< 0 when there is none */
+};
+
+HW_API struct hw_error *hw_session_open_callbacks(const struct hw_callbacks *callbacks,
+						  const struct hw_options *options,
+						  struct hw_session **ret) HW_MUST_USE;
+
+/** Forget what was walked: the target has run on. The next command walks anew. */
+HW_API void hw_session_invalidate(struct hw_session *session);
+
+/** Stop the walk under way as soon as it can. Safe in signal handlers. */
+HW_API void hw_session_interrupt(struct hw_session *session);
+
+/** Accepts NULL. */
+HW_API void hw_session_close(struct hw_session *session);
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+enum hw_state { HW_STATE_UNKNOWN, HW_STATE_IN_USE, HW_STATE_FREE, HW_STATE_OVERHEAD };
+
+/** One row of the table: plain values, strings borrowed until the session is closed. */
+struct hw_block {
+	hw_addr_t start;
+	uint64_t size_bytes; /**< the whole block: a size class, a chunk with its header */
+	const char *allocator; /**< "glibc", "pymalloc", "none" */
+	enum hw_state state;
+	const char *state_word; /**< "in use", or which kind of free */
+	const char *domain, *kind, *detail;
+	hw_addr_t object; /**< what Python's id() gives, 0 when it is no Python object */
+};
+
+/** Return false to stop. */
+typedef bool hw_block_fn(void *payload, const struct hw_block *block);
+
+/** Blocks in address order that match `query` (NULL: all). */
+HW_API struct hw_error *hw_session_visit_blocks(struct hw_session *session, const char *query,
+						hw_block_fn *visit, void *payload) HW_MUST_USE;
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+/** How options are spelt: gdb's one dash ("-format json") or GNU's two ("--format=json"). */
+enum hw_option_style { HW_OPTION_STYLE_GNU, HW_OPTION_STYLE_GDB };
+
+/** Where a command prints. Return false to stop it (a pager that was quit). */
+struct hw_output {
+	bool (*write)(void *payload, const char *text, size_t len);
+	void *payload;
+	bool is_terminal;
+	unsigned width; /**< columns; 0: no limit */
+};
+
+/** An option of a command, without its dashes. */
+struct hw_command_option {
+	const char *name;
+	const char *metavar; /**< NULL: takes no value */
+	const char *help;
+	const char *const *values; /**< the words it takes, NULL-terminated; NULL: any */
+};
+
+/** A command: parser, help and completion of gdb and of heapwalk(1) all come from here. */
+struct hw_command {
+	const char *name;    /**< "select"; "census" is `heap` alone */
+	const char *usage;   /**< metavariables of its arguments, "" when it has none */
+	const char *summary; /**< one line, ends with a full stop */
+	const char *help;    /**< paragraphs */
+	const struct hw_command_option *options; /**< ends with a NULL name */
+	bool takes_text; /**< the rest of the line is one argument, not split into words */
+};
+
+/** The table, ended by a NULL name; borrowed for ever. */
+HW_API const struct hw_command *hw_commands(void);
+
+/**
+ * Run a command: argv[0] is its name. Its report goes to `out`, or to the file of its -output option.
+ * A report that was begun and could not be finished ends with a line that says it is partial, and an
+ * error comes back as well.
+ */
+HW_API struct hw_error *hw_session_run(struct hw_session *session, enum hw_option_style style,
+				       int argc, const char *const *argv,
+				       const struct hw_output *out) HW_MUST_USE;
+
+/**
+ * Words that may follow: an option, its value, a kind or a domain known to the session. `session`
+ * may be NULL. Each candidate is passed to `emit` once. Never walks a heap that was not walked yet.
+ */
+HW_API void hw_complete(struct hw_session *session, enum hw_option_style style, int argc,
+			const char *const *argv, const char *prefix,
+			void (*emit)(void *payload, const char *word), void *payload);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// CPython's structures: one number for each fact, filled from DWARF, each proved before it is used.
+//
+// To add a version: nothing, when its debug information answers; what a version does differently is a
+// named column here (`has_…`), asked by presence of a member, never a version number. A new fact: a row
+// in fields.def, used as layout->NAME; HW_ABSENT (-1) when this version has no such member.
+#ifndef HW_LAYOUT_PYTHON_H
+#define HW_LAYOUT_PYTHON_H
+
+#include "symbols/dwarf.h"
+#include "symbols/modules.h"
+
+enum { HW_ABSENT = -1 };
+
+struct hw_python_layout {
+#define HW_FIELD(name, unit, type, member) int32_t name;
+#define HW_SIZE(name, unit, type) int32_t name;
+#include "layout/fields.def"
+#undef HW_FIELD
+#undef HW_SIZE
+	bool obmalloc_is_pointer;   // interp->obmalloc: 3.13 a pointer, 3.12 embedded
+	uint32_t usedpools_count;   // poolp[] entries: 2 a size class
+};
+
+// The CPython in a target.
+struct hw_python {
+	struct hw_module *module; // libpython or the executable; NULL: no CPython in this process
+	uint32_t version_hex;     // PY_VERSION_HEX, 0x030b07f0
+	bool is_debug;            // Py_DEBUG
+	bool is_free_threaded;
+	char version[32];         // "3.11.7"
+	char build[32];           // "release", "debug", "free-threaded", …
+	char facts[256];          // where the layout came from
+	hw_addr_t runtime;        // _PyRuntime, 0 before 3.7
+	hw_addr_t type_type;      // &PyType_Type
+	HW_VEC(hw_addr_t) interpreters; // PyInterpreterState, main first
+	struct hw_python_layout layout;
+};
+
+// Finds the module that defines PyType_Type, its version, layout, interpreters. No CPython: success,
+// module == NULL. Too little known to be right: HW_ERROR_NO_DEBUG_INFO, which says what to install.
+struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
+				struct hw_issues *issues, struct hw_python *ret) HW_MUST_USE;
+void hw_python_deinit(struct hw_python *python);
+
+#endif

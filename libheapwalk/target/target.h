@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Bytes of the target: one reader table, four sources (live.c, core.c, callback.c, image.c fill it in
+// the same order). Everything that reads the target goes through here.
+//
+// The awkward cases, once:
+//  - a short read or EINTR is continued by the source, never seen by callers;
+//  - a page that a core leaves out comes from the mapped file when the file's build-id (or, for a file
+//    without one, its size and the note) matches; else it is missing: a fault here, and counted;
+//  - a segment's bytes beyond p_filesz, but inside p_memsz, are missing, not zero, unless the mapping
+//    is a file's (then: the file);
+//  - a core cut short: everything beyond the end of the file is missing;
+//  - a guard page inside a mapping (MADV_GUARD_INSTALL: EIO): a fault at that page only;
+//  - addr + len that wraps: a fault.
+#ifndef HW_TARGET_TARGET_H
+#define HW_TARGET_TARGET_H
+
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/issues.h"
+#include "base/vector.h"
+
+enum hw_map_flags {
+	HW_MAP_READ = 1,
+	HW_MAP_WRITE = 2,
+	HW_MAP_EXEC = 4,
+	HW_MAP_SHARED = 8,
+};
+
+struct hw_mapping {
+	hw_addr_t start, end;
+	uint64_t file_offset; // bytes
+	uint32_t flags;       // enum hw_map_flags
+	const char *path;     // "" anonymous, "[heap]", "[stack]", a file; borrowed from the target
+};
+
+struct hw_thread {
+	pid_t tid;
+	hw_addr_t sp;      // stack pointer, 0 when not known
+	hw_addr_t fs_base; // thread pointer, 0 when not known
+};
+
+enum hw_target_kind { HW_TARGET_UNKNOWN, HW_TARGET_LIVE, HW_TARGET_CORE, HW_TARGET_CALLBACK,
+		      HW_TARGET_IMAGE };
+
+struct hw_target;
+
+// One instance per source. `self` is the struct hw_target, first member of the source's own struct.
+struct hw_reader_ops {
+	const char *name;
+	enum hw_target_kind kind;
+	bool is_live;        // bytes may change under us between stops
+	bool is_thread_safe; // read() may be called by several threads at once
+	// As many leading bytes of [addr, addr + len) as can be read: 0 … len. Never an error: a hole
+	// is where it stops. Inside one call, bytes after a hole are not looked for.
+	size_t (*read_some)(struct hw_target *self, hw_addr_t addr, void *buf, size_t len);
+	// A pointer to all of [addr, addr + len) when the source has it in memory in one piece, else
+	// NULL. Valid until the target is closed. The slot may be NULL.
+	const void *(*map)(struct hw_target *self, hw_addr_t addr, size_t len);
+	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
+	struct hw_error *(*stop)(struct hw_target *self);
+	void (*resume)(struct hw_target *self);
+	void (*close)(struct hw_target *self); // frees self
+};
+
+struct hw_target {
+	const struct hw_reader_ops *ops;
+	pid_t pid; // 0: none
+	unsigned word_bytes; // 8: a target of another width is refused when it is opened
+	char *exe;           // the target's name of its executable (no sysroot), may be NULL
+	char *file_root;     // what to put before the target's file names to open them here:
+			     // "/proc/PID/root" live, the sysroot of a core, "" none
+	HW_VEC(struct hw_mapping) mappings; // sorted, disjoint
+	HW_VEC(struct hw_thread) threads;
+	HW_VEC(char *) strings;             // owns the mappings' paths
+};
+
+// Refuses, each with one clear sentence: no such process, no permission, a zombie, a 32-bit target.
+struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_stop,
+				     struct hw_target **ret) HW_MUST_USE;
+// Refuses: no such file, not an ELF core, 32-bit, other byte order, another machine, a core with no memory in it, an `exe`
+// that is not the one the core was made from. A core cut short opens; issues say so.
+struct hw_error *hw_target_open_core(const char *path, const char *exe, const char *sysroot,
+				     struct hw_issues *issues, struct hw_target **ret) HW_MUST_USE;
+struct hw_error *hw_target_open_callbacks(const struct hw_callbacks *callbacks, const char *exe,
+					  const char *sysroot, struct hw_target **ret) HW_MUST_USE;
+
+// An image in memory, for tests: pieces are borrowed.
+struct hw_image_piece {
+	hw_addr_t addr;
+	const void *bytes; // NULL: a mapping whose bytes can't be read
+	size_t len;
+	uint32_t flags; // enum hw_map_flags
+	const char *path;
+};
+struct hw_error *hw_target_open_image(const struct hw_image_piece *pieces, size_t count,
+				      struct hw_target **ret) HW_MUST_USE;
+
+void hw_target_close(struct hw_target *target); // accepts NULL
+
+struct hw_error *hw_target_stop(struct hw_target *target) HW_MUST_USE;
+void hw_target_resume(struct hw_target *target);
+
+// Read /proc/PID/maps (and threads) again: live and only while stopped. A no-op for other sources.
+struct hw_error *hw_target_refresh(struct hw_target *target) HW_MUST_USE;
+
+// All or HW_ERROR_FAULT with the first address that can't be read.
+struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf, size_t len)
+	HW_MUST_USE;
+size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, size_t len);
+const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len);
+
+// The mapping that contains addr, or NULL.
+const struct hw_mapping *hw_target_find_mapping(const struct hw_target *target, hw_addr_t addr);
+
+// Is the process still there? False once it has exited (live only; others: true).
+bool hw_target_is_alive(struct hw_target *target);
+
+static inline bool hw_mapping_is_private_writable(const struct hw_mapping *m)
+{
+	return (m->flags & (HW_MAP_WRITE | HW_MAP_SHARED)) == HW_MAP_WRITE;
+}
+
+// For the sources: append a mapping (its path is copied), then sort once.
+struct hw_error *hw_target_add_mapping(struct hw_target *target, const struct hw_mapping *mapping)
+	HW_MUST_USE;
+void hw_target_sort_mappings(struct hw_target *target);
+void hw_target_deinit(struct hw_target *target); // frees what struct hw_target owns, not itself
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Two ways of looking at target bytes without a system call per field.
+//
+// hw_window: sequential. A pointer into the source itself where it has the bytes in memory (a core),
+// else into a local buffer that is filled in pieces of HW_WINDOW_BYTES, so that decoding stays in cache.
+// hw_pages: random access. A direct-mapped cache of pages; for pointers that lead anywhere.
+// One of each per thread. Both show the target as it was at the stop: drop them when it runs on.
+#ifndef HW_TARGET_WINDOW_H
+#define HW_TARGET_WINDOW_H
+
+#include "target/target.h"
+
+enum { HW_WINDOW_BYTES = 1 << 20, HW_PAGE_BYTES = 4096, HW_PAGES_SLOTS = 1024 };
+
+struct hw_window {
+	struct hw_target *target;
+	hw_addr_t start;     // of what is in the window
+	size_t len;
+	const uint8_t *data; // start … start + len
+	uint8_t *buf;        // owned
+	size_t buf_bytes;
+};
+
+void hw_window_init(struct hw_window *window, struct hw_target *target);
+void hw_window_deinit(struct hw_window *window);
+// A pointer to [addr, addr + len), borrowed until the next call on this window. NULL when any byte of
+// it can't be read. Reads ahead to the end of the mapping or HW_WINDOW_BYTES, whichever is nearer.
+const uint8_t *hw_window_get(struct hw_window *window, hw_addr_t addr, size_t len);
+// The same, but as many leading bytes as there are: *ret_len may be less than len (0: a hole at addr).
+const uint8_t *hw_window_get_some(struct hw_window *window, hw_addr_t addr, size_t len,
+				  size_t *ret_len);
+
+struct hw_pages {
+	struct hw_target *target;
+	uint8_t *bytes;  // HW_PAGES_SLOTS × HW_PAGE_BYTES, made on first use
+	hw_addr_t *tags; // page address + 1, 0 = empty; +2: page known to be unreadable
+};
+
+void hw_pages_init(struct hw_pages *pages, struct hw_target *target);
+void hw_pages_deinit(struct hw_pages *pages);
+void hw_pages_drop(struct hw_pages *pages); // forget all content
+// Copy out, false when any byte can't be read. Crosses pages.
+bool hw_pages_read(struct hw_pages *pages, hw_addr_t addr, void *buf, size_t len);
+bool hw_pages_read_u64(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret);
+bool hw_pages_read_u32(struct hw_pages *pages, hw_addr_t addr, uint32_t *ret);
+// A NUL-terminated string of at most size - 1 bytes; false when unreadable or not terminated.
+bool hw_pages_read_string(struct hw_pages *pages, hw_addr_t addr, char *buf, size_t size);
+
+#endif
