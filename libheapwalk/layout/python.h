@@ -3,7 +3,7 @@
 //
 // To add a version: nothing, when its debug information answers; what a version does differently is a
 // named column here (`has_…`), asked by presence of a member, never a version number. A new fact: a row
-// in fields.def, used as layout->NAME; HW_ABSENT (-1) when this version has no such member.
+// in fields.def (_OR rows: where else it may be), used as layout->NAME; HW_ABSENT (-1) when this version has no such member.
 #ifndef HW_LAYOUT_PYTHON_H
 #define HW_LAYOUT_PYTHON_H
 
@@ -16,10 +16,8 @@ struct hw_python_layout {
 #define HW_FIELD(name, unit, type, member) int32_t name;
 #define HW_SIZE(name, unit, type) int32_t name;
 #include "layout/fields.def"
-#undef HW_FIELD
-#undef HW_SIZE
 	bool obmalloc_is_pointer;   // interp->obmalloc: 3.13 a pointer, 3.12 embedded
-	uint32_t usedpools_count;   // poolp[] entries: 2 a size class
+	uint32_t usedpools_count;   // poolp[] entries, 2 a size class, where a type tells; else 0
 };
 
 // The CPython in a target.

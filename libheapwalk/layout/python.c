@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Finds CPython in a target. What is found is proved on the target's own PyType_Type and interpreters
+// before anybody uses it: debug information of another build fails here, with a sentence that says so.
+#include "layout/python.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "layout/python_internal.h"
+
+// The module that holds the interpreter's code. PyType_Type alone does not tell: a non-PIE program
+// that links with libpython.so has a copy of it.
+static bool hw_module_is_cpython(struct hw_module *module)
+{
+	struct hw_symbol symbol;
+	return hw_module_symbol(module, "PyType_Type", &symbol) &&
+	       (hw_module_symbol(module, "PyObject_Malloc", &symbol) ||
+		hw_module_symbol(module, "Py_GetVersion", &symbol));
+}
+
+static bool hw_is_its_own_type(struct hw_target *target, const struct hw_python_layout *layout,
+			       hw_addr_t type)
+{
+	uint8_t word[8];
+	return hw_target_read_some(target, type + (hw_addr_t)layout->ob_type, word, 8) == 8 &&
+	       hw_u64(word) == type;
+}
+
+// ob_type of PyType_Type is itself: of the original and of its copy, the one that is in use.
+static hw_addr_t hw_find_type_type(struct hw_target *target, struct hw_modules *modules,
+				   const struct hw_python *python)
+{
+	struct hw_symbol symbol;
+	if (hw_module_symbol(python->module, "PyType_Type", &symbol) &&
+	    hw_is_its_own_type(target, &python->layout, symbol.address))
+		return symbol.address;
+	if (hw_modules_with_symbol(modules, "PyType_Type", &symbol) &&
+	    hw_is_its_own_type(target, &python->layout, symbol.address))
+		return symbol.address;
+	return 0;
+}
+
+static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modules *modules,
+				       struct hw_python *python)
+{
+	const struct hw_python_layout *layout = &python->layout;
+	uint8_t word[8], name[5];
+	python->type_type = hw_find_type_type(target, modules, python);
+	if (!python->type_type)
+		return hw_error_create(HW_ERROR_CORRUPT,
+				       "PyType_Type of %s does not have itself as its type; either "
+				       "it is damaged or the layout from %s is another build's",
+				       python->module->path, python->facts);
+	hw_addr_t type = python->type_type;
+	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_name, word, sizeof(word)));
+	hw_addr_t text = hw_u64(word);
+	if (hw_target_read_some(target, text, name, sizeof(name)) != sizeof(name) &&
+	    !hw_module_read_file(python->module, text, name, sizeof(name)))
+		return hw_error_at(HW_ERROR_FAULT, text,
+				   "the name of PyType_Type at 0x%" PRIx64 " can't be read", text);
+	if (memcmp(name, "type", sizeof(name)) != 0)
+		return hw_error_at(HW_ERROR_CORRUPT, text,
+				   "the name of PyType_Type at 0x%" PRIx64 " is not \"type\"; the "
+				   "layout from %s is another build's", type, python->facts);
+	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_basicsize, word, sizeof(word)));
+	if (hw_u64(word) != (uint64_t)layout->heap_type_size)
+		return hw_error_at(HW_ERROR_CORRUPT, type,
+				   "PyType_Type.tp_basicsize is %" PRIu64 ", but %s says %d: that "
+				   "is another build's", hw_u64(word), python->facts,
+				   (int)layout->heap_type_size);
+	return NULL;
+}
+
+static struct hw_error *hw_load_layout(struct hw_python *python)
+{
+	struct hw_module *module = python->module;
+	hw_layout_init(&python->layout);
+	if (!hw_layout_from_dwarf(module, &python->layout)) {
+		const char *build_id = hw_module_build_id(module);
+		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
+				       "no debug information for %s (CPython %s, build-id %s); "
+				       "install its package (python3-dbg on Debian) or name its "
+				       "directory with the option debug-dirs",
+				       module->path, python->version, build_id ? build_id : "none");
+	}
+	const char *source = hw_dwarf_source(module);
+	if (source && source[0] == '/')
+		snprintf(python->facts, sizeof(python->facts), "DWARF of %s", source);
+	else
+		snprintf(python->facts, sizeof(python->facts), "DWARF in %s", module->path);
+	const char *missing = hw_layout_missing(&python->layout);
+	if (missing)
+		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
+				       "the debug information of %s (CPython %s) does not say "
+				       "where %s is; install the complete one",
+				       module->path, python->version, missing);
+	return NULL;
+}
+
+static void hw_find_runtime(struct hw_target *target, struct hw_python *python)
+{
+	struct hw_symbol symbol;
+	struct hw_debug_offsets offsets;
+	hw_addr_t addr;
+	uint64_t size;
+	if (hw_module_symbol(python->module, "_PyRuntime", &symbol))
+		python->runtime = symbol.address;
+	else if (hw_module_section(python->module, ".PyRuntime", &addr, &size) &&
+		 hw_python_debug_offsets(target, addr, &offsets))
+		python->runtime = addr;
+	if (hw_python_debug_offsets(target, python->runtime, &offsets))
+		python->is_free_threaded = offsets.is_free_threaded;
+}
+
+// Everything about one module that defines PyType_Type.
+static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_modules *modules,
+					  struct hw_module *module, struct hw_issues *issues,
+					  struct hw_python *python)
+{
+	struct hw_symbol symbol;
+	python->module = module;
+	hw_find_runtime(target, python);
+	python->version_hex = hw_python_version_of(target, module, python->runtime);
+	if (!python->version_hex)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "%s defines PyType_Type, but nothing in it tells which "
+				       "version of CPython it is", module->path);
+	hw_python_format_version(python->version_hex, python->version, sizeof(python->version));
+	// Py_REF_DEBUG, which Py_DEBUG switches on, has a function for negative reference counts.
+	python->is_debug = hw_module_symbol(module, "_Py_NegativeRefcount", &symbol);
+	snprintf(python->build, sizeof(python->build), "%s",
+		 python->is_free_threaded ? "free-threaded" :
+		 python->is_debug	  ? "debug" :
+					    "release");
+	if (python->is_free_threaded)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "CPython %s in %s is a free-threaded build: its objects live "
+				       "in mimalloc heaps, which this version of heapwalk can't walk",
+				       python->version, module->path);
+	HW_TRY(hw_load_layout(python));
+	HW_TRY(hw_prove_types(target, modules, python));
+	return hw_python_find_interpreters(target, issues, python);
+}
+
+// Extension modules without an interpreter: its symbols must have been taken away.
+static void hw_report_hidden_cpython(struct hw_modules *modules, struct hw_issues *issues)
+{
+	for (size_t i = 0; i < hw_modules_count(modules); i++) {
+		struct hw_module *module = hw_modules_get(modules, i);
+		if (!strstr(module->path, ".cpython-") && !strstr(module->path, "/libpython"))
+			continue;
+		hw_issues_add(issues, HW_ERROR_NO_DEBUG_INFO, module->start,
+			      "%s is mapped, but no file has a symbol PyType_Type: if CPython runs "
+			      "here, its symbols are missing", module->path);
+		return;
+	}
+}
+
+struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
+				struct hw_issues *issues, struct hw_python *ret)
+{
+	struct hw_symbol symbol;
+	struct hw_python best = { 0 };
+	struct hw_error *first_err = NULL;
+	*ret = (struct hw_python){ 0 };
+	hw_layout_init(&ret->layout);
+	hw_layout_init(&best.layout);
+	if (!hw_modules_with_symbol(modules, "PyType_Type", &symbol)) {
+		hw_report_hidden_cpython(modules, issues);
+		return NULL;
+	}
+	for (size_t i = 0; i < hw_modules_count(modules); i++) {
+		struct hw_module *module = hw_modules_get(modules, i);
+		// A second interpreter is looked for only where the name hints at one: reading every
+		// library's symbols takes longer than all the rest.
+		if (best.interpreters.count && !strstr(module->path, "python"))
+			continue;
+		if (!hw_module_is_cpython(module))
+			continue;
+		struct hw_python python = { 0 };
+		struct hw_error *err = hw_python_examine(target, modules, module, issues, &python);
+		// One that runs is better than one that was only loaded.
+		bool is_better = !err && (!best.module || !best.interpreters.count);
+		if (!err && best.interpreters.count && python.interpreters.count)
+			hw_issues_add(issues, HW_ERROR_UNSUPPORTED, module->start,
+				      "two CPythons run in this process; only %s is walked, not %s",
+				      best.module->path, module->path);
+		if (is_better) {
+			hw_python_deinit(&best);
+			best = python;
+		} else {
+			hw_python_deinit(&python);
+		}
+		if (err && !first_err)
+			first_err = err;
+		else
+			hw_error_destroy(err);
+	}
+	if (!best.module) {
+		if (first_err)
+			return first_err;
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "PyType_Type is defined, but no file has CPython's code "
+				       "(no symbol PyObject_Malloc)");
+	}
+	hw_issues_take(issues, first_err);
+	*ret = best;
+	return NULL;
+}
+
+void hw_python_deinit(struct hw_python *python)
+{
+	hw_vec_deinit(&python->interpreters);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What the files behind layout/python.h share.
+#ifndef HW_LAYOUT_PYTHON_INTERNAL_H
+#define HW_LAYOUT_PYTHON_INTERNAL_H
+
+#include "layout/python.h"
+
+// A fact of struct hw_python_layout by its row in fields.def.
+struct hw_layout_fact {
+	const char *name, *unit, *type, *member; // member NULL: the size of `type`
+	size_t offset;                           // of the int32_t in struct hw_python_layout
+};
+extern const struct hw_layout_fact hw_layout_facts[];
+extern const size_t hw_layout_fact_count;
+
+static inline int32_t *hw_layout_value(struct hw_python_layout *layout,
+				       const struct hw_layout_fact *fact)
+{
+	return (int32_t *)((char *)layout + fact->offset);
+}
+
+void hw_layout_init(struct hw_python_layout *layout); // all facts HW_ABSENT
+// Fills what the module's DWARF answers; false: it answers nothing.
+bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout);
+// Name of a fact that heapwalk can't do without and that is absent; NULL: they are all there.
+const char *hw_layout_missing(const struct hw_python_layout *layout);
+
+// PY_VERSION_HEX out of the target or its file, 0 when nothing tells. `runtime` may be 0.
+uint32_t hw_python_version_of(struct hw_target *target, struct hw_module *module, hw_addr_t runtime);
+// "3.11.0rc1" → 0x030b00c1; NULL or the first character after it.
+const char *hw_python_parse_version(const char *text, uint32_t *ret);
+void hw_python_format_version(uint32_t hex, char *buf, size_t size);
+
+// The head of _PyRuntime since 3.13, struct _Py_DebugOffsets: false when it is not one.
+struct hw_debug_offsets {
+	uint32_t version_hex;
+	bool is_free_threaded;
+};
+bool hw_python_debug_offsets(struct hw_target *target, hw_addr_t runtime,
+			     struct hw_debug_offsets *ret);
+
+// Fills python->interpreters, main first. `facts` names the layout's source in errors.
+struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw_issues *issues,
+					     struct hw_python *python) HW_MUST_USE;
+
+#endif

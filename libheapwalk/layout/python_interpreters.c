@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The chain of PyInterpreterState: `interp_head` (a static of pystate.c up to 3.6, bpo-30860), since
+// then _PyRuntime.interpreters.head. New interpreters are put in front; the main one is the oldest.
+#include <inttypes.h>
+
+#include "base/bytes.h"
+#include "layout/python_internal.h"
+
+enum { HW_INTERPRETERS_MAX = 1 << 16 };
+
+static bool hw_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
+{
+	uint8_t word[8];
+	if (hw_target_read_some(target, addr, word, sizeof(word)) != sizeof(word))
+		return false;
+	*ret = hw_u64(word);
+	return true;
+}
+
+// A live interpreter's newest thread state points back at it. A finished thread list proves nothing.
+static bool hw_interpreter_is_plausible(struct hw_target *target,
+					const struct hw_python_layout *layout, hw_addr_t interp)
+{
+	uint64_t tstate, back;
+	if (!interp || interp % 8 ||
+	    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate))
+		return false;
+	if (!tstate)
+		return true;
+	return hw_read_word(target, tstate + (hw_addr_t)layout->tstate_interp, &back) &&
+	       back == interp;
+}
+
+static struct hw_error *hw_find_interpreter_head(struct hw_target *target,
+						 const struct hw_python *python, hw_addr_t *ret)
+{
+	const struct hw_python_layout *layout = &python->layout;
+	hw_addr_t place;
+	struct hw_symbol symbol;
+	if (python->runtime && layout->runtime_interpreters_head != HW_ABSENT)
+		place = python->runtime + (hw_addr_t)layout->runtime_interpreters_head;
+	else if (hw_module_symbol(python->module, "interp_head", &symbol))
+		place = symbol.address;
+	else if (!hw_dwarf_variable(python->module, "pystate.c", "interp_head", &place))
+		return hw_error_create(
+			HW_ERROR_NO_DEBUG_INFO,
+			"neither _PyRuntime nor interp_head is known in %s, so CPython %s's "
+			"interpreters can't be found; install its debug information",
+			python->module->path, python->version);
+	if (!hw_read_word(target, place, ret))
+		return hw_error_at(HW_ERROR_FAULT, place,
+				   "CPython's list of interpreters can't be read");
+	return NULL;
+}
+
+struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw_issues *issues,
+					     struct hw_python *python)
+{
+	const struct hw_python_layout *layout = &python->layout;
+	hw_addr_t head = 0, main_interp = 0;
+	HW_TRY(hw_find_interpreter_head(target, python, &head));
+	if (python->runtime && layout->runtime_interpreters_main != HW_ABSENT &&
+	    !hw_read_word(target, python->runtime + (hw_addr_t)layout->runtime_interpreters_main,
+			  &main_interp))
+		main_interp = 0;
+	hw_addr_t turtle = 0; // Brent: moves up to the walker at every power of two
+	uint32_t steps = 0, leap = 1;
+	for (hw_addr_t interp = head; interp; ) {
+		if (!hw_interpreter_is_plausible(target, layout, interp)) {
+			hw_issues_add(issues, HW_ERROR_CORRUPT, interp,
+				      "no PyInterpreterState at 0x%" PRIx64 ": its thread does not "
+				      "lead back to it", interp);
+			break;
+		}
+		if (interp == turtle || steps >= HW_INTERPRETERS_MAX) {
+			hw_issues_add(issues, HW_ERROR_CORRUPT, interp,
+				      "CPython's list of interpreters has no end");
+			// What the cycle repeats was seen already.
+			size_t kept = 0;
+			for (size_t i = 0; i < python->interpreters.count; i++) {
+				hw_addr_t *all = python->interpreters.data;
+				bool seen = false;
+				for (size_t k = 0; k < kept && !seen; k++)
+					seen = all[k] == all[i];
+				if (!seen)
+					all[kept++] = all[i];
+			}
+			python->interpreters.count = kept;
+			break;
+		}
+		if (!hw_vec_push(&python->interpreters, interp))
+			return &hw_enomem;
+		if (++steps == leap) {
+			turtle = interp;
+			leap *= 2;
+		}
+		if (!hw_read_word(target, interp + (hw_addr_t)layout->interp_next, &interp)) {
+			hw_issues_add(issues, HW_ERROR_FAULT, interp,
+				      "the PyInterpreterState at 0x%" PRIx64 " can't be read",
+				      interp);
+			break;
+		}
+	}
+	// Damage in the list does not hide the main interpreter, which the runtime also names.
+	hw_addr_t *all = python->interpreters.data;
+	size_t count = python->interpreters.count, at = count;
+	for (size_t i = 0; main_interp && i < count; i++) {
+		if (all[i] == main_interp)
+			at = i;
+	}
+	if (at == count && main_interp && head &&
+	    hw_interpreter_is_plausible(target, layout, main_interp)) {
+		if (!hw_vec_push(&python->interpreters, main_interp))
+			return &hw_enomem;
+		all = python->interpreters.data;
+		count = python->interpreters.count;
+	}
+	if (head && !count)
+		return hw_error_at(HW_ERROR_CORRUPT, head,
+				   "the list of interpreters of CPython %s leads to 0x%" PRIx64
+				   ", which is none; either it is damaged or the layout from %s "
+				   "is another build's", python->version, head, python->facts);
+	// Oldest first; the main one before all.
+	for (size_t i = 0; i < count / 2; i++) {
+		hw_addr_t swap = all[i];
+		all[i] = all[count - 1 - i];
+		all[count - 1 - i] = swap;
+	}
+	for (size_t i = 1; i < count; i++) {
+		if (all[i] != main_interp)
+			continue;
+		memmove(all + 1, all, i * sizeof(*all));
+		all[0] = main_interp;
+		break;
+	}
+	return NULL;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// fields.def asked of DWARF, in one batch.
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "layout/python_internal.h"
+
+const struct hw_layout_fact hw_layout_facts[] = {
+#define HW_FIELD(name, unit, type, member)                                                         \
+	{ #name, unit, type, member, offsetof(struct hw_python_layout, name) },
+#define HW_FIELD_OR HW_FIELD
+#define HW_SIZE(name, unit, type)                                                                  \
+	{ #name, unit, type, NULL, offsetof(struct hw_python_layout, name) },
+#define HW_SIZE_OR HW_SIZE
+#include "layout/fields.def"
+};
+const size_t hw_layout_fact_count = sizeof(hw_layout_facts) / sizeof(hw_layout_facts[0]);
+
+void hw_layout_init(struct hw_python_layout *layout)
+{
+	*layout = (struct hw_python_layout){ 0 };
+	for (size_t i = 0; i < hw_layout_fact_count; i++)
+		*hw_layout_value(layout, &hw_layout_facts[i]) = HW_ABSENT;
+}
+
+bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout)
+{
+	hw_cleanup_free struct hw_dwarf_query *queries =
+		calloc(hw_layout_fact_count, sizeof(*queries));
+	if (!queries)
+		return false;
+	for (size_t i = 0; i < hw_layout_fact_count; i++) {
+		queries[i].unit = hw_layout_facts[i].unit;
+		queries[i].type = hw_layout_facts[i].type;
+		queries[i].member = hw_layout_facts[i].member;
+	}
+	if (!hw_dwarf_resolve(module, queries, hw_layout_fact_count))
+		return false;
+	for (size_t i = 0; i < hw_layout_fact_count; i++) {
+		const struct hw_dwarf_query *q = &queries[i];
+		int32_t *value = hw_layout_value(layout, &hw_layout_facts[i]);
+		uint64_t answer = q->member ? q->offset : q->size;
+		// The file may be damaged: an offset that is no offset is no answer.
+		if (!q->found || *value != HW_ABSENT || answer > INT32_MAX)
+			continue;
+		*value = (int32_t)answer;
+		if (value == &layout->interp_obmalloc)
+			layout->obmalloc_is_pointer = q->is_pointer;
+		else if (value == &layout->obmalloc_used && q->count <= UINT32_MAX)
+			layout->usedpools_count = (uint32_t)q->count;
+	}
+	return true;
+}
+
+const char *hw_layout_missing(const struct hw_python_layout *layout)
+{
+	static const size_t needed[] = {
+		offsetof(struct hw_python_layout, ob_type),
+		offsetof(struct hw_python_layout, type_size),
+		offsetof(struct hw_python_layout, heap_type_size),
+		offsetof(struct hw_python_layout, tp_name),
+		offsetof(struct hw_python_layout, tp_basicsize),
+		offsetof(struct hw_python_layout, interp_size),
+		offsetof(struct hw_python_layout, interp_next),
+		offsetof(struct hw_python_layout, interp_threads_head),
+		offsetof(struct hw_python_layout, tstate_interp),
+	};
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+		if (*(const int32_t *)((const char *)layout + needed[i]) != HW_ABSENT)
+			continue;
+		for (size_t k = 0; k < hw_layout_fact_count; k++) {
+			if (hw_layout_facts[k].offset == needed[i])
+				return hw_layout_facts[k].name;
+		}
+	}
+	return NULL;
+}
