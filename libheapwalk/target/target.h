@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/issues.h"
+#include "base/strtab.h"
 #include "base/vector.h"
 
 enum hw_map_flags {
@@ -60,6 +61,10 @@ struct hw_reader_ops {
 	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
 	struct hw_error *(*stop)(struct hw_target *self);
 	void (*resume)(struct hw_target *self);
+	// Read mappings and threads again. NULL: they never change.
+	struct hw_error *(*refresh)(struct hw_target *self);
+	// NULL: always alive.
+	bool (*is_alive)(struct hw_target *self);
 	void (*close)(struct hw_target *self); // frees self
 };
 
@@ -68,11 +73,12 @@ struct hw_target {
 	pid_t pid; // 0: none
 	unsigned word_bytes; // 8: a target of another width is refused when it is opened
 	char *exe;           // the target's name of its executable (no sysroot), may be NULL
-	char *file_root;     // what to put before the target's file names to open them here:
-			     // "/proc/PID/root" live, the sysroot of a core, "" none
+	char *file_root;     // what to put before the target's file names to open them here: the
+			     // sysroot, else "/proc/PID/root" of a process that lives in another
+			     // root or mount namespace, else ""
 	HW_VEC(struct hw_mapping) mappings; // sorted, disjoint
 	HW_VEC(struct hw_thread) threads;
-	HW_VEC(char *) strings;             // owns the mappings' paths
+	struct hw_strtab strings; // owns the mappings' paths: they outlive a refresh
 };
 
 // Refuses, each with one clear sentence: no such process, no permission, a zombie, a 32-bit target.
@@ -98,10 +104,12 @@ struct hw_error *hw_target_open_image(const struct hw_image_piece *pieces, size_
 
 void hw_target_close(struct hw_target *target); // accepts NULL
 
+// The outermost stop also refreshes mappings and threads.
 struct hw_error *hw_target_stop(struct hw_target *target) HW_MUST_USE;
 void hw_target_resume(struct hw_target *target);
 
-// Read /proc/PID/maps (and threads) again: live and only while stopped. A no-op for other sources.
+// Read /proc/PID/maps (and threads) again: live, while stopped (by us or, with no_stop, by somebody
+// else). Pointers to mappings are invalid after it, their paths stay. A no-op for other sources.
 struct hw_error *hw_target_refresh(struct hw_target *target) HW_MUST_USE;
 
 // All or HW_ERROR_FAULT with the first address that can't be read.

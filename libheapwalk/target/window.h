@@ -30,10 +30,18 @@ const uint8_t *hw_window_get(struct hw_window *window, hw_addr_t addr, size_t le
 const uint8_t *hw_window_get_some(struct hw_window *window, hw_addr_t addr, size_t len,
 				  size_t *ret_len);
 
+// The low bits of a page's address say what is known of it; 0 is an empty slot.
+enum hw_pages_state { HW_PAGES_WHOLE = 1, HW_PAGES_UNREADABLE, HW_PAGES_IN_PART };
+
+struct hw_pages_slot {
+	hw_addr_t tag;       // page address | enum hw_pages_state
+	const uint8_t *data; // HW_PAGES_WHOLE: in the source's own memory or in `bytes`
+};
+
 struct hw_pages {
 	struct hw_target *target;
-	uint8_t *bytes;  // HW_PAGES_SLOTS × HW_PAGE_BYTES, made on first use
-	hw_addr_t *tags; // page address + 1, 0 = empty; +2: page known to be unreadable
+	struct hw_pages_slot *slots; // HW_PAGES_SLOTS, made on first use
+	uint8_t *bytes;              // HW_PAGES_SLOTS × HW_PAGE_BYTES; pages the source has no map of
 };
 
 void hw_pages_init(struct hw_pages *pages, struct hw_target *target);

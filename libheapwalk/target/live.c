@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// A live process, through /proc and process_vm_readv(2).
+//
+// /proc/PID is held open from the start: when the process ends and its pid goes to somebody else, what
+// is opened below it fails instead of showing a stranger.
+#include <dirent.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "base/cleanup.h"
+#include "target/target.h"
+#include "target/tracer.h"
+
+struct hw_live {
+	struct hw_target target;
+	int proc_fd; // /proc/PID
+	int mem_fd;  // /proc/PID/mem
+	bool no_stop;
+	bool has_no_readv; // process_vm_readv is missing or forbidden (seccomp): use mem_fd
+	unsigned stop_count;
+	struct hw_tracer *tracer; // NULL: not stopped by us
+};
+
+static size_t hw_live_read_mem(struct hw_live *live, hw_addr_t addr, void *buf, size_t len)
+{
+	size_t done = 0;
+	while (done < len && addr + done <= INT64_MAX) {
+		ssize_t n = pread(live->mem_fd, (char *)buf + done, len - done, (off_t)(addr + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) // EIO: a hole, or a guard page
+			break;
+		done += (size_t)n;
+	}
+	return done;
+}
+
+static size_t hw_live_read_some(struct hw_target *self, hw_addr_t addr, void *buf, size_t len)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	size_t done = 0;
+	if (__atomic_load_n(&live->has_no_readv, __ATOMIC_RELAXED))
+		return hw_live_read_mem(live, addr, buf, len);
+	while (done < len) {
+		struct iovec local = { (char *)buf + done, len - done };
+		// NOLINTNEXTLINE: the kernel's interface takes remote addresses as pointers
+		struct iovec remote = { (void *)(uintptr_t)(addr + done), len - done };
+		ssize_t n = process_vm_readv(self->pid, &local, 1, &remote, 1, 0);
+		if (n > 0) {
+			done += (size_t)n;
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
+			__atomic_store_n(&live->has_no_readv, true, __ATOMIC_RELAXED);
+			return done + hw_live_read_mem(live, addr + done, (char *)buf + done,
+						       len - done);
+		}
+		break; // EFAULT: a hole; ESRCH: it has exited
+	}
+	return done;
+}
+
+// The whole of a file below /proc/PID, NUL-terminated; owned. NULL: errno says why.
+static char *hw_live_slurp(const struct hw_live *live, const char *name)
+{
+	hw_cleanup_close int fd = openat(live->proc_fd, name, O_RDONLY | O_CLOEXEC);
+	size_t size = 1 << 16, len = 0;
+	hw_cleanup_free char *text = fd < 0 ? NULL : malloc(size);
+	if (!text)
+		return NULL;
+	for (;;) {
+		ssize_t n = read(fd, text + len, size - len - 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return NULL;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+		if (size - len < 1 << 15) {
+			char *grown = realloc(text, size * 2);
+			if (!grown)
+				return NULL;
+			text = grown;
+			size *= 2;
+		}
+	}
+	text[len] = 0;
+	return hw_no_cleanup(text);
+}
+
+// The kernel writes a newline in a file name as "\012".
+static void hw_live_unescape(char *path)
+{
+	char *to = path;
+	for (const char *from = path; *from;) {
+		if (!strncmp(from, "\\012", 4)) {
+			*to++ = '\n';
+			from += 4;
+		} else {
+			*to++ = *from++;
+		}
+	}
+	*to = 0;
+}
+
+// One line of /proc/PID/maps: "start-end perms offset dev inode      path". Modifies the line.
+static bool hw_live_parse_map(char *line, struct hw_mapping *ret)
+{
+	unsigned long long start, end, offset;
+	char perms[5];
+	int at = 0;
+	if (sscanf(line, "%llx-%llx %4s %llx %*s %*s%n", &start, &end, perms, &offset, &at) != 4 ||
+	    !at || start >= end)
+		return false;
+	char *path = line + at;
+	path += strspn(path, " ");
+	hw_live_unescape(path);
+	// A name given by prctl(2) is no file, and a core does not know it.
+	if (!strncmp(path, "[anon:", 6) || !strncmp(path, "[anon_shmem:", 12))
+		*path = 0;
+	*ret = (struct hw_mapping){
+		.start = start,
+		.end = end,
+		.file_offset = *path == '/' ? offset : 0,
+		.flags = (perms[0] == 'r' ? HW_MAP_READ : 0) | (perms[1] == 'w' ? HW_MAP_WRITE : 0) |
+			 (perms[2] == 'x' ? HW_MAP_EXEC : 0) | (perms[3] == 's' ? HW_MAP_SHARED : 0),
+		.path = path,
+	};
+	return true;
+}
+
+static struct hw_error *hw_live_read_maps(struct hw_live *live)
+{
+	hw_cleanup_free char *text = hw_live_slurp(live, "maps");
+	if (!text && errno == EACCES)
+		return hw_error_create(HW_ERROR_OS,
+				       "no permission to read the memory map of process %d: run as "
+				       "the process's own user or as root",
+				       (int)live->target.pid);
+	if (!text && errno == ENOMEM)
+		return &hw_enomem;
+	live->target.mappings.count = 0;
+	char *save = NULL;
+	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		struct hw_mapping m;
+		if (hw_live_parse_map(line, &m))
+			HW_TRY(hw_target_add_mapping(&live->target, &m));
+	}
+	hw_target_sort_mappings(&live->target);
+	if (!live->target.mappings.count)
+		return hw_error_create(HW_ERROR_NOT_FOUND,
+				       "process %d has no memory of its own: it has exited, or is a "
+				       "thread of the kernel",
+				       (int)live->target.pid);
+	return NULL;
+}
+
+// "-1 SP PC", "NR ARG×6 SP PC" or "running": the stack pointer of a thread that somebody else stopped.
+static hw_addr_t hw_live_read_sp(const struct hw_live *live, pid_t tid)
+{
+	char path[64], *end;
+	snprintf(path, sizeof(path), "task/%d/syscall", (int)tid);
+	hw_cleanup_free char *text = hw_live_slurp(live, path);
+	if (!text || !(end = strrchr(text, ' ')))
+		return 0;
+	*end = 0;
+	char *sp = strrchr(text, ' ');
+	return sp ? strtoull(sp + 1, NULL, 16) : 0;
+}
+
+static struct hw_error *hw_live_read_threads(struct hw_live *live)
+{
+	size_t count = 0;
+	const struct hw_thread *known = live->tracer ? hw_tracer_threads(live->tracer, &count) : NULL;
+	live->target.threads.count = 0;
+	for (size_t i = 0; i < count; i++)
+		if (!hw_vec_push(&live->target.threads, known[i]))
+			return &hw_enomem;
+	if (live->tracer)
+		return NULL;
+	int fd = openat(live->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
+	if (!tasks) {
+		if (fd >= 0)
+			close(fd);
+		return NULL; // it has exited: reads say so
+	}
+	struct hw_error *err = NULL;
+	for (pid_t tid; !err && (tid = hw_proc_next_task(tasks));) {
+		struct hw_thread thread = { .tid = tid, .sp = hw_live_read_sp(live, tid) };
+		if (!hw_vec_push(&live->target.threads, thread))
+			err = &hw_enomem;
+	}
+	closedir(tasks);
+	return err;
+}
+
+// Opens /proc/PID/mem of the program that runs now: a descriptor from before an execve shows the old one.
+static struct hw_error *hw_live_open_mem(struct hw_live *live)
+{
+	int fd = openat(live->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && (errno == EACCES || errno == EPERM))
+		return hw_error_create(HW_ERROR_OS,
+				       "no permission to read process %d: run as the process's own "
+				       "user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
+				       (int)live->target.pid);
+	if (fd < 0 && (errno == ENOENT || errno == ESRCH))
+		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited",
+				       (int)live->target.pid);
+	if (fd < 0)
+		return hw_error_os(errno, "can't open /proc/%d/mem", (int)live->target.pid);
+	if (live->mem_fd >= 0)
+		close(live->mem_fd);
+	live->mem_fd = fd;
+	return NULL;
+}
+
+static struct hw_error *hw_live_refresh(struct hw_target *self)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	HW_TRY(hw_live_open_mem(live));
+	HW_TRY(hw_live_read_maps(live));
+	return hw_live_read_threads(live);
+}
+
+static void hw_live_resume(struct hw_target *self)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	if (!live->stop_count || --live->stop_count)
+		return;
+	hw_tracer_resume(live->tracer);
+	live->tracer = NULL;
+}
+
+static bool hw_live_is_alive(struct hw_target *self)
+{
+	char state = hw_proc_state(((struct hw_live *)self)->proc_fd, 0);
+	return state && state != 'Z' && state != 'X';
+}
+
+static struct hw_error *hw_live_stop(struct hw_target *self)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	if (live->stop_count++)
+		return NULL;
+	struct hw_error *err = NULL;
+	if (!hw_live_is_alive(self))
+		err = hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
+	if (!err && !live->no_stop)
+		err = hw_tracer_stop(self->pid, live->proc_fd, &live->tracer);
+	if (!err)
+		err = hw_live_refresh(self);
+	if (err)
+		hw_live_resume(self);
+	return err;
+}
+
+static void hw_live_close(struct hw_target *self)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	hw_tracer_resume(live->tracer);
+	if (live->mem_fd >= 0)
+		close(live->mem_fd);
+	if (live->proc_fd >= 0)
+		close(live->proc_fd);
+	hw_target_deinit(self);
+	free(live);
+}
+
+static const struct hw_reader_ops hw_live_ops = {
+	.name = "live process",
+	.kind = HW_TARGET_LIVE,
+	.is_live = true,
+	.is_thread_safe = true,
+	.read_some = hw_live_read_some,
+	.stop = hw_live_stop,
+	.resume = hw_live_resume,
+	.refresh = hw_live_refresh,
+	.is_alive = hw_live_is_alive,
+	.close = hw_live_close,
+};
+
+// The target's own name of its executable, and whether this is a program that we can read.
+static struct hw_error *hw_live_check_exe(struct hw_live *live)
+{
+	int pid = (int)live->target.pid;
+	char name[PATH_MAX];
+	ssize_t n = readlinkat(live->proc_fd, "exe", name, sizeof(name) - 1);
+	if (n < 0 && (errno == EACCES || errno == EPERM))
+		return hw_error_create(HW_ERROR_OS,
+				       "no permission to read process %d: run as the process's own "
+				       "user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
+				       pid);
+	if (n < 0)
+		return hw_error_create(HW_ERROR_NOT_FOUND,
+				       "process %d has no memory of its own: it has exited, or is a "
+				       "thread of the kernel",
+				       pid);
+	name[n] = 0;
+	live->target.exe = strdup(name);
+	if (!live->target.exe)
+		return &hw_enomem;
+	hw_cleanup_close int fd = openat(live->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	Elf64_Ehdr header;
+	if (fd < 0 || read(fd, &header, sizeof(header)) != (ssize_t)sizeof(header))
+		return NULL; // execute permission only: the map tells the rest
+	if (header.e_ident[EI_CLASS] == ELFCLASS32)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "process %d (%s) is a 32-bit program: heapwalk reads 64-bit "
+				       "x86-64 programs",
+				       pid, name);
+	if (header.e_machine != EM_X86_64)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "process %d (%s) is a program for ELF machine %u: heapwalk "
+				       "reads 64-bit x86-64 programs",
+				       pid, name, header.e_machine);
+	return NULL;
+}
+
+// "" when the process sees the same files as we do: its names then work as they are, also after its end.
+static char *hw_live_file_root(const struct hw_live *live)
+{
+	char ours[64], theirs[64], *root;
+	struct stat our_root, their_root;
+	ssize_t a = readlink("/proc/self/ns/mnt", ours, sizeof(ours));
+	ssize_t b = readlinkat(live->proc_fd, "ns/mnt", theirs, sizeof(theirs));
+	if (a > 0 && a == b && !memcmp(ours, theirs, (size_t)a) && !stat("/", &our_root) &&
+	    !fstatat(live->proc_fd, "root", &their_root, 0) &&
+	    our_root.st_dev == their_root.st_dev && our_root.st_ino == their_root.st_ino)
+		return strdup("");
+	return asprintf(&root, "/proc/%d/root", (int)live->target.pid) < 0 ? NULL : root;
+}
+
+// A thread's number has a /proc directory too, but only its process can be stopped as a whole.
+static struct hw_error *hw_live_check_pid(const struct hw_live *live)
+{
+	int pid = (int)live->target.pid;
+	char state = hw_proc_state(live->proc_fd, 0);
+	if (state == 'Z' || state == 'X')
+		return hw_error_create(HW_ERROR_NOT_FOUND,
+				       "process %d is a zombie: it has exited and its memory is gone",
+				       pid);
+	hw_cleanup_free char *status = hw_live_slurp(live, "status");
+	const char *line = status ? strstr(status, "\nTgid:") : NULL;
+	long process = line ? strtol(line + 6, NULL, 10) : 0;
+	if (process > 0 && process != pid)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "%d is a thread of process %ld: give the process's number", pid,
+				       process);
+	return NULL;
+}
+
+struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_stop,
+				     struct hw_target **ret)
+{
+	char path[64];
+	if (pid <= 0)
+		return hw_error_create(HW_ERROR_INVALID, "%d is not a process number", (int)pid);
+	struct hw_live *live = calloc(1, sizeof(*live));
+	if (!live)
+		return &hw_enomem;
+	struct hw_target *target = &live->target;
+	target->ops = &hw_live_ops;
+	target->pid = pid;
+	target->word_bytes = 8;
+	hw_strtab_init(&target->strings);
+	live->no_stop = no_stop;
+	live->mem_fd = -1;
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	live->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct hw_error *err = NULL;
+	if (live->proc_fd < 0)
+		err = errno == ENOENT ?
+			      hw_error_create(HW_ERROR_NOT_FOUND, "no process has number %d", (int)pid) :
+			      hw_error_os(errno, "can't open %s", path);
+	if (!err)
+		err = hw_live_check_pid(live);
+	if (!err)
+		err = hw_live_check_exe(live);
+	if (!err)
+		err = hw_live_refresh(target);
+	if (!err) {
+		target->file_root = sysroot ? strdup(sysroot) : hw_live_file_root(live);
+		if (!target->file_root)
+			err = &hw_enomem;
+	}
+	if (err) {
+		hw_live_close(target);
+		return err;
+	}
+	*ret = target;
+	return NULL;
+}

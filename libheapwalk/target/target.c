@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What all sources share: the mapping table and whole reads.
+#include "target/target.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct hw_error *hw_target_add_mapping(struct hw_target *target, const struct hw_mapping *mapping)
+{
+	struct hw_mapping copy = *mapping;
+	const char *path = mapping->path ? mapping->path : "";
+	uint32_t id = hw_strtab_intern(&target->strings, path, strlen(path));
+	if (id == UINT32_MAX)
+		return &hw_enomem;
+	copy.path = hw_strtab_get(&target->strings, id);
+	return hw_vec_push(&target->mappings, copy) ? NULL : &hw_enomem;
+}
+
+static int hw_mapping_compare(const void *a, const void *b)
+{
+	const struct hw_mapping *x = a, *y = b;
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return (x->end > y->end) - (x->end < y->end);
+}
+
+// A forged core may describe an address twice: the first description of it stays, so that "sorted,
+// disjoint" holds for everybody who adds sizes up.
+void hw_target_sort_mappings(struct hw_target *target)
+{
+	struct hw_mapping *m = target->mappings.data;
+	size_t count = target->mappings.count, kept = 0;
+	if (!count)
+		return;
+	qsort(m, count, sizeof(*m), hw_mapping_compare);
+	for (size_t i = 0; i < count; i++) {
+		struct hw_mapping next = m[i];
+		if (kept && next.start < m[kept - 1].end) {
+			next.file_offset += m[kept - 1].end - next.start;
+			next.start = m[kept - 1].end;
+		}
+		if (next.start < next.end)
+			m[kept++] = next;
+	}
+	target->mappings.count = kept;
+}
+
+void hw_target_deinit(struct hw_target *target)
+{
+	free(target->exe);
+	free(target->file_root);
+	hw_vec_deinit(&target->mappings);
+	hw_vec_deinit(&target->threads);
+	hw_strtab_deinit(&target->strings);
+	target->exe = target->file_root = NULL;
+}
+
+void hw_target_close(struct hw_target *target)
+{
+	if (target)
+		target->ops->close(target);
+}
+
+struct hw_error *hw_target_stop(struct hw_target *target)
+{
+	return target->ops->stop ? target->ops->stop(target) : NULL;
+}
+
+void hw_target_resume(struct hw_target *target)
+{
+	if (target->ops->resume)
+		target->ops->resume(target);
+}
+
+struct hw_error *hw_target_refresh(struct hw_target *target)
+{
+	return target->ops->refresh ? target->ops->refresh(target) : NULL;
+}
+
+bool hw_target_is_alive(struct hw_target *target)
+{
+	return !target->ops->is_alive || target->ops->is_alive(target);
+}
+
+size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, size_t len)
+{
+	if (len && addr + (len - 1) < addr)
+		len = (size_t)(0 - addr); // up to the top of the address space, not around it
+	return len ? target->ops->read_some(target, addr, buf, len) : 0;
+}
+
+struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf, size_t len)
+{
+	size_t got = hw_target_read_some(target, addr, buf, len);
+	if (got == len)
+		return NULL;
+	if (!hw_target_is_alive(target))
+		return hw_error_at(HW_ERROR_FAULT, addr + got,
+				   "process %d exited while it was read", (int)target->pid);
+	return hw_error_at(HW_ERROR_FAULT, addr + got,
+			   "can't read %zu bytes at 0x%llx: nothing readable at 0x%llx in the %s", len,
+			   (unsigned long long)addr, (unsigned long long)(addr + got),
+			   target->ops->name);
+}
+
+const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len)
+{
+	if (!target->ops->map || !len || addr + (len - 1) < addr)
+		return NULL;
+	return target->ops->map(target, addr, len);
+}
+
+const struct hw_mapping *hw_target_find_mapping(const struct hw_target *target, hw_addr_t addr)
+{
+	const struct hw_mapping *m = target->mappings.data;
+	size_t lo = 0, hi = target->mappings.count;
+	while (lo < hi) { // first mapping that ends beyond addr
+		size_t mid = lo + (hi - lo) / 2;
+		if (m[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < target->mappings.count && m[lo].start <= addr ? &m[lo] : NULL;
+}

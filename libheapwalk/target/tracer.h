@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Stops every thread of a process by ptrace, without a signal that it could see, and lets it go as it
+// was: a signal on its way in is delivered when it is let go, a process that was stopped stays stopped.
+//
+// The kernel ties tracees to the thread that seized them, so a stop has a thread of its own, which lives
+// as long as the stop does: any thread may end it, and a thread that can't be let go (it sleeps in the
+// kernel, in vfork(2) say) is let go by the kernel when that thread ends.
+#ifndef HW_TARGET_TRACER_H
+#define HW_TARGET_TRACER_H
+
+#include <dirent.h>
+
+#include "target/target.h"
+
+struct hw_tracer;
+
+// Stops all threads of `pid`; `proc_fd` is its /proc directory. *ret is owned: hw_tracer_resume().
+struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, struct hw_tracer **ret) HW_MUST_USE;
+void hw_tracer_resume(struct hw_tracer *tracer); // accepts NULL; frees it
+
+// The threads that are stopped with their registers; borrowed until hw_tracer_resume().
+const struct hw_thread *hw_tracer_threads(const struct hw_tracer *tracer, size_t *ret_count);
+
+// State letter of /proc/PID/stat or /proc/PID/task/TID/stat ('R', 'S', 'D', 'Z', …), 0 when it is gone.
+// tid 0: of the process.
+char hw_proc_state(int proc_fd, pid_t tid);
+// The next thread id of an open /proc/PID/task; 0 at the end.
+pid_t hw_proc_next_task(DIR *tasks);
+
+#endif
