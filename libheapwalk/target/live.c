@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "target/target.h"
 #include "target/tracer.h"
@@ -66,6 +67,39 @@ static size_t hw_live_read_some(struct hw_target *self, hw_addr_t addr, void *bu
 						       len - done);
 		}
 		break; // EFAULT: a hole; ESRCH: it has exited
+	}
+	return done;
+}
+
+static size_t hw_live_read_many(struct hw_target *self, const struct hw_span *spans, size_t count,
+				void *buf)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	struct iovec remote[IOV_MAX];
+	size_t done = 0;
+	uint8_t *to = buf;
+	if (__atomic_load_n(&live->has_no_readv, __ATOMIC_RELAXED))
+		return 0; // hw_target_read_many() takes the other way
+	while (done < count) {
+		size_t n = hw_min(count - done, IOV_MAX), want = 0, got = 0;
+		for (size_t i = 0; i < n; i++) {
+			// NOLINTNEXTLINE: the kernel's interface takes remote addresses as pointers
+			remote[i].iov_base = (void *)(uintptr_t)spans[done + i].addr;
+			remote[i].iov_len = spans[done + i].len;
+			want += spans[done + i].len;
+		}
+		struct iovec local = { to, want };
+		ssize_t result = process_vm_readv(self->pid, &local, 1, remote, n, 0);
+		if (result < 0 && errno == EINTR)
+			continue;
+		if (result <= 0)
+			return done;
+		// What was read ends inside a span when its second page is missing.
+		for (size_t i = 0; i < n && got + spans[done].len <= (size_t)result; i++)
+			got += spans[done++].len;
+		if (got < want)
+			return done;
+		to += want;
 	}
 	return done;
 }
@@ -285,6 +319,7 @@ static const struct hw_reader_ops hw_live_ops = {
 	.is_live = true,
 	.is_thread_safe = true,
 	.read_some = hw_live_read_some,
+	.read_many = hw_live_read_many,
 	.stop = hw_live_stop,
 	.resume = hw_live_resume,
 	.refresh = hw_live_refresh,

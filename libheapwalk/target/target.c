@@ -103,6 +103,31 @@ struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *
 			   target->ops->name);
 }
 
+size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size_t count, void *buf)
+{
+	size_t missing = 0;
+	uint8_t *to = buf;
+	for (size_t i = 0; i < count;) {
+		size_t read = target->ops->read_many ?
+				      target->ops->read_many(target, spans + i, count - i, to) : 0;
+		for (; read && i < count; read--, i++) {
+			spans[i].is_missing = false;
+			to += spans[i].len;
+		}
+		if (i == count)
+			break;
+		// The one that stopped the bulk: its source's other ways may still get it.
+		size_t got = hw_target_read_some(target, spans[i].addr, to, spans[i].len);
+		spans[i].is_missing = got != spans[i].len;
+		if (spans[i].is_missing) {
+			memset(to, 0, spans[i].len);
+			missing++;
+		}
+		to += spans[i++].len;
+	}
+	return missing;
+}
+
 const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len)
 {
 	if (!target->ops->map || !len || addr + (len - 1) < addr)

@@ -46,6 +46,13 @@ enum hw_target_kind { HW_TARGET_UNKNOWN, HW_TARGET_LIVE, HW_TARGET_CORE, HW_TARG
 
 struct hw_target;
 
+// A small piece of the target among many.
+struct hw_span {
+	hw_addr_t addr;
+	uint32_t len;
+	bool is_missing; // answer: not all of it can be read
+};
+
 // One instance per source. `self` is the struct hw_target, first member of the source's own struct.
 struct hw_reader_ops {
 	const char *name;
@@ -55,6 +62,10 @@ struct hw_reader_ops {
 	// As many leading bytes of [addr, addr + len) as can be read: 0 … len. Never an error: a hole
 	// is where it stops. Inside one call, bytes after a hole are not looked for.
 	size_t (*read_some)(struct hw_target *self, hw_addr_t addr, void *buf, size_t len);
+	// Span after span into buf; how many leading spans were read whole. The slot may be NULL:
+	// then each is read by read_some.
+	size_t (*read_many)(struct hw_target *self, const struct hw_span *spans, size_t count,
+			    void *buf);
 	// A pointer to all of [addr, addr + len) when the source has it in memory in one piece, else
 	// NULL. Valid until the target is closed. The slot may be NULL.
 	const void *(*map)(struct hw_target *self, hw_addr_t addr, size_t len);
@@ -116,6 +127,10 @@ struct hw_error *hw_target_refresh(struct hw_target *target) HW_MUST_USE;
 struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf, size_t len)
 	HW_MUST_USE;
 size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, size_t len);
+// Many small pieces, a system call for hundreds of them: all the spans' bytes, one after the other,
+// into buf (as many as their lengths add up to). A missing span's bytes are zero. Returns how many
+// are missing.
+size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size_t count, void *buf);
 const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len);
 
 // The mapping that contains addr, or NULL.
