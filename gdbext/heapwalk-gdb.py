@@ -13,8 +13,9 @@ def _load():
     import sys
 
     if sys.version_info < (3, 8):
-        raise gdb.GdbError("heapwalk needs a gdb with Python 3.8 or newer, this one has %d.%d."
-                           % sys.version_info[:2])
+        gdb.write("heapwalk: a gdb with Python 3.8 or newer is needed, this one has %d.%d.\n"
+                  % sys.version_info[:2], gdb.STDERR)
+        return
     folder = os.path.dirname(os.path.realpath(__file__))
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -23,7 +24,8 @@ def _load():
     try:
         commands.register()
     except ffi.LibraryError as error:
-        raise gdb.GdbError("heapwalk: %s." % error) from None
+        # A traceback, which any exception here would get, tells the user less than this line.
+        gdb.write("heapwalk: %s.\n" % error, gdb.STDERR)
 
 
 _load()
