@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Running gdb on real processes. Every run fails its test on any word on stderr it did not expect."""
+
+import contextlib
+import glob
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+HERE = TOP / "tests" / "gdb"
+BUILD = pathlib.Path(os.environ.get("HEAPWALK_BUILD", TOP / "build"))
+HEAPWALK = BUILD / "bin" / "heapwalk"
+SCRIPT = TOP / "gdbext" / "heapwalk-gdb.py"
+SKIP = 77
+
+# gdb as everybody has it, but for what would make its words depend on the machine.
+SETTINGS = ["set debuginfod enabled off", "set print frame-info short-location", "set confirm off",
+            "set startup-with-shell off"]
+
+
+class Failed(Exception):
+    """Why the test fails."""
+
+
+def check(condition, *message):
+    if not condition:
+        raise Failed(" ".join(str(word) for word in message))
+
+
+def check_equal(got, expected, what):
+    if got == expected:
+        return
+    if isinstance(got, list) and isinstance(expected, list):
+        only_got = [row for row in got if row not in expected][:5]
+        only_expected = [row for row in expected if row not in got][:5]
+        raise Failed("%s differ: only here %s; only there %s" % (what, only_got, only_expected))
+    raise Failed("%s: %r, expected %r" % (what, got, expected))
+
+
+def skip(reason):
+    print("skipped: %s" % reason)
+    sys.exit(SKIP)
+
+
+def need(program):
+    if not shutil.which(program):
+        skip("%s is not installed (./setup deps)" % program)
+    return program
+
+
+def gdb_arguments(script=SCRIPT):
+    arguments = [need("gdb"), "-nx", "-q"]
+    for setting in SETTINGS:
+        arguments += ["-iex", setting]
+    return arguments + (["-iex", "source %s" % script] if script else [])
+
+
+def environment(**more):
+    kept = {name: value for name, value in os.environ.items()
+            if name not in ("DEBUGINFOD_URLS", "PYTHONHOME", "PYTHONPATH", "LANGUAGE")}
+    # A library built with sanitizers is loaded into a gdb that was not: its runtime must come first.
+    preload = os.environ.get("HEAPWALK_PRELOAD")
+    if preload:
+        kept.update(LD_PRELOAD=preload, ASAN_OPTIONS="detect_leaks=0")
+    return dict(kept, LC_ALL="C.UTF-8", TERM="dumb", **more)
+
+
+class Result:
+    def __init__(self, command, finished):
+        self.command, self.status = command, finished.returncode
+        self.out, self.err = finished.stdout, finished.stderr
+
+
+def gdb(commands, *arguments, errors=(), status=0, script=SCRIPT, **more_environment):
+    """Run gdb -batch. `errors`: a regular expression for each line that stderr must have."""
+    command = gdb_arguments(script) + ["-batch", *[str(word) for word in arguments]]
+    for line in commands:
+        command += ["-ex", line]
+    finished = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace",
+                              env=environment(**more_environment), stdin=subprocess.DEVNULL,
+                              check=False, timeout=170)
+    result = Result(command, finished)
+    lines = [line for line in result.err.splitlines() if line]
+    matches = len(lines) == len(errors) and all(map(re.fullmatch, errors, lines))
+    if not matches or result.status != status:
+        raise Failed("gdb %s\nstatus %d, expected %d\nstdout:\n%s\nstderr:\n%s\nexpected on stderr: %s"
+                     % (commands, result.status, status, result.out, result.err, list(errors)))
+    return result
+
+
+def gdb_json(command, *arguments, before=(), **options):
+    """The JSON report of one command in gdb, by way of `pipe`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "report.json")
+        gdb([*before, "pipe %s -format json | cat > %s" % (command, path)], *arguments, **options)
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+
+
+def heapwalk_json(*arguments):
+    """The JSON report of the stand-alone command."""
+    finished = subprocess.run([HEAPWALK, *[str(word) for word in arguments], "--format=json"],
+                              capture_output=True, text=True, check=False)
+    check(finished.returncode == 0 and not finished.stderr,
+          "heapwalk", arguments, "status", finished.returncode, finished.stderr)
+    return json.loads(finished.stdout)
+
+
+@contextlib.contextmanager
+def running(*command):
+    """A process that has said "ready" and now waits for its standard input; ends with the block."""
+    def on_one_processor():
+        # The kernel keeps the number of the processor in the process's own memory (rseq).
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, preexec_fn=on_one_processor)
+    try:
+        line = process.stdout.readline()
+        check(line.startswith(b"ready"), command, "did not become ready:", line)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def interpreters():
+    """{name: path} of Debian's interpreters, pyenv's, and those in HEAPWALK_PYTHONS (':' between)."""
+    paths = os.environ.get("HEAPWALK_PYTHONS", "").split(":")
+    paths += sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python")))
+    paths += ["/usr/bin/python3"] + sorted(glob.glob("/usr/bin/python3.*d"))
+    found = {}
+    for path in filter(os.path.exists, paths):
+        name = "%s from %s" % (_version(path), path)
+        found.setdefault(name, path)
+    return found
+
+
+def _version(path):
+    code = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
+    return subprocess.run([path, "-S", "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def python_target(path):
+    return running(path, HERE / "target.py")
+
+
+def c_target():
+    return running(BUILD / "bin" / "gdb_target")
+
+
+def main(test):
+    """Run test() and end the way ctest understands."""
+    if not os.path.exists(HEAPWALK):
+        skip("%s is not built" % HEAPWALK)
+    try:
+        test()
+    except Failed as failure:
+        print("FAILED: %s" % failure)
+        sys.exit(1)

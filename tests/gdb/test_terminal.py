@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""gdb on a terminal: Ctrl-C, the pager, TAB, and that all works as before after each of them."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import termios
+
+from support import c_target, check, environment, gdb_arguments, main
+
+PROMPT = r"\(gdb\) $"
+SECONDS = 60
+
+# When the walk has begun, say so and wait for the signal, inside the library's call: the real way of
+# Ctrl-C, without a race. Undone by the second command.
+WAIT = ("python import signal, heapwalk_gdb.commands as c; s = c.register.runner.sessions; p = s._progress;"
+        " s._progress = lambda *_: (gdb.write('WALK' + 'ING\\n'), gdb.flush(), signal.pause())")
+UNDO = "python s._progress = p"
+
+
+class Terminal:
+    """gdb in a terminal of 12 lines."""
+
+    def __init__(self, *arguments):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            command = gdb_arguments() + [str(word) for word in arguments]
+            os.execvpe(command[0], command, dict(environment(), LINES="12", COLUMNS="100"))
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 100, 0, 0))
+        self.text = ""
+        self.expect(PROMPT)
+        self.command("set height 12")
+
+    def expect(self, pattern):
+        """What is printed until `pattern`."""
+        seen = ""
+        while not re.search(pattern, seen):
+            if not select.select([self.fd], [], [], SECONDS)[0]:
+                check(False, "no %r in %r" % (pattern, seen))
+            try:
+                seen += os.read(self.fd, 65536).decode("utf-8", "backslashreplace")
+            except OSError:
+                check(False, "gdb ended; no %r in %r" % (pattern, seen))
+            seen = re.sub("\x1b\\[[?0-9;]*[a-zA-Z]", "", seen).replace("\r", "")
+        self.text += seen
+        return seen
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def command(self, line, until=PROMPT):
+        self.send(line + "\n")
+        return self.expect(until)
+
+    def close(self):
+        self.send("quit\n")
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        check("Traceback" not in self.text and "Exception ignored" not in self.text, self.text)
+
+
+def rows(text):
+    return re.findall(r"^.*\b(?:glibc|uncategorized|TOTAL)\b.*$", text, re.MULTILINE)
+
+
+def test():
+    with c_target() as process:
+        terminal = Terminal("-p", process.pid)
+        terminal.command("set height 0")
+        whole = rows(terminal.command("heap"))
+        check(any("TOTAL" in row for row in whole), "no report:", terminal.text)
+
+        # Ctrl-C while it walks: the session is dropped, the report says that it is partial.
+        terminal.command(WAIT)
+        terminal.command("python s.forget()")
+        terminal.command("heap", until="WALKING\n")
+        terminal.send("\x03")
+        after = terminal.expect(PROMPT)
+        check(re.search("partial|interrupted|Quit", after, re.IGNORECASE), "not said to be cut:", after)
+        terminal.command(UNDO)
+        again = rows(terminal.command("heap"))
+        check(again == whole, "after Ctrl-C:", again, "expected", whole)
+
+        # q at the pager, and Ctrl-C there.
+        terminal.command("set height 12")
+        for answer in ("q\n", "\x03"):
+            terminal.command("heap select size > 0", until="--Type <RET> for more.*--")
+            terminal.send(answer)
+            after = terminal.expect(PROMPT)
+            check(len(after.splitlines()) < 6 and "rror" not in after, "after the pager:", after)
+        terminal.command("set height 0")
+        again = rows(terminal.command("heap"))
+        check(again == whole, "after the pager:", again)
+
+        # TAB
+        terminal.send("heap sel\t")
+        terminal.expect("heap select $")
+        terminal.send("-form\t")
+        terminal.expect("-format $")
+        terminal.send("js\t")
+        terminal.expect("json $")
+        terminal.send("size > 100000000\n")
+        check('"rows"' in terminal.expect(PROMPT), "the completed command:", terminal.text[-500:])
+        terminal.close()
+
+
+main(test)
