@@ -14,7 +14,7 @@ import re
 Mapping = collections.namedtuple("Mapping", "start end file_offset perms path")
 
 _GDB_ROW = re.compile(
-    r"^\s*0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+)"
+    r"^\s*0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+(?:0x)?[0-9a-f]+\s+(?:0x)?([0-9a-f]+)"
     r"(?:\s+([r-][w-][x-][ps]))?(?:[ \t]+(\S.*?))?\s*$"
 )
 _KERNEL_ROW = re.compile(
