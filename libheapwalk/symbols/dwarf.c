@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Structure layouts and variables, out of a module's DWARF through libdw.
+//
+// A named unit answers in about a millisecond, all units of a libpython in a hundred: so questions go to
+// the unit that they name, and a unit that has the type but not the member is believed. Only a type that
+// its unit does not define is looked for in all.
+#include "symbols/dwarf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "symbols/dwarf_die.h"
+#include "symbols/modules_private.h"
+
+struct hw_dwarf_unit {
+	Dwarf_Die die;
+	const char *base_name; // of the source file, "" when it has none
+};
+
+struct hw_dwarf_index {
+	HW_VEC(struct hw_dwarf_unit) units;
+	GElf_Addr bias; // run-time address = DWARF's + bias
+};
+
+void hw_dwarf_index_destroy(struct hw_dwarf_index *index)
+{
+	if (!index)
+		return;
+	hw_vec_deinit(&index->units);
+	free(index);
+}
+
+static bool hw_dwarf_index_fill(struct hw_dwarf_index *index, Dwarf *dwarf)
+{
+	uint8_t unit_type;
+	Dwarf_Die die, sub;
+	for (Dwarf_CU *cu = NULL; !dwarf_get_units(dwarf, cu, &cu, NULL, &unit_type, &die, &sub);) {
+		// The substance of a skeleton is in a .dwo file, when libdw found it.
+		if (unit_type == DW_UT_skeleton && dwarf_tag(&sub) != DW_TAG_invalid)
+			die = sub;
+		const char *name = dwarf_diename(&die);
+		const char *slash = name ? strrchr(name, '/') : NULL;
+		struct hw_dwarf_unit unit = { die, slash ? slash + 1 : name ? name : "" };
+		if (!hw_vec_push(&index->units, unit))
+			return false;
+	}
+	return true;
+}
+
+static struct hw_dwarf_index *hw_module_dwarf(struct hw_module *module)
+{
+	struct hw_module_private *priv = module->priv;
+	const char *main_file = NULL, *debug_file = NULL;
+	if (priv->tried_dwarf)
+		return priv->dwarf_index;
+	priv->tried_dwarf = true;
+	Dwfl_Module *dwfl_module = hw_module_dwfl(module);
+	GElf_Addr bias;
+	Dwarf *dwarf = dwfl_module ? dwfl_module_getdwarf(dwfl_module, &bias) : NULL;
+	struct hw_dwarf_index *index = dwarf ? calloc(1, sizeof(*index)) : NULL;
+	if (!index)
+		return NULL;
+	index->bias = bias;
+	if (!hw_dwarf_index_fill(index, dwarf) || !index->units.count) {
+		hw_dwarf_index_destroy(index);
+		return NULL;
+	}
+	dwfl_module_info(dwfl_module, NULL, NULL, NULL, NULL, NULL, &main_file, &debug_file);
+	priv->dwarf_source = strdup(debug_file ? debug_file : "DWARF in the file");
+	return priv->dwarf_index = index;
+}
+
+const char *hw_dwarf_source(struct hw_module *module)
+{
+	hw_module_dwarf(module);
+	return module->priv->dwarf_source;
+}
+
+// ---- types ----
+
+// What is looked for in one pass over a unit: questions, sorted by the type's name.
+struct hw_dwarf_search {
+	struct hw_dwarf_query **queries;
+	bool *is_settled; // parallel: answered, or known to have no answer
+	size_t count, settled_count;
+};
+
+static bool hw_dwarf_is_type(int tag)
+{
+	return tag == DW_TAG_structure_type || tag == DW_TAG_union_type ||
+	       tag == DW_TAG_class_type || tag == DW_TAG_typedef || tag == DW_TAG_base_type ||
+	       tag == DW_TAG_enumeration_type;
+}
+
+// One top-level DIE: answers the questions about it. Stops the pass when nothing is left to ask.
+static bool hw_dwarf_meet_type(void *payload, Dwarf_Die *die)
+{
+	struct hw_dwarf_search *search = payload;
+	Dwarf_Die type;
+	if (!hw_dwarf_is_type(dwarf_tag(die)))
+		return true;
+	const char *name = dwarf_diename(die);
+	if (!name)
+		return true;
+	size_t lo = 0, hi = search->count;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (strcmp(search->queries[mid]->type, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == search->count || strcmp(search->queries[lo]->type, name) ||
+	    !hw_die_complete_type(die, &type))
+		return true;
+	for (; lo < search->count && !strcmp(search->queries[lo]->type, name); lo++) {
+		if (search->is_settled[lo])
+			continue;
+		hw_die_answer(&type, search->queries[lo]);
+		search->is_settled[lo] = true;
+		search->settled_count++;
+	}
+	return search->settled_count < search->count;
+}
+
+static int hw_dwarf_query_compare(const void *a, const void *b)
+{
+	const struct hw_dwarf_query *x = *(struct hw_dwarf_query *const *)a;
+	const struct hw_dwarf_query *y = *(struct hw_dwarf_query *const *)b;
+	return strcmp(x->type, y->type);
+}
+
+static bool hw_dwarf_same_unit(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+// Asks the units that `unit` names (NULL: all) the questions that name it (NULL: those not settled yet).
+static void hw_dwarf_ask(struct hw_dwarf_index *index, const char *unit,
+			 struct hw_dwarf_query *queries, bool *is_settled, size_t count)
+{
+	struct hw_dwarf_query **list = calloc(count, sizeof(*list));
+	bool *list_settled = calloc(count, sizeof(*list_settled));
+	struct hw_dwarf_search search = { list, list_settled, 0, 0 };
+	for (size_t i = 0; list && list_settled && i < count; i++)
+		if (!is_settled[i] && (!unit || hw_dwarf_same_unit(queries[i].unit, unit)))
+			list[search.count++] = &queries[i];
+	if (search.count) {
+		qsort(list, search.count, sizeof(*list), hw_dwarf_query_compare);
+		struct hw_die_walk *walk = hw_die_walk_create();
+		hw_vec_foreach(u, &index->units) {
+			if (!walk || search.settled_count == search.count)
+				break;
+			if (!unit || !strcmp(u->base_name, unit))
+				hw_die_walk_unit(walk, &u->die, hw_dwarf_meet_type, &search);
+		}
+		hw_die_walk_destroy(walk);
+		for (size_t i = 0; i < search.count; i++)
+			is_settled[list[i] - queries] = list_settled[i];
+	}
+	free(list);
+	free(list_settled);
+}
+
+size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries, size_t count)
+{
+	size_t found = 0;
+	struct hw_dwarf_index *index = hw_module_dwarf(module);
+	for (size_t i = 0; i < count; i++) {
+		struct hw_dwarf_query *q = &queries[i];
+		*q = (struct hw_dwarf_query){ .unit = q->unit, .type = q->type, .member = q->member };
+	}
+	bool *is_settled = index && count ? calloc(count, sizeof(*is_settled)) : NULL;
+	if (!is_settled)
+		return 0;
+	for (size_t i = 0; i < count; i++) {
+		bool is_first = queries[i].unit != NULL;
+		for (size_t before = 0; is_first && before < i; before++)
+			is_first = !hw_dwarf_same_unit(queries[before].unit, queries[i].unit);
+		if (is_first)
+			hw_dwarf_ask(index, queries[i].unit, queries, is_settled, count);
+	}
+	hw_dwarf_ask(index, NULL, queries, is_settled, count);
+	free(is_settled);
+	for (size_t i = 0; i < count; i++)
+		found += queries[i].found;
+	return found;
+}
+
+// ---- variables ----
+
+struct hw_dwarf_variable_search {
+	const char *name;
+	bool is_by_origin; // look for the DIE that gives `origin` its place, not for the name
+	Dwarf_Off origin;
+	bool has_origin;
+	bool found;
+	hw_addr_t address;
+};
+
+static bool hw_dwarf_meet_variable(void *payload, Dwarf_Die *die)
+{
+	struct hw_dwarf_variable_search *search = payload;
+	Dwarf_Attribute attr;
+	Dwarf_Die origin;
+	if (dwarf_tag(die) != DW_TAG_variable)
+		return true;
+	if (search->is_by_origin) {
+		if (!dwarf_attr(die, DW_AT_abstract_origin, &attr) &&
+		    !dwarf_attr(die, DW_AT_specification, &attr))
+			return true;
+		if (!dwarf_formref_die(&attr, &origin) || dwarf_dieoffset(&origin) != search->origin)
+			return true;
+	} else {
+		const char *name = dwarf_diename(die); // of its declaration, when it has one apart
+		if (!name || strcmp(name, search->name))
+			return true;
+	}
+	if (hw_die_variable_address(die, &search->address)) {
+		search->found = true;
+		return false;
+	}
+	if (!search->is_by_origin && !search->has_origin) {
+		search->has_origin = true;
+		search->origin = dwarf_dieoffset(die);
+	}
+	return true;
+}
+
+static void hw_dwarf_search_variable(struct hw_dwarf_index *index, const char *unit,
+				     struct hw_dwarf_variable_search *search)
+{
+	struct hw_die_walk *walk = hw_die_walk_create();
+	hw_vec_foreach(u, &index->units) {
+		if (!walk || search->found)
+			break;
+		if (!unit || !strcmp(u->base_name, unit))
+			hw_die_walk_unit(walk, &u->die, hw_dwarf_meet_variable, search);
+	}
+	hw_die_walk_destroy(walk);
+}
+
+bool hw_dwarf_variable(struct hw_module *module, const char *unit, const char *name, hw_addr_t *ret)
+{
+	struct hw_dwarf_index *index = hw_module_dwarf(module);
+	struct hw_dwarf_variable_search search = { .name = name };
+	if (!index)
+		return false;
+	hw_dwarf_search_variable(index, unit, &search);
+	if (!search.found && search.has_origin && unit) {
+		// Link-time optimisation: the unit has the name, an artificial one the address.
+		search.is_by_origin = true;
+		hw_dwarf_search_variable(index, NULL, &search);
+	}
+	if (search.found)
+		*ret = search.address + index->bias;
+	return search.found;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What the files of symbols/ know of a module: modules.c finds it and opens its file, debug_file.c finds
+// its debug information, symtab.c indexes its symbols, relocations.c reads its dynamic section, dwarf.c
+// its types.
+#ifndef HW_SYMBOLS_MODULES_PRIVATE_H
+#define HW_SYMBOLS_MODULES_PRIVATE_H
+
+#include <elfutils/libdwfl.h>
+
+#include "symbols/modules.h"
+#include "target/elf_file.h"
+
+struct hw_symtab;      // symtab.c
+struct hw_dwarf_index; // dwarf.c
+
+struct hw_module_private {
+	struct hw_modules *owner;
+	struct hw_elf_headers headers; // of the image in memory, else of the file
+	hw_addr_t bias;                // run-time address = the file's address + bias
+	char build_id[2 * HW_ELF_BUILD_ID_BYTES + 1]; // "" none
+	bool is_exe;
+
+	// Each is tried once, when first needed.
+	bool tried_file, tried_dwfl, tried_symtab, tried_dwarf;
+	struct hw_elf_file *file; // NULL: none that matches
+	Dwfl *dwfl;
+	Dwfl_Module *dwfl_module; // NULL: no file
+	struct hw_symtab *symtab;
+	struct hw_dwarf_index *dwarf_index;
+	char *dwarf_source;
+};
+
+struct hw_modules {
+	struct hw_target *target;
+	struct hw_issues *issues;
+	char *exe;        // where the executable is on this machine, NULL: by its name
+	char *debug_dirs; // ':' between
+	HW_VEC(struct hw_module) list;
+};
+
+// The module's file, verified against the image, or NULL.
+struct hw_elf_file *hw_module_file(struct hw_module *module);
+// The module in libdwfl, which finds its debug file when it is first asked for symbols or DWARF; or NULL.
+Dwfl_Module *hw_module_dwfl(struct hw_module *module);
+void hw_module_debug_file_close(struct hw_module_private *priv);
+void hw_symtab_destroy(struct hw_symtab *symtab);           // accepts NULL
+void hw_dwarf_index_destroy(struct hw_dwarf_index *index); // accepts NULL
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What a module's file says of its own image: sections by name, and the words that the loader makes
+// point into it.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "symbols/modules_private.h"
+
+// Offset and count of a table inside the mapped file; NULL when it sticks out of it.
+static const uint8_t *hw_file_table(const struct hw_elf_file *file, uint64_t offset, uint64_t count,
+				    size_t item_bytes)
+{
+	if (offset > file->size || count > (file->size - offset) / item_bytes)
+		return NULL;
+	return file->bytes + offset;
+}
+
+static bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_Shdr *ret)
+{
+	Elf64_Ehdr ehdr;
+	memcpy(&ehdr, file->bytes, sizeof(ehdr)); // its size was checked when it was opened
+	const uint8_t *table = hw_file_table(file, ehdr.e_shoff, ehdr.e_shnum, sizeof(Elf64_Shdr));
+	if (!ehdr.e_shoff || !table || index >= ehdr.e_shnum ||
+	    ehdr.e_shentsize != sizeof(Elf64_Shdr))
+		return false;
+	memcpy(ret, table + index * sizeof(Elf64_Shdr), sizeof(*ret));
+	return true;
+}
+
+bool hw_module_section(struct hw_module *module, const char *name, hw_addr_t *ret_addr,
+		       uint64_t *ret_size)
+{
+	struct hw_elf_file *file = hw_module_file(module);
+	Elf64_Shdr names, section;
+	if (!file || !hw_file_section(file, ((const Elf64_Ehdr *)file->bytes)->e_shstrndx, &names))
+		return false;
+	const uint8_t *text = hw_file_table(file, names.sh_offset, names.sh_size, 1);
+	size_t want = strlen(name) + 1;
+	for (size_t i = 1; text && hw_file_section(file, i, &section); i++) {
+		if (section.sh_name > names.sh_size || names.sh_size - section.sh_name < want ||
+		    memcmp(text + section.sh_name, name, want) || !(section.sh_flags & SHF_ALLOC))
+			continue;
+		*ret_addr = section.sh_addr + module->priv->bias;
+		*ret_size = section.sh_size;
+		return true;
+	}
+	return false;
+}
+
+struct hw_dynamic {
+	uint64_t rela, rela_bytes, relr, relr_bytes;
+};
+
+static bool hw_module_dynamic(const struct hw_elf_file *file, struct hw_dynamic *ret)
+{
+	*ret = (struct hw_dynamic){ 0 };
+	hw_vec_foreach(phdr, &file->headers.phdrs) {
+		if (phdr->p_type != PT_DYNAMIC)
+			continue;
+		const uint8_t *at = hw_file_table(file, phdr->p_offset, phdr->p_filesz, 1);
+		for (uint64_t left = at ? phdr->p_filesz : 0; left >= sizeof(Elf64_Dyn);
+		     left -= sizeof(Elf64_Dyn), at += sizeof(Elf64_Dyn)) {
+			uint64_t tag = hw_u64(at), value = hw_u64(at + 8);
+			if (tag == DT_NULL)
+				break;
+			if (tag == DT_RELA)
+				ret->rela = value;
+			else if (tag == DT_RELASZ)
+				ret->rela_bytes = value;
+			else if (tag == 36 /* DT_RELR */)
+				ret->relr = value;
+			else if (tag == 35 /* DT_RELRSZ */)
+				ret->relr_bytes = value;
+		}
+		return true;
+	}
+	return false;
+}
+
+struct hw_relocation_visit {
+	const struct hw_elf_file *file;
+	hw_addr_t bias;
+	bool (*visit)(void *payload, const struct hw_relocation *relocation);
+	void *payload;
+};
+
+static bool hw_visit_rela(const struct hw_relocation_visit *v, const struct hw_dynamic *dynamic)
+{
+	size_t have = 0;
+	const uint8_t *at = hw_elf_file_at(v->file, dynamic->rela, &have);
+	for (uint64_t left = at ? hw_min(dynamic->rela_bytes, have) : 0; left >= sizeof(Elf64_Rela);
+	     left -= sizeof(Elf64_Rela), at += sizeof(Elf64_Rela)) {
+		if (ELF64_R_TYPE(hw_u64(at + 8)) != R_X86_64_RELATIVE)
+			continue;
+		struct hw_relocation relocation = { hw_u64(at) + v->bias, hw_u64(at + 16) + v->bias };
+		if (!v->visit(v->payload, &relocation))
+			return false;
+	}
+	return true;
+}
+
+// A packed place: what it is made to point at is in the place itself.
+static bool hw_visit_packed(const struct hw_relocation_visit *v, uint64_t place)
+{
+	size_t have;
+	const uint8_t *word = hw_elf_file_at(v->file, place, &have);
+	if (!word || have < 8)
+		return true;
+	struct hw_relocation relocation = { place + v->bias, hw_u64(word) + v->bias };
+	return v->visit(v->payload, &relocation);
+}
+
+// DT_RELR (the generic ELF specification's draft of 2018): an even word is a place; an odd one a bitmap
+// of the 63 words that follow the last place.
+static bool hw_visit_relr(const struct hw_relocation_visit *v, const struct hw_dynamic *dynamic)
+{
+	size_t have = 0;
+	uint64_t next = 0;
+	const uint8_t *at = hw_elf_file_at(v->file, dynamic->relr, &have);
+	for (uint64_t left = at ? hw_min(dynamic->relr_bytes, have) : 0; left >= 8;
+	     left -= 8, at += 8) {
+		uint64_t word = hw_u64(at);
+		if (!(word & 1)) {
+			if (!hw_visit_packed(v, word))
+				return false;
+			next = word + 8;
+			continue;
+		}
+		for (unsigned bit = 1; bit < 64; bit++)
+			if (word >> bit & 1 && !hw_visit_packed(v, next + (bit - 1) * 8))
+				return false;
+		next += 63 * 8;
+	}
+	return true;
+}
+
+void hw_module_visit_relative_relocations(struct hw_module *module,
+					  bool (*visit)(void *payload, const struct hw_relocation *),
+					  void *payload)
+{
+	struct hw_dynamic dynamic;
+	const struct hw_elf_file *file = hw_module_file(module);
+	struct hw_relocation_visit v = { file, module->priv->bias, visit, payload };
+	if (file && hw_module_dynamic(file, &dynamic) && hw_visit_rela(&v, &dynamic))
+		hw_visit_relr(&v, &dynamic);
+}
