@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A target process: started, known to be at rest, checksummed, dumped. And heapwalk run on it."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+import oracles
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PAUSE = {"x86_64": "34", "aarch64": "73"}.get(os.uname()[4], "34")  # pause(2), ppoll(2)
+CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+
+
+class TestError(Exception):
+    """Something that is no answer of heapwalk's: the target did not start, a core was not made."""
+
+
+def kernel_makes_plain_cores():
+    with open(CORE_PATTERN) as f:
+        pattern = f.read().strip()
+    return bool(pattern) and "|" not in pattern and "/" not in pattern and "%" not in pattern
+
+
+def _may_dump_core():
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+class Target:
+    """A script that says "ready" and then sits in pause(2). Use in a with statement."""
+
+    def __init__(self, command, environment, directory=None, timeout=300):
+        self.directory = directory or tempfile.mkdtemp(prefix="heapwalk-matrix-")
+        self._own_directory = directory is None
+        self.command = [word.replace("{directory}", self.directory) for word in command]
+        self.errors = os.path.join(self.directory, "stderr")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LD_", "MALLOC_", "GLIBC_"))}
+        env.update(PYTHONHASHSEED="0", PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1", LC_ALL="C.UTF-8")
+        env.update(environment)
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env,
+                cwd=self.directory, preexec_fn=_may_dump_core,
+            )
+        self.pid = self.process.pid
+        self.timeout = timeout
+
+    def __enter__(self):
+        try:
+            self.expect_line(b"ready")
+            self.wait_until_paused()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.stdout.close()
+        self.process.wait()
+        if self._own_directory and not os.environ.get("HEAPWALK_TEST_KEEP"):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def stderr(self):
+        with open(self.errors, errors="replace") as f:
+            return f.read()
+
+    def expect_line(self, wanted):
+        timer = signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TestError("timeout")))
+        signal.alarm(self.timeout)
+        try:
+            line = self.process.stdout.readline().strip()
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, timer)
+        if line != wanted:
+            raise TestError("target said %r, not %r; its stderr: %s" % (line, wanted, self.stderr()[-2000:]))
+
+    def wait_until_paused(self):
+        """It has announced itself and is a few instructions away from pause(2)."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with open("/proc/%d/syscall" % self.pid) as f:
+                if f.read().split()[0] == PAUSE:
+                    return
+            os.sched_yield()
+        raise TestError("target does not reach pause(2)")
+
+    def checksum(self):
+        """Of every byte of every private writable mapping, and of where they are."""
+        mappings = oracles.private_writable(oracles.read_mappings(self.pid))
+        value = zlib.crc32(repr(mappings).encode())
+        with open("/proc/%d/mem" % self.pid, "rb", 0) as memory:
+            for m in mappings:
+                at = m.start
+                while at < m.end:
+                    memory.seek(at)
+                    data = memory.read(min(8 << 20, m.end - at))
+                    if not data:
+                        raise TestError("/proc/%d/mem ends at %#x" % (self.pid, at))
+                    value = zlib.crc32(data, value)
+                    at += len(data)
+        return value
+
+    def is_alive_and_well(self):
+        os.kill(self.pid, signal.SIGUSR1)
+        self.expect_line(b"alive")
+
+    def _filter(self, value):
+        with open("/proc/%d/coredump_filter" % self.pid, "w") as f:
+            f.write("%#x" % value)
+
+    def gcore(self, core_filter):
+        """A core by gdb; the process goes on."""
+        if not shutil.which("gcore"):
+            raise TestError("gcore is not installed (package gdb)")
+        self._filter(core_filter)
+        prefix = os.path.join(self.directory, "gcore-%x" % core_filter)
+        done = subprocess.run(
+            ["gcore", "-o", prefix, str(self.pid)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        path = "%s.%d" % (prefix, self.pid)
+        if done.returncode or not os.path.exists(path):
+            raise TestError("gcore: %s" % done.stdout.decode(errors="replace")[-1000:])
+        return path
+
+    def abort(self, core_filter):
+        """A core by the kernel; the process is gone."""
+        self._filter(core_filter)
+        os.kill(self.pid, signal.SIGABRT)
+        self.process.wait()
+        for name in ("core", "core.%d" % self.pid):
+            path = os.path.join(self.directory, name)
+            if os.path.exists(path):
+                return path
+        raise TestError("the kernel wrote no core (status %d)" % self.process.returncode)
+
+
+class Answer:
+    """One run of heapwalk."""
+
+    def __init__(self, command, returncode, stdout, stderr):
+        self.command, self.returncode, self.stdout, self.stderr = command, returncode, stdout, stderr
+        self._report = None
+
+    @property
+    def report(self):
+        if self._report is None:
+            self._report = json.loads(self.stdout.decode("utf-8", "surrogateescape"))
+        return self._report
+
+    def rows_text(self):
+        """The rows of the report as they were printed: two reports of one heap have the same."""
+        start, end = self.stdout.find(b'"rows"'), self.stdout.rfind(b"]")
+        return self.stdout[start : end + 1]
+
+
+def run_heapwalk(heapwalk, arguments, timeout=600):
+    command = [heapwalk] + arguments
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout
+    )
+    return Answer(command, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+def target_command(interpreter, workload):
+    return [interpreter, os.path.join(HERE, "target.py"), workload, "{directory}"]
+
+
+def say(text):
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
