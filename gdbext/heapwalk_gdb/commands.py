@@ -104,8 +104,9 @@ class Runner:
 
 
 def _sentence(message):
-    message = message.strip().rstrip(".")
-    return message[:1].upper() + message[1:] + "."
+    """The library's words the way gdb ends its own. A query's error has a caret below it: as it is."""
+    message = message[:1].upper() + message[1:]
+    return message if "\n" in message else message.rstrip(".") + "."
 
 
 class HeapCommand(gdb.Command):
