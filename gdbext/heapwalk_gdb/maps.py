@@ -2,7 +2,7 @@
 """The memory map of a target that only gdb can read, from the text of two gdb commands.
 
 `info proc mappings` changed over time: gdb 10 and 11 print no permissions, 12 and later a Perms
-column, 17 pads and titles its columns anew. Rows are recognised by their four numbers, never by
+column, 16 pads and titles its columns anew. Rows are recognised by their four numbers, never by
 titles (which are translated) or columns. Without permissions a row is of no use, so the map is
 then taken from the kernel's own text, /proc/PID/maps, which gdb fetches with `remote get`.
 """

@@ -2,7 +2,6 @@
 """Running gdb on real processes. Every run fails its test on any word on stderr it did not expect."""
 
 import contextlib
-import glob
 import json
 import os
 import pathlib
@@ -133,21 +132,13 @@ def running(*command):
 
 
 def interpreters():
-    """{name: path} of Debian's interpreters, pyenv's, and those in HEAPWALK_PYTHONS (':' between)."""
-    paths = os.environ.get("HEAPWALK_PYTHONS", "").split(":")
-    paths += sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python")))
-    paths += ["/usr/bin/python3"] + sorted(glob.glob("/usr/bin/python3.*d"))
-    found = {}
-    for path in filter(os.path.exists, paths):
-        name = "%s from %s" % (_version(path), path)
-        found.setdefault(name, path)
-    return found
-
-
-def _version(path):
-    code = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
-    return subprocess.run([path, "-S", "-c", code], capture_output=True, text=True,
-                          check=True).stdout.strip()
+    """{name: path} of those that the test matrix finds (tests/matrix/interpreters.py)."""
+    sys.path.insert(0, str(TOP / "tests" / "matrix"))
+    import interpreters as matrix  # pylint: disable=import-outside-toplevel
+    found, left_out = matrix.find()
+    for reason in left_out:
+        print("skip: %s" % reason)
+    return {each.name: each.path for each in found}
 
 
 def python_target(path):

@@ -49,7 +49,7 @@ KERNEL = """555555554000-555555556000 r-xp 00002000 fe:00 123456                
 
 def test():
     check_equal(maps.parse_gdb(WITH_PERMISSIONS), EXPECTED, "with permissions (gdb 12 and later)")
-    check_equal(maps.parse_gdb(PADDED), EXPECTED, "padded columns")
+    check_equal(maps.parse_gdb(PADDED), EXPECTED, "padded columns (gdb 16)")
     check_equal(maps.parse_gdb(WITHOUT_PERMISSIONS), [], "without permissions (gdb 10)")
     check_equal(maps.parse_gdb("Not supported on this target.\n"), [], "nothing")
     check_equal(maps.parse_kernel(KERNEL), EXPECTED, "the kernel's text")

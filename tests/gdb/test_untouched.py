@@ -42,8 +42,9 @@ def hammer(process, name):
 def test():
     with c_target() as process:
         hammer(process, "C program")
-    chosen = {name: path for name, path in interpreters().items() if path == "/usr/bin/python3"}
-    for name, path in list(chosen.items()) or list(interpreters().items())[-1:]:
+    found = interpreters()
+    chosen = [(name, path) for name, path in found.items() if path == "/usr/bin/python3"]
+    for name, path in chosen or list(found.items())[-1:]:
         with python_target(path) as process:
             hammer(process, name)
         print("ran on %s" % name)

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The public API on a child of ours with known blocks.
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heapwalk.h"
+
+enum { HW_BLOCK_COUNT = 1000, HW_BLOCK_BYTES = 1500 };
+static const char *const hw_query = "size >= 1500 and size < 1600 and state = \"in use\"";
+
+static int hw_failure_count;
+
+#define HW_CHECK(condition)                                                                        \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);             \
+			hw_failure_count++;                                                        \
+		}                                                                                  \
+	} while (0)
+
+// Says what went wrong, if anything did.
+static bool hw_is_ok(struct hw_error *err)
+{
+	if (err)
+		printf("error %s: %s\n", hw_error_code_word(hw_error_code(err)),
+		       hw_error_message(err));
+	hw_error_destroy(err);
+	return !err;
+}
+
+static bool hw_has_code(struct hw_error *err, enum hw_error_code code)
+{
+	bool is_it = err && hw_error_code(err) == code && *hw_error_message(err) &&
+		     hw_error_exit_status(err) != 0;
+	if (!is_it)
+		printf("expected %s, got %s: %s\n", hw_error_code_word(code),
+		       err ? hw_error_code_word(hw_error_code(err)) : "success",
+		       err ? hw_error_message(err) : "");
+	hw_error_destroy(err);
+	return is_it;
+}
+
+// ---- the child: makes HW_BLOCK_COUNT blocks more whenever it is told to, and says when it has ----
+
+struct hw_child {
+	pid_t pid;
+	int tell, hear;
+};
+
+static void hw_child_run(int hear, int tell)
+{
+	char byte;
+	while (read(hear, &byte, 1) == 1) {
+		for (int i = 0; i < HW_BLOCK_COUNT; i++) {
+			char *block = malloc(HW_BLOCK_BYTES);
+			if (block)
+				memset(block, 'x', HW_BLOCK_BYTES);
+		}
+		if (write(tell, "r", 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+static struct hw_child hw_child_start(void)
+{
+	int to[2], from[2];
+	if (pipe(to) || pipe(from)) {
+		perror("pipe");
+		exit(1);
+	}
+	fflush(stdout);
+	struct hw_child child = { .pid = fork(), .tell = to[1], .hear = from[0] };
+	if (child.pid == 0) {
+		close(to[1]);
+		close(from[0]);
+		hw_child_run(to[0], from[1]);
+	}
+	close(to[0]);
+	close(from[1]);
+	return child;
+}
+
+static bool hw_child_grow(const struct hw_child *child)
+{
+	char byte;
+	return write(child->tell, "g", 1) == 1 && read(child->hear, &byte, 1) == 1;
+}
+
+// ---- callbacks ----
+
+struct hw_seen {
+	unsigned count, limit;
+	hw_addr_t last_end;
+};
+
+static bool hw_see(void *payload, const struct hw_block *block)
+{
+	struct hw_seen *seen = payload;
+	HW_CHECK(block->start >= seen->last_end); // in address order, no overlap
+	HW_CHECK(block->size_bytes >= 1500 && block->size_bytes < 1600);
+	HW_CHECK(!strcmp(block->allocator, "glibc") && block->state == HW_STATE_IN_USE);
+	HW_CHECK(!block->object);
+	seen->last_end = block->start + block->size_bytes;
+	seen->count++;
+	return !seen->limit || seen->count < seen->limit;
+}
+
+struct hw_text {
+	char bytes[65536];
+	size_t len;
+	bool is_closed;
+};
+
+static bool hw_take(void *payload, const char *text, size_t len)
+{
+	struct hw_text *all = payload;
+	if (all->is_closed)
+		return false;
+	size_t room = sizeof(all->bytes) - 1 - all->len;
+	memcpy(all->bytes + all->len, text, len < room ? len : room);
+	all->len += len < room ? len : room;
+	return true;
+}
+
+static void hw_count_word(void *payload, const char *word)
+{
+	if (!strcmp(word, "-format"))
+		++*(unsigned *)payload;
+}
+
+static bool hw_progress_stop(void *payload, const char *what, uint64_t done, uint64_t total)
+{
+	(void)done, (void)total;
+	HW_CHECK(what && *what);
+	return *(bool *)payload;
+}
+
+// ---- cases ----
+
+static unsigned hw_count_blocks(struct hw_session *session, unsigned limit)
+{
+	struct hw_seen seen = { .limit = limit };
+	HW_CHECK(hw_is_ok(hw_session_visit_blocks(session, hw_query, hw_see, &seen)));
+	return seen.count;
+}
+
+static void hw_test_errors(void)
+{
+	struct hw_session *session = NULL;
+	struct hw_options options = { .size = sizeof(options) };
+	struct hw_error *err = hw_session_open_pid(0x7ffffff0, &options, &session);
+	HW_CHECK(hw_has_code(err, HW_ERROR_NOT_FOUND));
+	HW_CHECK(!session);
+	err = hw_session_open_core("/nonexistent/core", &options, &session);
+	HW_CHECK(err && strstr(hw_error_message(err), "/nonexistent/core"));
+	hw_error_destroy(err);
+	HW_CHECK(!session);
+	hw_error_destroy(NULL);
+	hw_session_close(NULL);
+}
+
+static void hw_test_table(void)
+{
+	unsigned count = 0;
+	for (const struct hw_command *command = hw_commands(); command->name; command++) {
+		HW_CHECK(*command->name && command->usage && *command->summary && command->options);
+		HW_CHECK(command->summary[strlen(command->summary) - 1] == '.');
+		count++;
+	}
+	HW_CHECK(count >= 5);
+	HW_CHECK(hw_api_version() == HW_API_VERSION);
+	HW_CHECK(strchr(hw_version(), '.'));
+
+	unsigned formats = 0;
+	const char *argv[] = { "census" };
+	hw_complete(NULL, HW_OPTION_STYLE_GDB, 1, argv, "-form", hw_count_word, &formats);
+	HW_CHECK(formats == 1);
+}
+
+static void hw_test_session(struct hw_session *session, const struct hw_child *child, bool *stop)
+{
+	HW_CHECK(hw_count_blocks(session, 0) == HW_BLOCK_COUNT);
+	HW_CHECK(hw_count_blocks(session, 1) == 1);
+
+	// The table is kept until it is declared stale.
+	HW_CHECK(hw_child_grow(child));
+	HW_CHECK(hw_count_blocks(session, 0) == HW_BLOCK_COUNT);
+	hw_session_invalidate(session);
+	HW_CHECK(hw_count_blocks(session, 0) == 2 * HW_BLOCK_COUNT);
+
+	struct hw_seen seen = { 0 };
+	HW_CHECK(hw_has_code(hw_session_visit_blocks(session, "size >", hw_see, &seen),
+			     HW_ERROR_INVALID));
+
+	struct hw_text *text = calloc(1, sizeof(*text));
+	if (!text)
+		return;
+	struct hw_output out = { .write = hw_take, .payload = text };
+	const char *census[] = { "census", "-format", "json" };
+	HW_CHECK(hw_is_ok(hw_session_run(session, HW_OPTION_STYLE_GDB, 3, census, &out)));
+	HW_CHECK(strstr(text->bytes, "heapwalk.census/1"));
+	const char *wrong[] = { "census", "-no-such-option" };
+	HW_CHECK(hw_has_code(hw_session_run(session, HW_OPTION_STYLE_GDB, 2, wrong, &out),
+			     HW_ERROR_INVALID));
+
+	// Nobody reads any more: it ends, and the session goes on.
+	text->is_closed = true;
+	hw_error_destroy(hw_session_run(session, HW_OPTION_STYLE_GDB, 3, census, &out));
+	HW_CHECK(hw_count_blocks(session, 0) == 2 * HW_BLOCK_COUNT);
+
+	// A walk that is told to stop says so, and the next one is whole again.
+	hw_session_invalidate(session);
+	*stop = true;
+	*text = (struct hw_text){ 0 };
+	struct hw_error *err = hw_session_run(session, HW_OPTION_STYLE_GDB, 3, census, &out);
+	HW_CHECK(hw_has_code(err, HW_ERROR_INTERRUPTED));
+	*stop = false;
+	HW_CHECK(hw_count_blocks(session, 0) == 2 * HW_BLOCK_COUNT);
+	free(text);
+}
+
+int main(void)
+{
+	hw_test_errors();
+	hw_test_table();
+
+	struct hw_child child = hw_child_start();
+	bool stop = false;
+	struct hw_session *session = NULL;
+	struct hw_options options = {
+		.size = sizeof(options),
+		.progress = hw_progress_stop,
+		.progress_payload = &stop,
+	};
+	HW_CHECK(hw_child_grow(&child));
+	HW_CHECK(hw_is_ok(hw_session_open_pid(child.pid, &options, &session)));
+	if (session)
+		hw_test_session(session, &child, &stop);
+	hw_session_close(session);
+
+	HW_CHECK(hw_child_grow(&child)); // it goes on
+	int status;
+	close(child.tell);
+	HW_CHECK(waitpid(child.pid, &status, 0) == child.pid);
+	HW_CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
+	return hw_failure_count ? 1 : 0;
+}
