@@ -5,7 +5,8 @@
 // A chunk's address is its header's; mem = chunk + 16 is what malloc returned.
 // Invariants, checked by hw_glibc_check():
 //   every region: the chunks cover it without gap or overlap, from its first chunk to top or fence;
-//   every arena: system_mem == sum of its regions' bytes;
+//   every arena: system_mem == sum of its regions' bytes (main, contiguous: + foreign_bytes);
+//   region_bytes == in_use + tcache + fastbin + bin + top + overhead + unknown;
 //   n_mmaps, mmapped_mem == the mmapped chunks found (2.43+: mmapped_mem - 16 k, see README).
 #ifndef HW_GLIBC_MALLOC_H
 #define HW_GLIBC_MALLOC_H
@@ -55,6 +56,10 @@ struct hw_glibc_arena {
 	uint64_t tcache_bytes, fastbin_bytes, bin_bytes, top_bytes, overhead_bytes, unknown_bytes;
 	uint64_t in_use_chunks, tcache_chunks, fastbin_chunks, bin_chunks;
 	uint64_t region_bytes; // sum of the regions' (what the walk covers)
+	// Main arena: memory between its regions in the brk area, from others' sbrk(). system_bytes
+	// counts it as long as the arena is contiguous.
+	uint64_t foreign_bytes;
+	bool is_noncontiguous; // flag of the arena; always set in thread arenas
 	uint32_t heaps;        // thread arena: heap_info blocks
 };
 

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "glibc/malloc.h"
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "glibc/walker.h"
+
+enum { HW_TRIAL_STEPS = 1 << 26 };
+
+static const char *const hw_chunk_state_words[] = {
+	[HW_CHUNK_IN_USE] = "in use",
+	[HW_CHUNK_TCACHE] = "tcache",
+	[HW_CHUNK_FASTBIN] = "fastbin",
+	[HW_CHUNK_UNSORTED] = "unsorted bin",
+	[HW_CHUNK_SMALL] = "small bin",
+	[HW_CHUNK_LARGE] = "large bin",
+	[HW_CHUNK_FREE] = "free, on no list",
+	[HW_CHUNK_TOP] = "top",
+	[HW_CHUNK_FENCE] = "fence",
+	[HW_CHUNK_ARENA] = "arena header",
+	[HW_CHUNK_TCACHE_STRUCT] = "tcache header",
+	[HW_CHUNK_UNKNOWN] = "unknown",
+};
+
+const char *hw_chunk_state_word(enum hw_chunk_state state)
+{
+	return (unsigned)state < HW_CHUNK_STATE_COUNT ? hw_chunk_state_words[state] : "unknown";
+}
+
+struct hw_region *hw_glibc_find_region(const struct hw_glibc *glibc, hw_addr_t addr)
+{
+	size_t low = 0, high = glibc->regions.count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		struct hw_region *region = &glibc->regions.data[middle];
+		if (addr < region->start)
+			high = middle;
+		else if (addr >= region->end)
+			low = middle + 1;
+		else
+			return region;
+	}
+	return NULL;
+}
+
+uint32_t hw_region_find_chunk(const struct hw_region *region, hw_addr_t addr)
+{
+	uint64_t offset16 = (addr - region->start) / 16;
+	uint32_t low = 0, high = region->count; // low: starts at or before addr
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+		if (region->offset16[middle] <= offset16)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void hw_walker_deinit(struct hw_glibc_walker *w)
+{
+	hw_window_deinit(&w->window);
+	hw_pages_deinit(&w->pages);
+	hw_vec_foreach(state, &w->states)
+		free(*state);
+	hw_vec_deinit(&w->states);
+	hw_vec_deinit(&w->tcache_candidates);
+}
+
+void hw_glibc_deinit(struct hw_glibc *glibc)
+{
+	hw_vec_foreach(region, &glibc->regions)
+	{
+		free(region->offset16);
+		free(region->state);
+	}
+	hw_vec_deinit(&glibc->regions);
+	hw_vec_deinit(&glibc->arenas);
+	*glibc = (struct hw_glibc){ 0 };
+}
+
+static void hw_read_mp(struct hw_glibc_walker *w)
+{
+	uint8_t bytes[144];
+	struct hw_glibc *glibc = w->glibc;
+	if (!glibc->mp || !hw_pages_read(&w->pages, glibc->mp, bytes, w->mp_layout->size)) {
+		glibc->mp = 0;
+		hw_issues_add(w->issues, HW_ERROR_NOT_FOUND, glibc->main_arena,
+			      "malloc's parameters (mp_) were not found beside main_arena 0x%llx: the "
+			      "main heap is looked for by its shape, and mmapped chunks can't be counted",
+			      (unsigned long long)glibc->main_arena);
+		return;
+	}
+	const struct hw_glibc_mp_layout *layout = w->mp_layout;
+	glibc->n_mmaps = hw_u32(bytes + layout->n_mmaps);
+	glibc->mmapped_mem = hw_u64(bytes + layout->mmapped_mem);
+	w->sbrk_base = hw_u64(bytes + layout->sbrk_base);
+	if (layout->hp_pagesize)
+		w->hp_pagesize = hw_u64(bytes + layout->hp_pagesize);
+	if (layout->tcache_count)
+		w->tcache_count = hw_min(hw_u64(bytes + layout->tcache_count), UINT16_MAX);
+}
+
+// An mmapped chunk belongs to no arena: its bytes are in mmapped_bytes.
+static void hw_add_up(struct hw_glibc *glibc)
+{
+	hw_vec_foreach(region, &glibc->regions) {
+		if (region->kind == HW_REGION_MMAPPED)
+			continue;
+		uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
+		for (uint32_t i = 0; i < region->count; i++) {
+			bytes[region->state[i]] += hw_region_chunk_size(region, i);
+			chunks[region->state[i]]++;
+		}
+		struct hw_glibc_arena *arena = &glibc->arenas.data[region->arena_index];
+		arena->in_use_bytes += bytes[HW_CHUNK_IN_USE];
+		arena->in_use_chunks += chunks[HW_CHUNK_IN_USE];
+		arena->tcache_bytes += bytes[HW_CHUNK_TCACHE];
+		arena->tcache_chunks += chunks[HW_CHUNK_TCACHE];
+		arena->fastbin_bytes += bytes[HW_CHUNK_FASTBIN];
+		arena->fastbin_chunks += chunks[HW_CHUNK_FASTBIN];
+		for (unsigned s = HW_CHUNK_UNSORTED; s <= HW_CHUNK_LARGE; s++) {
+			arena->bin_bytes += bytes[s];
+			arena->bin_chunks += chunks[s];
+		}
+		arena->top_bytes += bytes[HW_CHUNK_TOP];
+		arena->overhead_bytes += bytes[HW_CHUNK_FENCE] + bytes[HW_CHUNK_ARENA] +
+					 bytes[HW_CHUNK_TCACHE_STRUCT];
+		arena->unknown_bytes += bytes[HW_CHUNK_FREE] + bytes[HW_CHUNK_UNKNOWN];
+		arena->region_bytes += region->end - region->start;
+	}
+}
+
+// Free chunks that are on no list: one sentence, with the first of them.
+static void hw_report_unlisted(struct hw_glibc_walker *w)
+{
+	hw_addr_t first = 0;
+	uint64_t count = 0, bytes = 0;
+	hw_vec_foreach(region, &w->glibc->regions)
+		for (uint32_t i = 0; i < region->count; i++)
+			if (region->state[i] == HW_CHUNK_FREE) {
+				if (!count++)
+					first = hw_region_chunk_start(region, i);
+				bytes += hw_region_chunk_size(region, i);
+			}
+	if (count)
+		hw_issues_add(w->issues, HW_ERROR_CORRUPT, first,
+			      "%llu free chunks with %llu bytes are on no bin's list, the first at 0x%llx",
+			      (unsigned long long)count, (unsigned long long)bytes,
+			      (unsigned long long)first);
+}
+
+static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
+{
+	struct hw_glibc *glibc = w->glibc;
+	HW_TRY(hw_glibc_find(w));
+	if (!glibc->main_arena)
+		return NULL;
+	glibc->layout = w->layout;
+	hw_read_mp(w);
+	HW_TRY(hw_glibc_read_arenas(w));
+	glibc->is_initialized = w->sbrk_base != 0;
+	hw_vec_foreach(arena, &glibc->arenas)
+		glibc->is_initialized |= arena->system_bytes != 0;
+	if (!glibc->arenas.count)
+		return NULL;
+	// thread heaps first: where they are, no region of the main arena is looked for
+	for (uint32_t i = 1; i < glibc->arenas.count; i++)
+		HW_TRY(hw_glibc_walk_heaps(w, i));
+	HW_TRY(hw_glibc_walk_main(w));
+	HW_TRY(hw_glibc_find_mmapped(w));
+	hw_glibc_sort_regions(w);
+	hw_glibc_detect_safe_linking(w);
+	HW_TRY(hw_glibc_mark_tcaches(w));
+	HW_TRY(hw_glibc_mark_bins(w));
+	hw_add_up(glibc);
+	hw_report_unlisted(w);
+	return NULL;
+}
+
+struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
+			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
+			       void *payload, struct hw_issues *issues, struct hw_progress *progress,
+			       struct hw_glibc *ret)
+{
+	struct hw_glibc glibc = { .target = target };
+	hw_cleanup_with(hw_walker_deinit) struct hw_glibc_walker w = {
+		.target = target,
+		.modules = modules,
+		.claimed = claimed,
+		.claimed_payload = payload,
+		.issues = issues,
+		.progress = progress,
+		.glibc = &glibc,
+		.trial_steps_left = HW_TRIAL_STEPS,
+	};
+	hw_window_init(&w.window, target);
+	hw_pages_init(&w.pages, target);
+	struct hw_error *err = hw_walk_all(&w);
+	if (err) {
+		hw_glibc_deinit(&glibc);
+		return err;
+	}
+	*ret = glibc;
+	return NULL;
+}

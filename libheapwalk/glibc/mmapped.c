@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// mmapped chunks: malloc keeps no list of them, only their number and their bytes. Each starts with a
+// header that tells its whole mapping; neighbours merge into one mapping of the kernel's, so a mapping
+// is a sequence of them. First only such sequences are followed, from the start of each anonymous
+// mapping; where number and bytes don't come out, every page is looked at.
+#include "base/bytes.h"
+#include "glibc/walker.h"
+
+enum { HW_LARGEST_ALIGNMENT = 40 }; // memalign: bits
+
+bool hw_glibc_is_anonymous(const struct hw_mapping *m)
+{
+	return hw_mapping_is_private_writable(m) &&
+	       (!*m->path || strncmp(m->path, "[anon:", 6) == 0 ||
+		strncmp(m->path, "/anon_hugepage", 14) == 0);
+}
+
+struct hw_mmapped_search {
+	struct hw_glibc_walker *w;
+	HW_VEC(struct hw_region) found;
+	uint64_t bytes;
+	uint64_t n_mmaps, mmapped_mem;
+	bool every_page;
+	bool is_done;
+};
+
+static void hw_mmapped_search_clear(struct hw_mmapped_search *search)
+{
+	hw_vec_foreach(region, &search->found)
+	{
+		free(region->offset16);
+		free(region->state);
+	}
+	search->found.count = 0;
+	search->bytes = 0;
+}
+
+static void hw_mmapped_search_deinit(struct hw_mmapped_search *search)
+{
+	hw_mmapped_search_clear(search);
+	hw_vec_deinit(&search->found);
+}
+
+// The whole mapping's bytes if a header at base + offset describes one, else 0.
+static uint64_t hw_mmapped_total(const struct hw_glibc_walker *w, const uint8_t *header,
+				 uint64_t offset)
+{
+	uint64_t prev_size = hw_u64(header), size_field = hw_u64(header + 8);
+	uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
+	if ((size_field & 0xf) != HW_GLIBC_IS_MMAPPED || size < 16 || size >> 48)
+		return 0;
+	if (w->layout->mmapped_tail)
+		prev_size &= ~1ull; // bit 0: huge pages
+	if (prev_size != offset)
+		return 0;
+	uint64_t total = offset + size + (w->layout->mmapped_tail ? 16 : 0);
+	return total % HW_GLIBC_PAGE ? 0 : total;
+}
+
+static uint64_t hw_probe_at(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t limit,
+			    uint64_t offset)
+{
+	uint8_t header[HW_GLIBC_HEADER];
+	if (offset >= limit - base || limit - base - offset < HW_GLIBC_HEADER ||
+	    !hw_pages_read(&w->pages, base + offset, header, sizeof(header)))
+		return 0;
+	uint64_t total = hw_mmapped_total(w, header, offset);
+	return total <= limit - base ? total : 0;
+}
+
+// A chunk whose mapping starts at `base`. memalign() leaves the header of the unaligned chunk at the
+// base, and realloc() (mremap) makes that one stale: the aligned places come first. A mapping that
+// mremap has moved is aligned no longer, but its header is where it was in it: with `every_page` all
+// places are tried that an alignment of a page or more can lead to.
+static uint64_t hw_probe(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t limit, bool every_page,
+			 hw_addr_t *ret_chunk)
+{
+	uint8_t header[HW_GLIBC_HEADER];
+	if (!hw_pages_read(&w->pages, base, header, sizeof(header)))
+		return 0;
+	uint64_t stale_total = hw_mmapped_total(w, header, 0);
+	if (!stale_total)
+		return 0;
+	uint64_t tried = 0, total = 0;
+	for (unsigned bits = 5; bits <= HW_LARGEST_ALIGNMENT && !total; bits++) {
+		uint64_t offset = hw_align_up(base + 16, 1ull << bits) - 16 - base;
+		if (offset == tried || !offset)
+			continue;
+		tried = offset;
+		total = hw_probe_at(w, base, limit, offset);
+	}
+	// the header at the base is of the time before: the mapping was as long as that
+	for (uint64_t offset = HW_GLIBC_PAGE - 16; every_page && !total && offset < stale_total;
+	     offset += HW_GLIBC_PAGE) {
+		tried = offset;
+		total = hw_probe_at(w, base, limit, offset);
+	}
+	if (total) {
+		*ret_chunk = base + tried;
+		return total;
+	}
+	*ret_chunk = base;
+	return stale_total <= limit - base ? stale_total : 0;
+}
+
+static struct hw_error *hw_add_mmapped(struct hw_mmapped_search *search, hw_addr_t base,
+				       uint64_t total, hw_addr_t chunk)
+{
+	hw_cleanup_free uint32_t *offset16 = calloc(1, sizeof(*offset16));
+	hw_cleanup_free uint32_t *state = calloc(1, sizeof(*state));
+	if (!offset16 || !state)
+		return &hw_enomem;
+	struct hw_region region = {
+		.start = base,
+		.end = base + total,
+		.kind = HW_REGION_MMAPPED,
+		.count = 1,
+		.offset16 = offset16,
+		.state = state,
+		.mmapped_chunk = chunk,
+	};
+	if (!hw_vec_push(&search->found, region))
+		return &hw_enomem;
+	offset16 = state = NULL;
+	search->bytes += total;
+	return NULL;
+}
+
+// malloc's regions, what others claim, and the stacks of threads.
+static bool hw_is_elsewhere(struct hw_mmapped_search *search, const struct hw_mapping *m,
+			    hw_addr_t addr, hw_addr_t *ret_end)
+{
+	struct hw_glibc_walker *w = search->w;
+	const struct hw_region *region = hw_glibc_find_region(w->glibc, addr);
+	if (region) {
+		*ret_end = region->end;
+		// behind the live part of a thread heap there may be a tail that was not unmapped
+		uint64_t mprotect_size;
+		if (region->kind == HW_REGION_HEAP &&
+		    hw_pages_read_u64(&w->pages, region->start + 24, &mprotect_size) &&
+		    mprotect_size <= (1ull << 40))
+			*ret_end = hw_max(*ret_end, region->start + mprotect_size);
+		return true;
+	}
+	if (w->claimed && w->claimed(w->claimed_payload, addr, ret_end) && *ret_end > addr)
+		return true;
+	// A thread's stack reaches from its guard, here the mapping's start, up to the thread pointer.
+	hw_vec_foreach(thread, &w->target->threads)
+		if (thread->sp > m->start && thread->sp < m->end && addr < thread->sp &&
+		    addr == m->start) {
+			*ret_end = thread->fs_base > thread->sp && thread->fs_base < m->end ?
+					   thread->fs_base :
+					   thread->sp;
+			return true;
+		}
+	return false;
+}
+
+static bool hw_is_accounted_for(const struct hw_mmapped_search *search)
+{
+	// 2.43 and 2.44 add 16 too much for each mremap
+	uint64_t slip = search->mmapped_mem - search->bytes;
+	return search->found.count == search->n_mmaps &&
+	       (!slip || (search->w->layout->mmapped_tail && slip < (1 << 30) && slip % 16 == 0));
+}
+
+static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_addr_t start,
+					  const struct hw_mapping *m, hw_addr_t limit,
+					  hw_addr_t *ret_end)
+{
+	struct hw_glibc_walker *w = search->w;
+	hw_addr_t addr = start;
+	while (addr < m->end) {
+		hw_addr_t end, chunk;
+		if (hw_is_elsewhere(search, m, addr, &end)) {
+			addr = hw_align_up(end, HW_GLIBC_PAGE);
+			continue;
+		}
+		uint64_t total = hw_probe(w, addr, limit, search->every_page, &chunk);
+		if (total) {
+			HW_TRY(hw_add_mmapped(search, addr, total, chunk));
+			addr += total;
+			if (hw_is_accounted_for(search)) {
+				search->is_done = true;
+				break;
+			}
+		} else if (search->every_page) {
+			addr += HW_GLIBC_PAGE;
+		} else {
+			break;
+		}
+		if (hw_glibc_poll(w, HW_GLIBC_PAGE))
+			return hw_glibc_interrupted();
+	}
+	*ret_end = addr;
+	return NULL;
+}
+
+static struct hw_error *hw_search_all(struct hw_mmapped_search *search)
+{
+	const struct hw_target *target = search->w->target;
+	hw_addr_t seen = 0; // a chunk may reach over several mappings (huge pages split them)
+	for (size_t i = 0; i < target->mappings.count && !search->is_done; i++) {
+		const struct hw_mapping *m = &target->mappings.data[i];
+		if (!hw_glibc_is_anonymous(m))
+			continue;
+		hw_addr_t limit = m->end;
+		for (size_t j = i + 1; j < target->mappings.count &&
+				       target->mappings.data[j].start == limit &&
+				       hw_glibc_is_anonymous(&target->mappings.data[j]);
+		     j++)
+			limit = target->mappings.data[j].end;
+		if (hw_max(m->start, seen) < m->end)
+			HW_TRY(hw_search_mapping(search, hw_max(m->start, seen), m, limit, &seen));
+	}
+	return NULL;
+}
+
+struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w)
+{
+	struct hw_glibc *glibc = w->glibc;
+	hw_cleanup_with(hw_mmapped_search_deinit) struct hw_mmapped_search search = {
+		.w = w,
+		.n_mmaps = glibc->mp ? glibc->n_mmaps : UINT64_MAX,
+		.mmapped_mem = glibc->mmapped_mem,
+	};
+	if (glibc->mp && !glibc->n_mmaps)
+		return NULL;
+	hw_glibc_sort_regions(w);
+	HW_TRY(hw_search_all(&search));
+	if (!search.is_done) {
+		hw_mmapped_search_clear(&search);
+		search.every_page = true;
+		HW_TRY(hw_search_all(&search));
+	}
+	hw_vec_foreach(region, &search.found) {
+		struct hw_region moved = *region;
+		region->offset16 = region->state = NULL;
+		HW_TRY(hw_glibc_add_region(w, &moved));
+	}
+	glibc->mmapped_count = search.found.count;
+	glibc->mmapped_bytes = search.bytes;
+	return NULL;
+}

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The walk along a region's chunk headers, and the table it makes.
+#include "base/bytes.h"
+#include "glibc/walker.h"
+
+enum {
+	// A hop beyond what is in the window by more than this is read alone, not with all between.
+	HW_SPARSE_BYTES = 32 << 10,
+	HW_POLL_BYTES = 16 << 20,
+};
+
+bool hw_glibc_poll(struct hw_glibc_walker *w, uint64_t bytes)
+{
+	w->polled_bytes += bytes;
+	if (!w->progress)
+		return false;
+	if (w->polled_bytes < HW_POLL_BYTES)
+		return hw_progress_stopped(w->progress);
+	atomic_fetch_add_explicit(&w->progress->done, w->polled_bytes, memory_order_relaxed);
+	w->polled_bytes = 0;
+	return hw_progress_poll(w->progress);
+}
+
+struct hw_error *hw_glibc_interrupted(void)
+{
+	return hw_error_create(HW_ERROR_INTERRUPTED, "interrupted while walking glibc's malloc");
+}
+
+// A region under construction. Arrays grow geometrically and are trimmed at the end; pages that were
+// never written cost nothing meanwhile.
+struct hw_region_builder {
+	struct hw_glibc_walker *w;
+	struct hw_region region;
+	uint32_t capacity;
+};
+
+static void hw_region_builder_deinit(struct hw_region_builder *b)
+{
+	free(b->region.offset16);
+	free(b->region.state);
+}
+
+static bool hw_region_builder_grow(struct hw_region_builder *b)
+{
+	uint64_t capacity = b->capacity ? 2 * (uint64_t)b->capacity : 64;
+	if (capacity > UINT32_MAX)
+		capacity = UINT32_MAX;
+	if (capacity <= b->capacity)
+		return false;
+	uint32_t *offset16 = realloc(b->region.offset16, capacity * sizeof(*offset16));
+	if (!offset16)
+		return false;
+	b->region.offset16 = offset16;
+	uint32_t *state = realloc(b->region.state, capacity * sizeof(*state));
+	if (!state)
+		return false;
+	b->region.state = state;
+	b->capacity = (uint32_t)capacity;
+	return true;
+}
+
+static void *hw_trim(void *array, size_t bytes)
+{
+	void *trimmed = realloc(array, bytes);
+	return trimmed ? trimmed : array;
+}
+
+static struct hw_error *hw_region_builder_finish(struct hw_region_builder *b, hw_addr_t end)
+{
+	struct hw_region *region = &b->region;
+	if (!region->count)
+		return NULL;
+	region->end = end;
+	region->offset16 = hw_trim(region->offset16, region->count * sizeof(*region->offset16));
+	region->state = hw_trim(region->state, region->count * sizeof(*region->state));
+	b->capacity = region->count;
+	struct hw_region done = *region;
+	region->offset16 = region->state = NULL;
+	region->count = b->capacity = 0;
+	return hw_glibc_add_region(b->w, &done);
+}
+
+// The slow way to append: grows, and splits what 32 bits of 16-byte units can't reach.
+static struct hw_error *hw_region_builder_add(struct hw_region_builder *b, hw_addr_t addr,
+					      enum hw_chunk_state state)
+{
+	struct hw_region *region = &b->region;
+	if (!region->count) {
+		region->start = addr;
+	} else if ((addr - region->start) / 16 > UINT32_MAX || region->count == UINT32_MAX) {
+		HW_TRY(hw_region_builder_finish(b, addr));
+		region->start = addr;
+	}
+	if (region->count == b->capacity && !hw_region_builder_grow(b))
+		return &hw_enomem;
+	region->offset16[region->count] = (uint32_t)((addr - region->start) / 16);
+	region->state[region->count++] = state;
+	return NULL;
+}
+
+// Target bytes at hand: the window's, or one header read alone.
+struct hw_view {
+	const uint8_t *data;
+	hw_addr_t start;
+	size_t len;
+	uint8_t header[HW_GLIBC_HEADER];
+};
+
+static bool hw_view_load(struct hw_glibc_walker *w, struct hw_view *view, hw_addr_t addr)
+{
+	hw_addr_t seen = view->start + view->len;
+	if (addr - seen > HW_SPARSE_BYTES && view->len) {
+		if (!hw_pages_read(&w->pages, addr, view->header, sizeof(view->header)))
+			return false;
+		view->data = view->header;
+		view->start = addr;
+		view->len = sizeof(view->header);
+		return true;
+	}
+	if (!hw_window_get(&w->window, addr, HW_GLIBC_HEADER))
+		return false;
+	view->data = w->window.data;
+	view->start = w->window.start;
+	view->len = w->window.len;
+	return true;
+}
+
+static bool hw_view_has(const struct hw_view *view, hw_addr_t addr, size_t len)
+{
+	return addr >= view->start && view->len >= len && addr - view->start <= view->len - len;
+}
+
+static struct hw_error *hw_note_tcache_candidate(struct hw_glibc_walker *w,
+						 const struct hw_view *view, hw_addr_t chunk,
+						 uint64_t size)
+{
+	const struct hw_glibc_tcache_layout *layout = hw_glibc_tcache_layout_of(size);
+	if (!layout)
+		return NULL;
+	uint8_t copy[1024];
+	const uint8_t *mem;
+	size_t len = size - HW_GLIBC_HEADER;
+	if (hw_view_has(view, chunk, size)) {
+		mem = view->data + (chunk - view->start) + HW_GLIBC_HEADER;
+	} else {
+		if (len > sizeof(copy) ||
+		    !hw_pages_read(&w->pages, chunk + HW_GLIBC_HEADER, copy, len))
+			return NULL;
+		mem = copy;
+	}
+	bool is_empty;
+	if (hw_glibc_looks_like_tcache(w, layout, mem, &is_empty) && !is_empty &&
+	    !hw_vec_push(&w->tcache_candidates, chunk + HW_GLIBC_HEADER))
+		return &hw_enomem;
+	return NULL;
+}
+
+// The chain goes wrong at `addr`: what follows is one unknown chunk, up to top where that is known.
+static struct hw_error *hw_region_damaged(struct hw_region_builder *b,
+					  const struct hw_region_plan *plan, hw_addr_t addr,
+					  hw_addr_t *ret_end)
+{
+	*ret_end = plan->limit;
+	bool has_top = plan->top && addr <= plan->top;
+	hw_addr_t end = has_top ? plan->top : plan->limit;
+	if (addr < end)
+		HW_TRY(hw_region_builder_add(b, addr, HW_CHUNK_UNKNOWN));
+	if (has_top && plan->top < plan->limit) {
+		uint8_t header[HW_GLIBC_HEADER];
+		uint64_t size = 0;
+		if (hw_pages_read(&b->w->pages, plan->top, header, sizeof(header)))
+			size = hw_u64(header + 8) & ~(uint64_t)HW_GLIBC_FLAGS;
+		bool is_sane = size >= 16 && !(size & 15) && size <= plan->limit - plan->top;
+		HW_TRY(hw_region_builder_add(b, plan->top,
+					     is_sane ? HW_CHUNK_TOP : HW_CHUNK_UNKNOWN));
+		if (is_sane)
+			*ret_end = plan->top + size;
+	}
+	return hw_region_builder_finish(b, *ret_end);
+}
+
+static void hw_report_chunk(struct hw_glibc_walker *w, const struct hw_region_plan *plan,
+			    hw_addr_t addr, uint64_t size_field)
+{
+	uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
+	hw_addr_t arena = w->glibc->arenas.data[plan->arena_index].address;
+	if (plan->top && addr < plan->top && size > plan->top - addr)
+		hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
+			      "chunk 0x%llx of arena 0x%llx: size 0x%llx reaches beyond top 0x%llx; "
+			      "the rest of the region is shown as unknown",
+			      (unsigned long long)addr, (unsigned long long)arena,
+			      (unsigned long long)size, (unsigned long long)plan->top);
+	else
+		hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
+			      "chunk 0x%llx of arena 0x%llx: size field 0x%llx, expected a multiple of "
+			      "16 from 32 to %llu; the rest of the region is shown as unknown",
+			      (unsigned long long)addr, (unsigned long long)arena,
+			      (unsigned long long)size_field,
+			      (unsigned long long)(plan->limit - addr));
+}
+
+// malloc/malloc.c sysmalloc: a top that is left behind ends in two chunks of 16 bytes, or three when
+// it was so small that what was left of it has 16 bytes too. A thread heap's ends in one of 16 bytes
+// and one of size 0.
+//
+// Handles the header at `addr` when it is such a mark. *ret_is_end: the region ends at *addr then.
+static struct hw_error *hw_region_fence(struct hw_region_builder *b,
+					const struct hw_region_plan *plan, uint64_t size_field,
+					unsigned *fences, hw_addr_t *addr, bool *ret_is_mark,
+					bool *ret_is_end)
+{
+	struct hw_region *region = &b->region;
+	uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
+	*ret_is_mark = *ret_is_end = false;
+	if (plan->kind == HW_REGION_HEAP && size == 0 && plan->limit - *addr == 16) {
+		// A remainder too small for a chunk is merged into the mark before: nobody was handed
+		// it out, so its non-main-arena bit is clear.
+		uint8_t header[HW_GLIBC_HEADER];
+		hw_addr_t before = *addr - 32;
+		if (region->count > 1 && !*fences &&
+		    hw_region_chunk_start(region, region->count - 1) == before &&
+		    region->state[region->count - 1] == HW_CHUNK_IN_USE &&
+		    hw_pages_read(&b->w->pages, before, header, sizeof(header)) &&
+		    !(hw_u64(header + 8) & HW_GLIBC_NON_MAIN_ARENA))
+			region->state[region->count - 1] = HW_CHUNK_FENCE;
+		*ret_is_mark = *ret_is_end = true;
+	} else if (size == 16 && plan->limit - *addr >= 16) {
+		*ret_is_mark = true;
+	}
+	if (!*ret_is_mark)
+		return NULL;
+	HW_TRY(hw_region_builder_add(b, *addr, HW_CHUNK_FENCE));
+	*addr += 16;
+	++*fences;
+	if (plan->kind != HW_REGION_HEAP && *fences >= 2) {
+		uint8_t next[HW_GLIBC_HEADER];
+		*ret_is_end = *fences == 3 || *addr % HW_GLIBC_PAGE == 0 ||
+			      plan->limit - *addr < 16 ||
+			      !hw_pages_read(&b->w->pages, *addr, next, sizeof(next)) ||
+			      (hw_u64(next + 8) & ~(uint64_t)HW_GLIBC_FLAGS) != 16;
+	}
+	return NULL;
+}
+
+struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw_region_plan *plan,
+				      enum hw_region_ending *ret_ending, hw_addr_t *ret_end)
+{
+	hw_cleanup_with(hw_region_builder_deinit) struct hw_region_builder b = {
+		.w = w,
+		.region = { .arena_index = plan->arena_index, .kind = plan->kind },
+	};
+	struct hw_region *region = &b.region;
+	struct hw_view view = { 0 };
+	hw_addr_t addr = plan->first;
+	// A chunk that reaches beyond top is as wrong as one that reaches beyond the region.
+	hw_addr_t stop = plan->top ? plan->top : plan->limit;
+	bool is_first = true, footer_reported = false;
+	unsigned fences = 0;
+
+	if (plan->start < plan->first)
+		HW_TRY(hw_region_builder_add(&b, plan->start, HW_CHUNK_ARENA));
+	*ret_ending = HW_ENDING_DAMAGE;
+	for (;;) {
+		if (addr == plan->limit) {
+			if (plan->top_is_lost && region->count > 1)
+				region->state[region->count - 1] = HW_CHUNK_TOP;
+			else
+				hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
+					      "the chunks of arena 0x%llx end at 0x%llx without top or "
+					      "a fence",
+					      (unsigned long long)
+						      w->glibc->arenas.data[plan->arena_index].address,
+					      (unsigned long long)addr);
+			*ret_end = addr;
+			return hw_region_builder_finish(&b, addr);
+		}
+		hw_addr_t was = view.start;
+		if (!hw_view_has(&view, addr, HW_GLIBC_HEADER)) {
+			if (plan->limit - addr < HW_GLIBC_HEADER || !hw_view_load(w, &view, addr)) {
+				hw_issues_add(w->issues, HW_ERROR_FAULT, addr,
+					      "header of chunk 0x%llx can't be read; the rest of its "
+					      "region is shown as unknown",
+					      (unsigned long long)addr);
+				return hw_region_damaged(&b, plan, addr, ret_end);
+			}
+			if (hw_glibc_poll(w, view.start > was ? hw_min(view.start - was, view.len) : 0))
+				return hw_glibc_interrupted();
+		}
+		if (region->count == b.capacity && !hw_region_builder_grow(&b))
+			return &hw_enomem;
+
+		// The fast way: ordinary chunks whose headers are in view.
+		uint64_t size_field = 0, size = 0;
+		const uint8_t *const data = view.data;
+		const hw_addr_t last_in_view = view.start + view.len - HW_GLIBC_HEADER;
+		const hw_addr_t last_reachable =
+			region->count ? region->start + 16 * (hw_addr_t)UINT32_MAX : 0;
+		uint32_t count = region->count;
+		while (addr <= last_in_view && addr < stop) {
+			size_field = hw_u64(data + (addr - view.start) + 8);
+			size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
+			if (size < HW_GLIBC_MIN_CHUNK || size_field & (8 | HW_GLIBC_IS_MMAPPED) ||
+			    size > stop - addr || count == b.capacity || addr > last_reachable)
+				break;
+			if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first) {
+				uint64_t before = addr - region->start -
+						  16 * (uint64_t)region->offset16[count - 1];
+				region->state[count - 1] = HW_CHUNK_FREE;
+				if (hw_u64(data + (addr - view.start)) != before && !footer_reported) {
+					footer_reported = true;
+					hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
+						      "chunk 0x%llx says the one before is free and "
+						      "has 0x%llx bytes, but that has 0x%llx",
+						      (unsigned long long)addr,
+						      (unsigned long long)hw_u64(data + (addr - view.start)),
+						      (unsigned long long)before);
+				}
+			}
+			region->offset16[count] = (uint32_t)((addr - region->start) / 16);
+			region->state[count++] = HW_CHUNK_IN_USE;
+			is_first = false;
+			// every tcache_perthread_struct's size is in this range
+			if (size - 0x250 <= 0x310 - 0x250) {
+				region->count = count;
+				HW_TRY(hw_note_tcache_candidate(w, &view, addr, size));
+			}
+			addr += size;
+		}
+		region->count = count;
+		if (addr > last_in_view)
+			continue;
+		if (count == b.capacity)
+			continue;
+
+		// The rest: top, fences, the first chunk of a region or of its next half, damage.
+		size_field = hw_u64(data + (addr - view.start) + 8);
+		size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
+		bool is_ordinary = size >= HW_GLIBC_MIN_CHUNK &&
+				   !(size_field & (8 | HW_GLIBC_IS_MMAPPED)) &&
+				   size <= plan->limit - addr;
+		bool is_mark = false, is_end = false;
+		// a header that is damaged is believed only where it agrees with the size before
+		if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first && region->count &&
+		    hw_u64(data + (addr - view.start)) ==
+			    addr - hw_region_chunk_start(region, region->count - 1))
+			region->state[region->count - 1] = HW_CHUNK_FREE;
+		if (addr == plan->top) {
+			if (!is_ordinary) {
+				hw_report_chunk(w, plan, addr, size_field);
+				return hw_region_damaged(&b, plan, addr, ret_end);
+			}
+			HW_TRY(hw_region_builder_add(&b, addr, HW_CHUNK_TOP));
+			*ret_ending = HW_ENDING_TOP;
+			*ret_end = addr + size;
+			return hw_region_builder_finish(&b, addr + size);
+		}
+		if (is_ordinary && size <= stop - addr) {
+			HW_TRY(hw_region_builder_add(&b, addr, HW_CHUNK_IN_USE));
+			HW_TRY(hw_note_tcache_candidate(w, &view, addr, size));
+			is_first = false;
+			addr += size;
+			continue;
+		}
+		if (!is_first)
+			HW_TRY(hw_region_fence(&b, plan, size_field, &fences, &addr, &is_mark,
+					       &is_end));
+		if (is_end) {
+			*ret_ending = HW_ENDING_FENCE;
+			*ret_end = addr;
+			return hw_region_builder_finish(&b, addr);
+		}
+		if (!is_mark) {
+			hw_report_chunk(w, plan, addr, size_field);
+			return hw_region_damaged(&b, plan, addr, ret_end);
+		}
+	}
+}
+
+bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t limit, hw_addr_t top,
+		       hw_addr_t *ret_end)
+{
+	unsigned fences = 0;
+	uint64_t before = 0;
+	for (hw_addr_t addr = first; limit - addr >= HW_GLIBC_HEADER;) {
+		uint8_t header[HW_GLIBC_HEADER];
+		if (!w->trial_steps_left ||
+		    !hw_pages_read(&w->pages, addr, header, sizeof(header)))
+			return false;
+		w->trial_steps_left--;
+		uint64_t size_field = hw_u64(header + 8);
+		uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
+		if (!(size_field & HW_GLIBC_PREV_INUSE) && (!before || hw_u64(header) != before))
+			return false;
+		if (size_field & (8 | HW_GLIBC_IS_MMAPPED) || size < 16 || size > limit - addr)
+			return false;
+		if (addr == top) {
+			*ret_end = addr + size;
+			return true;
+		}
+		if (size == 16) {
+			if (!before)
+				return false;
+			if (++fences >= 2) {
+				*ret_end = addr + 16;
+				return true;
+			}
+		} else if (fences) {
+			return false;
+		}
+		before = size;
+		addr += size;
+	}
+	return false;
+}
+
+static void hw_region_deinit(struct hw_region *region)
+{
+	free(region->offset16);
+	free(region->state);
+	*region = (struct hw_region){ 0 };
+}
+
+struct hw_error *hw_glibc_add_region(struct hw_glibc_walker *w, struct hw_region *region)
+{
+	if (hw_vec_push(&w->glibc->regions, *region))
+		return NULL;
+	hw_region_deinit(region);
+	return &hw_enomem;
+}
+
+static int hw_region_compare(const void *a, const void *b)
+{
+	const struct hw_region *x = a, *y = b;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+// Sorts, and drops what overlaps its predecessor: two arenas that claim one heap, a chain that was
+// found twice in a damaged process.
+void hw_glibc_sort_regions(struct hw_glibc_walker *w)
+{
+	struct hw_glibc *glibc = w->glibc;
+	if (!glibc->regions.count)
+		return;
+	qsort(glibc->regions.data, glibc->regions.count, sizeof(*glibc->regions.data),
+	      hw_region_compare);
+	size_t kept = 1;
+	for (size_t i = 1; i < glibc->regions.count; i++) {
+		struct hw_region *region = &glibc->regions.data[i];
+		struct hw_region *before = &glibc->regions.data[kept - 1];
+		if (region->start < before->end) {
+			hw_issues_add(w->issues, HW_ERROR_CONFLICT, region->start,
+				      "malloc region 0x%llx-0x%llx overlaps 0x%llx-0x%llx and is left "
+				      "out",
+				      (unsigned long long)region->start,
+				      (unsigned long long)region->end,
+				      (unsigned long long)before->start,
+				      (unsigned long long)before->end);
+			hw_region_deinit(region);
+			continue;
+		}
+		glibc->regions.data[kept++] = *region;
+	}
+	glibc->regions.count = kept;
+}
+
+bool hw_glibc_find_exact(const struct hw_glibc *glibc, hw_addr_t chunk, struct hw_region **region,
+			 uint32_t *ret_index)
+{
+	struct hw_region *r = *region;
+	if (!r || chunk < r->start || chunk >= r->end) {
+		r = hw_glibc_find_region(glibc, chunk);
+		if (!r)
+			return false;
+		*region = r;
+	}
+	if (r->kind == HW_REGION_MMAPPED) {
+		*ret_index = 0;
+		return chunk == r->mmapped_chunk;
+	}
+	if (chunk & 15)
+		return false;
+	uint32_t i = hw_region_find_chunk(r, chunk);
+	*ret_index = i;
+	return hw_region_chunk_start(r, i) == chunk;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What the files of this folder share while one walk is under way. Not for other folders.
+#ifndef HW_GLIBC_WALKER_H
+#define HW_GLIBC_WALKER_H
+
+#include "base/cleanup.h"
+#include "base/vector.h"
+#include "glibc/layout.h"
+#include "glibc/malloc.h"
+
+typedef bool hw_claimed_fn(void *payload, hw_addr_t addr, hw_addr_t *ret_end);
+
+// A malloc_state as it was read.
+struct hw_glibc_state {
+	uint8_t bytes[HW_GLIBC_LARGEST_STATE];
+	hw_addr_t top;
+	hw_addr_t heap; // thread arenas: the heap_info in front of it
+	uint64_t heap_max;
+	uint32_t flags;
+};
+
+struct hw_glibc_walker {
+	struct hw_target *target;
+	struct hw_modules *modules;
+	struct hw_module *module; // that holds main_arena; NULL: found in memory alone
+	hw_claimed_fn *claimed;
+	void *claimed_payload;
+	struct hw_issues *issues;
+	struct hw_progress *progress; // may be NULL
+	struct hw_glibc *glibc;
+
+	struct hw_pages pages;
+	struct hw_window window;
+	uint64_t polled_bytes;
+
+	const struct hw_glibc_layout *layout;
+	const struct hw_glibc_mp_layout *mp_layout; // NULL: mp_ was not found
+	uint32_t heap_info_bytes; // 0: no thread arena seen yet
+	hw_addr_t sbrk_base;
+	uint64_t hp_pagesize;
+	uint64_t tcache_count;
+
+	HW_VEC(struct hw_glibc_state *) states; // one an arena, same index; owned
+	HW_VEC(hw_addr_t) tcache_candidates;    // mem of in-use chunks that look like a tcache
+	uint64_t trial_steps_left;              // bounds all searches for chains together
+};
+
+// find.c
+// Fills glibc->main_arena, mp, layout, facts. Success with main_arena 0: no glibc malloc here.
+struct hw_error *hw_glibc_find(struct hw_glibc_walker *w) HW_MUST_USE;
+// Does a malloc_state of that layout stand at addr? Reads it, and follows the ring back to it.
+bool hw_glibc_proves_main_arena(struct hw_glibc_walker *w, const struct hw_glibc_layout *layout,
+				hw_addr_t addr);
+
+// scan.c: main_arena and mp_ by what they look like in memory
+hw_addr_t hw_glibc_scan_main_arena(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end,
+				   const struct hw_glibc_layout **ret_layout);
+hw_addr_t hw_glibc_scan_mp(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end,
+			   const struct hw_glibc_mp_layout **ret_layout);
+bool hw_glibc_plausible_mp(struct hw_glibc_walker *w, const struct hw_glibc_mp_layout *layout,
+			   const uint8_t *bytes);
+
+// arena.c
+struct hw_error *hw_glibc_read_arenas(struct hw_glibc_walker *w) HW_MUST_USE;
+struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_index) HW_MUST_USE;
+
+// main.c
+struct hw_error *hw_glibc_walk_main(struct hw_glibc_walker *w) HW_MUST_USE;
+
+// region.c
+enum hw_region_ending { HW_ENDING_TOP, HW_ENDING_FENCE, HW_ENDING_DAMAGE };
+
+struct hw_region_plan {
+	uint32_t arena_index;
+	enum hw_region_kind kind;
+	hw_addr_t start; // start … first is one HW_CHUNK_ARENA chunk, if any
+	hw_addr_t first; // chunk
+	hw_addr_t limit; // no chunk reaches beyond it
+	hw_addr_t top;   // 0: not in this region
+	bool top_is_lost; // the arena's top is damaged: a chunk that ends at limit is taken for it
+};
+
+struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw_region_plan *plan,
+				      enum hw_region_ending *ret_ending, hw_addr_t *ret_end)
+	HW_MUST_USE;
+// Would a walk from there end at top or at a fence, with nothing wrong on the way?
+bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t limit, hw_addr_t top,
+		       hw_addr_t *ret_end);
+// Takes the arrays. An mmapped chunk is a region of one chunk.
+struct hw_error *hw_glibc_add_region(struct hw_glibc_walker *w, struct hw_region *region)
+	HW_MUST_USE;
+void hw_glibc_sort_regions(struct hw_glibc_walker *w);
+// The chunk that starts exactly there. *region is a hint and an answer; false: none.
+bool hw_glibc_find_exact(const struct hw_glibc *glibc, hw_addr_t chunk, struct hw_region **region,
+			 uint32_t *ret_index);
+static inline uint64_t hw_region_chunk_size(const struct hw_region *region, uint32_t i)
+{
+	return hw_region_chunk_end(region, i) - hw_region_chunk_start(region, i);
+}
+
+// mmapped.c
+struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w) HW_MUST_USE;
+bool hw_glibc_is_anonymous(const struct hw_mapping *mapping);
+
+// tcache.c
+bool hw_glibc_looks_like_tcache(const struct hw_glibc_walker *w,
+				const struct hw_glibc_tcache_layout *layout, const uint8_t *mem,
+				bool *ret_is_empty);
+struct hw_error *hw_glibc_mark_tcaches(struct hw_glibc_walker *w) HW_MUST_USE;
+
+// bins.c
+struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w) HW_MUST_USE;
+// Sets glibc->safe_linking from the links that fastbins and tcaches hold.
+void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w);
+static inline hw_addr_t hw_glibc_decode_link(const struct hw_glibc *glibc, hw_addr_t field,
+					     uint64_t stored)
+{
+	return glibc->safe_linking ? stored ^ (field >> 12) : stored;
+}
+
+// Interruption asked for? Call once a megabyte or so.
+bool hw_glibc_poll(struct hw_glibc_walker *w, uint64_t bytes);
+struct hw_error *hw_glibc_interrupted(void);
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The walk against mallinfo2(3), malloc_info(3) and the target's own list of its blocks, with equality.
+// usage: test_glibc_live [--no-symbols] PROGRAM [WORD …]
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "glibc/malloc.h"
+#include "targets/expectations.h"
+
+enum { OUTPUT_BYTES = 2 << 20 };
+
+static unsigned failures;
+
+static void fail(const char *fmt, ...) HW_PRINTF(1, 2);
+static void fail(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	if (failures++ < 40) {
+		vfprintf(stderr, fmt, ap);
+		fputc('\n', stderr);
+	}
+	va_end(ap);
+}
+
+static void equal(const char *what, uint64_t found, uint64_t expected)
+{
+	if (found != expected)
+		fail("%s: %llu, expected %llu", what, (unsigned long long)found,
+		     (unsigned long long)expected);
+}
+
+static void check_error(struct hw_error *err)
+{
+	if (!err)
+		return;
+	fprintf(stderr, "error: %s\n", hw_error_message(err));
+	exit(1);
+}
+
+static pid_t start(char **argv, char *output)
+{
+	int fds[2];
+	if (pipe(fds))
+		exit(1);
+	pid_t pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(fds[1], 1);
+		close(fds[0]);
+		close(fds[1]);
+		execv(argv[0], argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	size_t len = 0;
+	for (;;) {
+		ssize_t n = read(fds[0], output + len, OUTPUT_BYTES - 1 - len);
+		if (n <= 0) {
+			fprintf(stderr, "%s ended before it was ready\n", argv[0]);
+			exit(1);
+		}
+		len += (size_t)n;
+		output[len] = 0;
+		if (len >= 6 && strcmp(output + len - 6, "ready\n") == 0)
+			break;
+	}
+	close(fds[0]);
+	return pid;
+}
+
+// <total type="TYPE" count="…" size="…"/> in the text up to `end`.
+static bool total(const char *text, const char *end, const char *type, uint64_t *count,
+		  uint64_t *size)
+{
+	char tag[64];
+	snprintf(tag, sizeof(tag), "<total type=\"%s\"", type);
+	const char *at = strstr(text, tag);
+	unsigned long long c, s;
+	if (!at || at > end || sscanf(at + strlen(tag), " count=\"%llu\" size=\"%llu\"", &c, &s) != 2)
+		return false;
+	*count = c;
+	*size = s;
+	return true;
+}
+
+static void compare_arena(const struct hw_glibc_arena *arena, const char *xml, const char *end,
+			  unsigned nr)
+{
+	uint64_t count, size;
+	char what[64];
+	fprintf(stderr, "arena %u: in use %llu/%llu tcache %llu/%llu fast %llu bins %llu top %llu\n", nr,
+		(unsigned long long)arena->in_use_chunks, (unsigned long long)arena->in_use_bytes,
+		(unsigned long long)arena->tcache_chunks, (unsigned long long)arena->tcache_bytes,
+		(unsigned long long)arena->fastbin_bytes, (unsigned long long)arena->bin_bytes,
+		(unsigned long long)arena->top_bytes);
+	if (total(xml, end, "fast", &count, &size)) {
+		snprintf(what, sizeof(what), "arena %u: fast count", nr);
+		equal(what, arena->fastbin_chunks, count);
+		snprintf(what, sizeof(what), "arena %u: fast size", nr);
+		equal(what, arena->fastbin_bytes, size);
+	} else {
+		equal("fastbins where malloc_info knows none", arena->fastbin_chunks, 0);
+	}
+	if (!total(xml, end, "rest", &count, &size)) {
+		fail("malloc_info: heap %u has no total", nr);
+		return;
+	}
+	// sizes are summed with the P bit of each binned chunk; top counts as one more
+	snprintf(what, sizeof(what), "arena %u: rest count", nr);
+	equal(what, arena->bin_chunks + 1, count);
+	snprintf(what, sizeof(what), "arena %u: rest size", nr);
+	equal(what, arena->bin_bytes + arena->bin_chunks + arena->top_bytes, size);
+	unsigned long long current;
+	const char *system = strstr(xml, "<system type=\"current\" size=\"");
+	if (!system || sscanf(system, "<system type=\"current\" size=\"%llu\"", &current) != 1)
+		fail("malloc_info: heap %u has no system size", nr);
+	else
+		equal("system current", arena->system_bytes, current);
+	equal("unknown bytes", arena->unknown_bytes, 0);
+}
+
+static void compare_totals(const struct hw_glibc *glibc, const char *output)
+{
+	unsigned long long m[9];
+	if (sscanf(output, "mallinfo2 %llu %llu %llu %llu %llu %llu %llu %llu %llu", &m[0], &m[1], &m[2],
+		   &m[3], &m[4], &m[5], &m[6], &m[7], &m[8]) != 9) {
+		fail("no mallinfo2 line");
+		return;
+	}
+	uint64_t system = 0, bins = 0, fast = 0, fast_bytes = 0, free_bytes = 0, used = 0;
+	hw_vec_foreach(arena, &glibc->arenas) {
+		system += arena->system_bytes;
+		bins += arena->bin_chunks + 1;
+		fast += arena->fastbin_chunks;
+		fast_bytes += arena->fastbin_bytes;
+		free_bytes += arena->fastbin_bytes + arena->bin_bytes + arena->top_bytes;
+		used += arena->in_use_bytes + arena->tcache_bytes + arena->overhead_bytes +
+			(arena->system_bytes - arena->region_bytes);
+	}
+	equal("mallinfo2 arena", system, m[0]);
+	equal("mallinfo2 ordblks", bins, m[1]);
+	equal("mallinfo2 smblks", fast, m[2]);
+	equal("mallinfo2 hblks", glibc->mmapped_count, m[3]);
+	equal("mallinfo2 hblkhd", glibc->mmapped_bytes, m[4]);
+	equal("mallinfo2 fsmblks", fast_bytes, m[5]);
+	equal("mallinfo2 uordblks", used, m[6]);
+	equal("mallinfo2 fordblks", free_bytes, m[7]);
+	equal("mallinfo2 keepcost", glibc->arenas.data[0].top_bytes, m[8]);
+}
+
+static void compare_malloc_info(const struct hw_glibc *glibc, const char *output)
+{
+	const char *xml = output;
+	for (unsigned nr = 0;; nr++) {
+		char tag[32];
+		snprintf(tag, sizeof(tag), "<heap nr=\"%u\">", nr);
+		xml = strstr(xml, tag);
+		if (!xml) {
+			equal("arenas", glibc->arenas.count, nr);
+			break;
+		}
+		if (nr < glibc->arenas.count)
+			compare_arena(&glibc->arenas.data[nr], xml, strstr(xml, "</heap>"), nr);
+		xml += strlen(tag);
+	}
+	const char *last = output;
+	for (const char *heap; (heap = strstr(last, "</heap>"));)
+		last = heap + 7;
+	uint64_t count, size;
+	if (total(last, last + strlen(last), "mmap", &count, &size)) {
+		equal("malloc_info mmap count", glibc->mmapped_count, count);
+		equal("malloc_info mmap size", glibc->mmapped_bytes, size);
+	}
+}
+
+static bool is_expected(uint64_t expected, const struct hw_region *region, enum hw_chunk_state state)
+{
+	switch (expected) {
+	case EXPECT_IN_USE:
+		return state == HW_CHUNK_IN_USE;
+	case EXPECT_NOT_IN_USE:
+		return state != HW_CHUNK_IN_USE && state != HW_CHUNK_TCACHE_STRUCT;
+	case EXPECT_TCACHE:
+		return state == HW_CHUNK_TCACHE;
+	case EXPECT_FASTBIN: // 2.43 has none
+		return state == HW_CHUNK_FASTBIN;
+	case EXPECT_UNSORTED:
+		return state == HW_CHUNK_UNSORTED;
+	case EXPECT_SMALL:
+		return state == HW_CHUNK_SMALL;
+	case EXPECT_LARGE:
+		return state == HW_CHUNK_LARGE;
+	case EXPECT_MMAPPED:
+		return state == HW_CHUNK_IN_USE && region->kind == HW_REGION_MMAPPED;
+	}
+	return false;
+}
+
+static int compare_mem(const void *a, const void *b)
+{
+	const struct expectation *x = a, *y = b;
+	return x->mem < y->mem ? -1 : x->mem > y->mem;
+}
+
+// What was freed may have been handed out again since, but only as a block that is listed too.
+static bool is_listed_in_use(const struct expectation *list, size_t count, uint64_t mem)
+{
+	size_t low = 0, high = count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (list[middle].mem < mem)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < count && list[low].mem == mem; low++)
+		if (list[low].state == EXPECT_IN_USE)
+			return true;
+	return false;
+}
+
+static void compare_expectations(struct hw_target *target, const struct hw_glibc *glibc,
+				 const char *output)
+{
+	unsigned long long addr, count, tcaches;
+	const char *line = strstr(output, "expectations ");
+	if (!line || sscanf(line, "expectations %llu %llu tcaches %llu", &addr, &count, &tcaches) != 3) {
+		fail("no expectations line");
+		return;
+	}
+	struct expectation *list = calloc(count, sizeof(*list));
+	check_error(hw_target_read(target, addr, list, count * sizeof(*list)));
+	qsort(list, count, sizeof(*list), compare_mem);
+	for (size_t i = 0; i < count; i++) {
+		hw_addr_t chunk = list[i].mem - 16;
+		struct hw_region *region = hw_glibc_find_region(glibc, chunk);
+		if (!region) {
+			fail("0x%llx: in no region", (unsigned long long)chunk);
+			continue;
+		}
+		uint32_t index = hw_region_find_chunk(region, chunk);
+		hw_addr_t start = hw_region_chunk_start(region, index);
+		if (region->kind == HW_REGION_MMAPPED)
+			start = region->mmapped_chunk;
+		// what was freed may have been merged with its neighbours
+		if (start != chunk && list[i].state != EXPECT_NOT_IN_USE)
+			fail("0x%llx: no chunk starts there", (unsigned long long)chunk);
+		if (list[i].state == EXPECT_NOT_IN_USE && is_listed_in_use(list, count, start + 16))
+			continue;
+		if (!is_expected(list[i].state, region, region->state[index]))
+			fail("0x%llx: %s, expected kind %llu", (unsigned long long)chunk,
+			     hw_chunk_state_word(region->state[index]),
+			     (unsigned long long)list[i].state);
+	}
+	fprintf(stderr, "%llu expectations compared\n", count);
+	free(list);
+	uint64_t structs = 0;
+	hw_vec_foreach(region, &glibc->regions)
+		for (uint32_t i = 0; i < region->count; i++)
+			structs += region->state[i] == HW_CHUNK_TCACHE_STRUCT;
+	equal("tcache structs", structs, tcaches);
+}
+
+int main(int argc, char **argv)
+{
+	const char *debug_dirs = NULL;
+	argc--, argv++;
+	if (argc && strcmp(argv[0], "--no-symbols") == 0) {
+		debug_dirs = "/nonexistent";
+		argc--, argv++;
+	}
+	if (!argc)
+		return 2;
+	hw_cleanup_free char *output = malloc(OUTPUT_BYTES);
+	pid_t pid = start(argv, output);
+
+	struct hw_target *target;
+	struct hw_modules *modules;
+	struct hw_issues issues;
+	struct hw_glibc glibc;
+	hw_issues_init(&issues);
+	check_error(hw_target_open_live(pid, NULL, false, &target));
+	check_error(hw_target_stop(target));
+	check_error(hw_target_refresh(target));
+	check_error(hw_modules_open(target, NULL, debug_dirs, &issues, &modules));
+	check_error(hw_glibc_walk(target, modules, NULL, NULL, &issues, NULL, &glibc));
+	if (!glibc.main_arena) {
+		fail("main_arena was not found");
+	} else {
+		fprintf(stderr, "main_arena 0x%llx by %s\n", (unsigned long long)glibc.main_arena,
+			glibc.facts);
+		if (debug_dirs && strcmp(glibc.facts, "symbols") == 0 && !strstr(argv[0], "static"))
+			fail("the symbols were to be hidden");
+		hw_glibc_check(&glibc, &issues);
+		compare_malloc_info(&glibc, output);
+		compare_totals(&glibc, output);
+		compare_expectations(target, &glibc, output);
+		hw_glibc_deinit(&glibc);
+	}
+	hw_vec_foreach(issue, &issues.list)
+		fail("issue: %s", hw_error_message(*issue));
+	hw_modules_close(modules);
+	hw_target_resume(target);
+	hw_target_close(target);
+	hw_issues_deinit(&issues);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (failures)
+		fprintf(stderr, "%u failures\n", failures);
+	return failures != 0;
+}
