@@ -196,9 +196,13 @@ static char *hw_module_file_place(const struct hw_module *module, unsigned attem
 	case 0:
 		return strdup(module->priv->is_exe && modules->exe ? modules->exe : "");
 	case 1:
-		return hw_module_ends_with(module->path, hw_deleted) ?
-			       strdup("") :
-			       hw_elf_join(target->file_root, module->path);
+		if (!hw_module_ends_with(module->path, hw_deleted))
+			return hw_elf_join(target->file_root, module->path);
+		// Replaced while the program ran. The old one may have been put back.
+		path = hw_elf_join(target->file_root, module->path);
+		if (path)
+			path[strlen(path) - strlen(hw_deleted)] = 0;
+		return path;
 	case 2: // replaced or removed since: the kernel still has the one that is mapped
 		if (target->ops->kind != HW_TARGET_LIVE)
 			return strdup("");

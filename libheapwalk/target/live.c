@@ -163,6 +163,8 @@ static bool hw_live_parse_map(char *line, struct hw_mapping *ret)
 	// A name given by prctl(2) is no file, and a core does not know it.
 	if (!strncmp(path, "[anon:", 6) || !strncmp(path, "[anon_shmem:", 12))
 		*path = 0;
+	if (!strncmp(path, "[vvar_", 6))
+		path = "[vvar]"; // kernels since 6.13 split it
 	*ret = (struct hw_mapping){
 		.start = start,
 		.end = end,

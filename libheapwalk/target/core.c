@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// A core file, mapped and never copied. What it says is believed only as far as it fits together: a core
+// may come from a stranger.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "target/core_private.h"
+
+const struct hw_core_piece *hw_core_find_piece(const struct hw_core *core, hw_addr_t addr)
+{
+	const struct hw_core_piece *p = core->pieces.data;
+	size_t lo = 0, hi = core->pieces.count;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (p[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < core->pieces.count && p[lo].start <= addr ? &p[lo] : NULL;
+}
+
+struct hw_error *hw_core_add_piece(struct hw_core *core, hw_addr_t start, hw_addr_t end,
+				   const uint8_t *bytes)
+{
+	struct hw_core_piece piece = { start, end, bytes };
+	return start >= end || hw_vec_push(&core->pieces, piece) ? NULL : &hw_enomem;
+}
+
+static int hw_core_piece_compare(const void *a, const void *b)
+{
+	const struct hw_core_piece *x = a, *y = b;
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+// Pieces that follow each other here and there become one, so that map() reaches across mappings.
+void hw_core_sort_pieces(struct hw_core *core)
+{
+	struct hw_core_piece *p = core->pieces.data;
+	size_t kept = 0;
+	if (!core->pieces.count)
+		return;
+	qsort(p, core->pieces.count, sizeof(*p), hw_core_piece_compare);
+	for (size_t i = 0; i < core->pieces.count; i++) {
+		struct hw_core_piece *last = kept ? &p[kept - 1] : NULL;
+		if (last && last->end == p[i].start &&
+		    last->bytes + (last->end - last->start) == p[i].bytes)
+			last->end = p[i].end;
+		else
+			p[kept++] = p[i];
+	}
+	core->pieces.count = kept;
+}
+
+size_t hw_core_read_some(const struct hw_core *core, hw_addr_t addr, void *buf, size_t len)
+{
+	size_t done = 0;
+	while (done < len) {
+		const struct hw_core_piece *piece = hw_core_find_piece(core, addr + done);
+		if (!piece)
+			break;
+		size_t n = hw_min(len - done, piece->end - (addr + done));
+		memcpy((char *)buf + done, piece->bytes + (addr + done - piece->start), n);
+		done += n;
+	}
+	return done;
+}
+
+static size_t hw_core_read(struct hw_target *self, hw_addr_t addr, void *buf, size_t len)
+{
+	return hw_core_read_some((struct hw_core *)self, addr, buf, len);
+}
+
+static const void *hw_core_map(struct hw_target *self, hw_addr_t addr, size_t len)
+{
+	const struct hw_core_piece *piece = hw_core_find_piece((struct hw_core *)self, addr);
+	if (!piece || piece->end - addr < len)
+		return NULL;
+	return piece->bytes + (addr - piece->start);
+}
+
+static void hw_core_close(struct hw_target *self)
+{
+	struct hw_core *core = (struct hw_core *)self;
+	hw_vec_foreach(file, &core->opened)
+		hw_elf_file_close(*file);
+	hw_vec_deinit(&core->opened);
+	hw_vec_deinit(&core->segments);
+	hw_vec_deinit(&core->files);
+	hw_vec_deinit(&core->pieces);
+	if (core->bytes)
+		munmap((void *)core->bytes, core->size);
+	free(core->path);
+	hw_target_deinit(self);
+	free(core);
+}
+
+static const struct hw_reader_ops hw_core_ops = {
+	.name = "core",
+	.kind = HW_TARGET_CORE,
+	.is_thread_safe = true,
+	.read_some = hw_core_read,
+	.map = hw_core_map,
+	.close = hw_core_close,
+};
+
+static struct hw_error *hw_core_map_file(struct hw_core *core)
+{
+	struct stat st;
+	hw_cleanup_close int fd = open(core->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st))
+		return hw_error_create(errno == ENOENT ? HW_ERROR_NOT_FOUND : HW_ERROR_OS,
+				       "can't open core file %s: %s", core->path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return hw_error_create(HW_ERROR_INVALID, "%s is not a regular file: give a core file",
+				       core->path);
+	if (!st.st_size)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "%s is empty: was the core cut off by a size limit or a full "
+				       "disk?",
+				       core->path);
+	void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (bytes == MAP_FAILED)
+		return hw_error_os(errno, "can't map core file %s", core->path);
+	core->bytes = bytes;
+	core->size = (size_t)st.st_size;
+	return NULL;
+}
+
+static const struct {
+	const char *magic;
+	size_t len;
+	const char *tool;
+} hw_core_packers[] = {
+	{ "\x28\xb5\x2f\xfd", 4, "zstd -d" },
+	{ "\x1f\x8b", 2, "gunzip" },
+	{ "\xfd" "7zXZ", 5, "xz -d" },
+	{ "\x04\x22\x4d\x18", 4, "lz4 -d" },
+	{ "BZh", 3, "bunzip2" },
+};
+
+// Why this is not a core that we read; NULL: it is one. Its whole header is there.
+static struct hw_error *hw_core_check_header(const struct hw_core *core)
+{
+	const Elf64_Ehdr *ehdr = (const Elf64_Ehdr *)core->bytes;
+	for (size_t i = 0; i < sizeof(hw_core_packers) / sizeof(*hw_core_packers); i++)
+		if (core->size >= hw_core_packers[i].len &&
+		    !memcmp(core->bytes, hw_core_packers[i].magic, hw_core_packers[i].len))
+			return hw_error_create(HW_ERROR_INVALID,
+					       "%s is compressed: unpack it first with '%s'", core->path,
+					       hw_core_packers[i].tool);
+	if (core->size < EI_NIDENT || memcmp(core->bytes, ELFMAG, SELFMAG))
+		return hw_error_create(HW_ERROR_INVALID, "%s is not a core file (not even ELF)",
+				       core->path);
+	if (ehdr->e_ident[EI_CLASS] == ELFCLASS32)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "%s is of a 32-bit program: heapwalk reads 64-bit x86-64 cores",
+				       core->path);
+	if (ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "%s is not little-endian 64-bit ELF: heapwalk reads x86-64 cores",
+				       core->path);
+	if (core->size < sizeof(*ehdr))
+		return hw_error_create(HW_ERROR_INVALID,
+				       "%s is cut off inside its ELF header: %zu bytes", core->path,
+				       core->size);
+	if (ehdr->e_machine != EM_X86_64)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "%s is for ELF machine %u: heapwalk reads x86-64 cores (%d)",
+				       core->path, ehdr->e_machine, EM_X86_64);
+	if (ehdr->e_type != ET_CORE)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "%s is an ELF file but no core file (%s): is it the program?",
+				       core->path,
+				       ehdr->e_type == ET_REL ? "an object file" :
+								"a program or library");
+	return NULL;
+}
+
+// How many program headers there are, and how many of them the file is long enough for.
+static uint64_t hw_core_phdr_count(const struct hw_core *core, const Elf64_Ehdr *ehdr,
+				   uint64_t *ret_seen)
+{
+	uint64_t count = ehdr->e_phnum;
+	*ret_seen = 0;
+	// More than 65534 mappings: the real number is in the first section header.
+	if (count == PN_XNUM && ehdr->e_shoff <= core->size &&
+	    core->size - ehdr->e_shoff >= sizeof(Elf64_Shdr)) {
+		Elf64_Shdr section;
+		memcpy(&section, core->bytes + ehdr->e_shoff, sizeof(section));
+		count = section.sh_info;
+	}
+	if (ehdr->e_phentsize == sizeof(Elf64_Phdr) && ehdr->e_phoff < core->size)
+		*ret_seen = hw_min(count, (core->size - ehdr->e_phoff) / sizeof(Elf64_Phdr));
+	return count;
+}
+
+static void hw_core_phdr(const struct hw_core *core, const Elf64_Ehdr *ehdr, uint64_t i,
+			 Elf64_Phdr *ret)
+{
+	memcpy(ret, core->bytes + ehdr->e_phoff + i * sizeof(*ret), sizeof(*ret));
+}
+
+static struct hw_error *hw_core_add_segment(struct hw_core *core, const Elf64_Phdr *phdr)
+{
+	hw_addr_t room = UINT64_MAX - phdr->p_vaddr;
+	uint64_t memory = hw_min(hw_max(phdr->p_memsz, phdr->p_filesz), room);
+	uint64_t dumped = hw_min(phdr->p_filesz, memory);
+	uint64_t left = phdr->p_offset < core->size ? core->size - phdr->p_offset : 0;
+	if (!memory)
+		return NULL;
+	struct hw_core_segment segment = {
+		.start = phdr->p_vaddr,
+		.end = phdr->p_vaddr + memory,
+		.dumped_end = phdr->p_vaddr + dumped,
+		.seen_end = phdr->p_vaddr + hw_min(dumped, left),
+		.offset = phdr->p_offset,
+		.flags = (phdr->p_flags & PF_R ? HW_MAP_READ : 0) |
+			 (phdr->p_flags & PF_W ? HW_MAP_WRITE : 0) |
+			 (phdr->p_flags & PF_X ? HW_MAP_EXEC : 0),
+	};
+	return hw_vec_push(&core->segments, segment) ? NULL : &hw_enomem;
+}
+
+static int hw_core_segment_compare(const void *a, const void *b)
+{
+	const struct hw_core_segment *x = a, *y = b;
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+// Sorted and disjoint: where two say something of one address, the lower one counts.
+static void hw_core_sort_segments(struct hw_core *core)
+{
+	struct hw_core_segment *s = core->segments.data;
+	size_t kept = 0, clipped = 0;
+	if (!core->segments.count)
+		return;
+	qsort(s, core->segments.count, sizeof(*s), hw_core_segment_compare);
+	for (size_t i = 0; i < core->segments.count; i++) {
+		struct hw_core_segment next = s[i];
+		hw_addr_t from = kept ? hw_max(next.start, s[kept - 1].end) : next.start;
+		clipped += from != next.start;
+		next.offset += from - next.start;
+		next.start = from;
+		next.dumped_end = hw_max(next.dumped_end, from);
+		next.seen_end = hw_max(next.seen_end, from);
+		if (next.start < next.end)
+			s[kept++] = next;
+	}
+	core->segments.count = kept;
+	if (clipped && core->issues)
+		hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
+			      "core %s: %zu segments overlap others and count for their rest only",
+			      core->path, clipped);
+}
+
+// A core that was cut short says how much of it is there.
+static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t phdrs,
+			       uint64_t phdrs_seen)
+{
+	if (!core->issues)
+		return;
+	if (phdrs_seen < phdrs)
+		hw_issues_add(core->issues, HW_ERROR_FAULT, 0,
+			      "core %s is cut short inside its program headers: %llu of %llu are there",
+			      core->path, (unsigned long long)phdrs_seen, (unsigned long long)phdrs);
+	else if (whole > core->size)
+		hw_issues_add(core->issues, HW_ERROR_FAULT, 0,
+			      "core %s is cut short: %llu of %llu bytes (%.1f %%) are there",
+			      core->path, (unsigned long long)core->size, (unsigned long long)whole,
+			      100.0 * (double)core->size / (double)whole);
+}
+
+static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
+{
+	HW_TRY(hw_core_check_header(core));
+	Elf64_Ehdr ehdr;
+	memcpy(&ehdr, core->bytes, sizeof(ehdr));
+	uint64_t seen, count = hw_core_phdr_count(core, &ehdr, &seen), whole = 0;
+	bool has_notes = false;
+	for (uint64_t i = 0; i < seen; i++) {
+		Elf64_Phdr phdr;
+		hw_core_phdr(core, &ehdr, i, &phdr);
+		if (phdr.p_filesz) {
+			uint64_t end = phdr.p_offset + phdr.p_filesz;
+			whole = hw_max(whole, end < phdr.p_offset ? UINT64_MAX : end);
+		}
+		if (phdr.p_type == PT_LOAD) {
+			HW_TRY(hw_core_add_segment(core, &phdr));
+		} else if (phdr.p_type == PT_NOTE && phdr.p_offset < core->size) {
+			has_notes = true;
+			HW_TRY(hw_core_read_notes(core, core->bytes + phdr.p_offset,
+						  hw_min(phdr.p_filesz, core->size - phdr.p_offset),
+						  phdr.p_align == 8 ? 8 : 4));
+		}
+	}
+	hw_core_report_cut(core, whole, count, seen);
+	if (!has_notes && core->issues)
+		hw_issues_add(core->issues, HW_ERROR_FAULT, 0,
+			      "core %s has no notes: names of files and threads are not known",
+			      core->path);
+	hw_core_sort_segments(core);
+	hw_vec_foreach(s, &core->segments)
+		if (s->start < s->seen_end)
+			HW_TRY(hw_core_add_piece(core, s->start, s->seen_end,
+						 core->bytes + s->offset));
+	if (!core->pieces.count)
+		return hw_error_create(HW_ERROR_INVALID, "core %s has no memory in it%s", core->path,
+				       whole > core->size || seen < count ?
+					       ": it is cut off before the first byte of it" :
+					       "");
+	hw_core_sort_pieces(core);
+	hw_core_finish_notes(core);
+	return hw_core_make_maps(core, exe);
+}
+
+struct hw_error *hw_target_open_core(const char *path, const char *exe, const char *sysroot,
+				     struct hw_issues *issues, struct hw_target **ret)
+{
+	struct hw_core *core = calloc(1, sizeof(*core));
+	if (!core)
+		return &hw_enomem;
+	struct hw_target *target = &core->target;
+	target->ops = &hw_core_ops;
+	target->word_bytes = 8;
+	hw_strtab_init(&target->strings);
+	core->issues = issues;
+	core->path = strdup(path);
+	target->file_root = strdup(sysroot ? sysroot : "");
+	struct hw_error *err = NULL;
+	if (!core->path || !target->file_root)
+		err = &hw_enomem;
+	if (!err)
+		err = hw_core_map_file(core);
+	if (!err)
+		err = hw_core_load(core, exe);
+	core->issues = NULL;
+	if (err) {
+		hw_core_close(target);
+		return err;
+	}
+	*ret = target;
+	return NULL;
+}

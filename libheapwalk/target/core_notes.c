@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The notes of a core: linux/fs/binfmt_elf.c and linux/include/uapi/linux/elfcore.h say what is in them,
+// gdb's gcore writes the same.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "target/core_private.h"
+
+enum {
+	// struct elf_prstatus of x86-64: pr_pid, then pr_reg = struct user_regs_struct
+	HW_PRSTATUS_PID = 32,
+	HW_PRSTATUS_REGS = 112,
+	HW_REGS_SP = 19 * 8,
+	HW_REGS_FS_BASE = 21 * 8,
+	HW_PRSTATUS_BYTES = HW_PRSTATUS_REGS + 27 * 8,
+	HW_PRPSINFO_PID = 24,
+	HW_PRPSINFO_BYTES = 136,
+	HW_FILE_ROW_BYTES = 24,
+};
+
+static struct hw_error *hw_core_read_prstatus(struct hw_core *core, const uint8_t *desc, size_t len)
+{
+	if (len < HW_PRSTATUS_BYTES)
+		return NULL;
+	struct hw_thread thread = {
+		.tid = (pid_t)hw_u32(desc + HW_PRSTATUS_PID),
+		.sp = hw_u64(desc + HW_PRSTATUS_REGS + HW_REGS_SP),
+		.fs_base = hw_u64(desc + HW_PRSTATUS_REGS + HW_REGS_FS_BASE),
+	};
+	return hw_vec_push(&core->target.threads, thread) ? NULL : &hw_enomem;
+}
+
+// count, page size, count × {start, end, offset in pages}, count names.
+static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *desc, size_t len)
+{
+	if (len < 16)
+		return NULL;
+	uint64_t count = hw_u64(desc), page_bytes = hw_u64(desc + 8);
+	count = hw_min(count, (len - 16) / HW_FILE_ROW_BYTES);
+	const char *name = (const char *)desc + 16 + hw_u64(desc) * HW_FILE_ROW_BYTES;
+	const char *end = (const char *)desc + len;
+	if (count != hw_u64(desc)) {
+		if (core->issues)
+			hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
+				      "core %s: its list of files (NT_FILE) is cut short or damaged: "
+				      "names of files are not known",
+				      core->path);
+		return NULL;
+	}
+	for (uint64_t i = 0; i < count; i++) {
+		const uint8_t *row = desc + 16 + i * HW_FILE_ROW_BYTES;
+		struct hw_core_file file = { .start = hw_u64(row), .end = hw_u64(row + 8) };
+		size_t name_len = strnlen(name, (size_t)(end - name));
+		if (name_len == (size_t)(end - name))
+			break; // not terminated: so are those that follow
+		uint32_t id = hw_strtab_intern(&core->target.strings, name, name_len);
+		if (id == UINT32_MAX)
+			return &hw_enomem;
+		file.path = hw_strtab_get(&core->target.strings, id);
+		name += name_len + 1;
+		if (file.start >= file.end ||
+		    __builtin_mul_overflow(hw_u64(row + 16), page_bytes, &file.offset))
+			continue;
+		if (!hw_vec_push(&core->files, file))
+			return &hw_enomem;
+	}
+	return NULL;
+}
+
+static void hw_core_read_auxv(struct hw_core *core, const uint8_t *desc, size_t len)
+{
+	for (size_t at = 0; len - at >= 16; at += 16) {
+		uint64_t value = hw_u64(desc + at + 8);
+		switch (hw_u64(desc + at)) {
+		case AT_NULL:
+			return;
+		case AT_PHDR:
+			core->at_phdr = value;
+			break;
+		case AT_PHNUM:
+			core->at_phnum = value;
+			break;
+		case AT_ENTRY:
+			core->at_entry = value;
+			break;
+		case AT_SYSINFO_EHDR:
+			core->at_vdso = value;
+			break;
+		case AT_EXECFN:
+			core->at_execfn = value;
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+struct hw_error *hw_core_read_notes(struct hw_core *core, const uint8_t *notes, size_t len,
+				    size_t align)
+{
+	for (size_t at = 0; len - at >= sizeof(Elf64_Nhdr);) {
+		uint64_t name_bytes = hw_u32(notes + at), desc_bytes = hw_u32(notes + at + 4);
+		uint32_t type = hw_u32(notes + at + 8);
+		uint64_t name = at + sizeof(Elf64_Nhdr);
+		uint64_t desc_at = hw_align_up(name + name_bytes, align);
+		uint64_t next = hw_align_up(desc_at + desc_bytes, align);
+		if (desc_at > len || desc_bytes > len - desc_at) {
+			if (core->issues)
+				hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
+					      "core %s: its notes are cut short or damaged after %zu "
+					      "bytes",
+					      core->path, at);
+			return NULL;
+		}
+		const uint8_t *desc = notes + desc_at;
+		bool is_core = name_bytes >= 4 && !memcmp(notes + name, "CORE", 4);
+		if (is_core && type == NT_PRSTATUS)
+			HW_TRY(hw_core_read_prstatus(core, desc, desc_bytes));
+		else if (is_core && type == NT_FILE)
+			HW_TRY(hw_core_read_files(core, desc, desc_bytes));
+		else if (is_core && type == NT_AUXV)
+			hw_core_read_auxv(core, desc, desc_bytes);
+		else if (is_core && type == NT_PRPSINFO && desc_bytes >= HW_PRPSINFO_BYTES)
+			core->target.pid = (pid_t)hw_u32(desc + HW_PRPSINFO_PID);
+		if (next > len)
+			return NULL;
+		at = next;
+	}
+	return NULL;
+}
+
+static int hw_core_file_compare(const void *a, const void *b)
+{
+	const struct hw_core_file *x = a, *y = b;
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+static int hw_core_thread_compare(const void *a, const void *b)
+{
+	const struct hw_thread *x = a, *y = b;
+	return (x->tid > y->tid) - (x->tid < y->tid);
+}
+
+void hw_core_finish_notes(struct hw_core *core)
+{
+	struct hw_core_file *f = core->files.data;
+	size_t kept = 0;
+	if (core->files.count)
+		qsort(f, core->files.count, sizeof(*f), hw_core_file_compare);
+	for (size_t i = 0; i < core->files.count; i++)
+		if (!kept || f[i].start >= f[kept - 1].end)
+			f[kept++] = f[i];
+	core->files.count = kept;
+	// The thread that crashed comes first in the core; a live process lists the main one first.
+	if (core->target.threads.count)
+		qsort(core->target.threads.data, core->target.threads.count, sizeof(struct hw_thread),
+		      hw_core_thread_compare);
+	if (!core->target.pid && core->target.threads.count)
+		core->target.pid = core->target.threads.data[0].tid;
+}
