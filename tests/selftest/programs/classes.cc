@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// C++ objects that can be known by their vtables: 100 Foo, 50 Bar, and less plain ones. Prints a line
+// "NAME COUNT" for each class, then "stop", and waits for the end of stdin.
+#include <cstdio>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+class Foo
+{
+public:
+	virtual ~Foo() {}
+	virtual int id() const { return 1; }
+	int f[20];
+};
+
+class Bar
+{
+public:
+	virtual ~Bar() {}
+	virtual int id() const { return 2; }
+	double b[7];
+};
+
+class Child : public Foo, public Bar
+{
+public:
+	int id() const override { return 3; }
+	int extra;
+};
+
+namespace shapes
+{
+template <typename T> class Box
+{
+public:
+	virtual ~Box() {}
+	T content[4];
+};
+} // namespace shapes
+
+namespace
+{
+class Hidden
+{
+public:
+	virtual ~Hidden() {}
+	int h[3];
+};
+} // namespace
+
+class Plain // no vtable: nothing says what it is
+{
+public:
+	int p[30];
+};
+
+template <typename T> static void make(std::vector<void *> &keep, int count)
+{
+	for (int i = 0; i < count; i++)
+		keep.push_back(new T);
+}
+
+int main()
+{
+	std::vector<void *> keep;
+	make<Foo>(keep, 100);
+	make<Bar>(keep, 50);
+	make<Child>(keep, 25);
+	make<shapes::Box<int>>(keep, 12);
+	make<Hidden>(keep, 7);
+	make<Plain>(keep, 30);
+	// Dead ones keep their vtable pointers' successors: only free lists tell.
+	for (int i = 0; i < 30; i++)
+		delete new Foo;
+	std::string text = "Foo 100\nBar 50\nChild 25\nshapes::Box<int> 12\n"
+			   "(anonymous namespace)::Hidden 7\nstop\n";
+	if (write(STDOUT_FILENO, text.data(), text.size()) < 0)
+		return 3;
+	char c;
+	while (read(STDIN_FILENO, &c, 1) == 1)
+		;
+	return 0;
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Of a Django-like service's bytes in use, live and in its core, less than 2 % have no name."""
+
+import importlib.util
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "matrix"))
+
+from process import Target, kernel_makes_plain_cores, run_heapwalk  # noqa: E402
+
+PYTHON = "/usr/bin/python3"
+LIMIT = 0.02
+
+
+def uncategorized(report):
+    rows = [r for r in report["rows"] if r["domain"] != "none"]
+    nameless = [r for r in rows if r["domain"] == "uncategorized"]
+    share = sum(r["bytes"] for r in nameless) / sum(r["bytes"] for r in rows)
+    nameless.sort(key=lambda r: -r["bytes"])
+    return share, nameless
+
+
+def main():
+    heapwalk = os.path.join(os.environ.get("HEAPWALK_BUILD", os.path.join(HERE, "../../build")), "bin", "heapwalk")
+    missing = [name for name in ("django", "numpy", "sqlalchemy") if not importlib.util.find_spec(name)]
+    if missing or os.path.realpath(sys.executable) != os.path.realpath(PYTHON):
+        print("skip: needs %s with packages python3-django, python3-numpy, python3-sqlalchemy" % PYTHON)
+        return 77
+    failed = False
+    with Target([PYTHON, os.path.join(HERE, "target.py")], {}) as target:
+        sources = [("live", ["-p", str(target.pid)])]
+        for name, where in sources:
+            answer = run_heapwalk(heapwalk, where + ["--format", "json"])
+            if answer.returncode or answer.stderr:
+                print("FAIL %s: status %d: %s" % (name, answer.returncode, answer.stderr))
+                return 1
+            share, nameless = uncategorized(answer.report)
+            print("%s %s: %.3f %% of %d bytes in use are uncategorized" % (
+                "ok  " if share < LIMIT else "FAIL", name, 100 * share, answer.report["total"]["bytes"]))
+            for row in nameless[:15]:
+                print("     %8d bytes in %6d blocks: %s %s" % (row["bytes"], row["count"], row["kind"], row["detail"]))
+            failed |= share >= LIMIT
+            if name == "live" and kernel_makes_plain_cores():
+                sources.append(("core", ["-c", target.abort(0x33)]))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
