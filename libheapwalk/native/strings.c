@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "native/strings.h"
+
+enum { HW_STRING_MIN = 3 };
+
+// Bytes of the UTF-8 sequence at p (2 … 4), 0 when it is none. `len` > 0.
+static size_t hw_utf8_sequence(const uint8_t *p, size_t len)
+{
+	size_t n = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 :
+		   (p[0] & 0xf0) == 0xe0       ? 3 :
+		   p[0] >= 0xf0 && p[0] < 0xf5 ? 4 :
+						 0;
+	if (n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+bool hw_is_c_string(const uint8_t *bytes, size_t len, size_t *ret_len)
+{
+	size_t i = 0, characters = 0;
+	while (i < len && bytes[i]) {
+		uint8_t c = bytes[i];
+		size_t n = 1;
+		if (c >= 0x80)
+			n = hw_utf8_sequence(bytes + i, len - i);
+		else if ((c < 0x20 && (c < '\t' || c > '\r')) || c == 0x7f)
+			n = 0;
+		if (!n)
+			return false;
+		i += n;
+		characters++;
+	}
+	if (i == len || characters < HW_STRING_MIN)
+		return false;
+	*ret_len = i;
+	return true;
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Objects of several classes; prints "ADDRESS NAME" for each, "ready", and sleeps.
+#include <cstdio>
+#include <map>
+#include <string>
+#include <unistd.h>
+
+namespace shapes
+{
+struct base {
+	virtual ~base() {}
+	int x = 1;
+};
+struct other {
+	virtual ~other() {}
+	int y = 2;
+};
+struct circle : base, other {
+	~circle() override {}
+};
+struct diamond : virtual base {
+	~diamond() override {}
+};
+template <typename T> struct box : base {
+	T value{};
+	~box() override {}
+};
+} // namespace shapes
+
+namespace
+{
+struct hidden : shapes::base {
+	~hidden() override {}
+};
+} // namespace
+
+struct plain {
+	long a = 3;
+};
+
+int main(int argc, char **)
+{
+	std::printf("%p shapes::base\n", static_cast<void *>(new shapes::base));
+	std::printf("%p shapes::circle\n", static_cast<void *>(new shapes::circle));
+	std::printf("%p shapes::diamond\n", static_cast<void *>(new shapes::diamond));
+	std::printf("%p shapes::box<std::map<int, long, std::less<int>, "
+		    "std::allocator<std::pair<int const, long> > > >\n",
+		    static_cast<void *>(new shapes::box<std::map<int, long>>));
+	if (argc < 2)
+		std::printf("%p (anonymous namespace)::hidden\n", static_cast<void *>(new hidden));
+	std::printf("%p -\n", static_cast<void *>(new plain));
+	std::printf("%p -\n", static_cast<void *>(new std::string(100, 'x')));
+	std::printf("%p -\n", static_cast<void *>(new const char *("text")));
+	std::printf("ready\n");
+	std::fflush(stdout);
+	for (;;)
+		pause();
+}
