@@ -22,7 +22,7 @@ bool hw_vec_grow(void **data, size_t *capacity, size_t want, size_t item_size);
 	(hw_vec_reserve((v), (v)->count + 1) && ((v)->data[(v)->count++] = (item), true))
 #define hw_vec_deinit(v) (free((v)->data), (v)->data = NULL, (v)->count = (v)->capacity = 0)
 #define hw_vec_foreach(item, v)                                                                    \
-	for (__typeof__(*(v)->data) *item = (v)->data;                                                \
-	     (v)->data && item < (v)->data + (v)->count; item++)
+	for (__typeof__(*(v)->data) *item = (v)->data; (v)->data && item < (v)->data + (v)->count; \
+	     item++)
 
 #endif

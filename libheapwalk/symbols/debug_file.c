@@ -39,7 +39,8 @@ static int hw_debug_file_try(const struct hw_module *module, const char *path,
 		return -1;
 	bool is_ours;
 	if (ours->build_id_bytes)
-		is_ours = file->headers.build_id_bytes && hw_elf_headers_match(ours, &file->headers);
+		is_ours = file->headers.build_id_bytes &&
+			  hw_elf_headers_match(ours, &file->headers);
 	else
 		is_ours = checksum && hw_debug_file_checksum(file->bytes, file->size) == *checksum;
 	if (is_ours && (*ret_path = strdup(path))) {
@@ -87,7 +88,8 @@ static int hw_debug_file_try_beside(const struct hw_module *module, const char *
 		char *path;
 		if (asprintf(&path, forms[i], (int)(slash - file), file, link) < 0)
 			return -1;
-		int fd = strcmp(path, file) ? hw_debug_file_try(module, path, checksum, ret_path) : -1;
+		int fd = strcmp(path, file) ? hw_debug_file_try(module, path, checksum, ret_path)
+					    : -1;
 		free(path);
 		if (fd >= 0)
 			return fd;
@@ -158,7 +160,8 @@ Dwfl_Module *hw_module_dwfl(struct hw_module *module)
 	if (fd < 0)
 		return NULL;
 	dwfl_report_begin(priv->dwfl);
-	priv->dwfl_module = dwfl_report_elf(priv->dwfl, module->path, file->path, fd, priv->bias, true);
+	priv->dwfl_module = dwfl_report_elf(priv->dwfl, module->path, file->path, fd, priv->bias,
+					    true);
 	if (!priv->dwfl_module)
 		close(fd);
 	dwfl_report_end(priv->dwfl, NULL, NULL);

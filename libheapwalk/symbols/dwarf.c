@@ -148,7 +148,8 @@ static void hw_dwarf_ask(struct hw_dwarf_index *index, const char *unit,
 	if (search.count) {
 		qsort(list, search.count, sizeof(*list), hw_dwarf_query_compare);
 		struct hw_die_walk *walk = hw_die_walk_create();
-		hw_vec_foreach(u, &index->units) {
+		hw_vec_foreach(u, &index->units)
+		{
 			if (!walk || search.settled_count == search.count)
 				break;
 			if (!unit || !strcmp(u->base_name, unit))
@@ -168,7 +169,9 @@ size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries
 	struct hw_dwarf_index *index = hw_module_dwarf(module);
 	for (size_t i = 0; i < count; i++) {
 		struct hw_dwarf_query *q = &queries[i];
-		*q = (struct hw_dwarf_query){ .unit = q->unit, .type = q->type, .member = q->member };
+		*q = (struct hw_dwarf_query){ .unit = q->unit,
+					      .type = q->type,
+					      .member = q->member };
 	}
 	bool *is_settled = index && count ? calloc(count, sizeof(*is_settled)) : NULL;
 	if (!is_settled)
@@ -209,7 +212,8 @@ static bool hw_dwarf_meet_variable(void *payload, Dwarf_Die *die)
 		if (!dwarf_attr(die, DW_AT_abstract_origin, &attr) &&
 		    !dwarf_attr(die, DW_AT_specification, &attr))
 			return true;
-		if (!dwarf_formref_die(&attr, &origin) || dwarf_dieoffset(&origin) != search->origin)
+		if (!dwarf_formref_die(&attr, &origin) ||
+		    dwarf_dieoffset(&origin) != search->origin)
 			return true;
 	} else {
 		const char *name = dwarf_diename(die); // of its declaration, when it has one apart
@@ -231,7 +235,8 @@ static void hw_dwarf_search_variable(struct hw_dwarf_index *index, const char *u
 				     struct hw_dwarf_variable_search *search)
 {
 	struct hw_die_walk *walk = hw_die_walk_create();
-	hw_vec_foreach(u, &index->units) {
+	hw_vec_foreach(u, &index->units)
+	{
 		if (!walk || search->found)
 			break;
 		if (!unit || !strcmp(u->base_name, unit))

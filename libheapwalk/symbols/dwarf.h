@@ -14,10 +14,10 @@ struct hw_dwarf_query {
 	const char *member;
 	// answers
 	bool found;
-	bool is_pointer;  // the member's type is a pointer
-	uint64_t offset;  // bytes from the start of `type`
-	uint64_t size;    // bytes of the member (or of the type)
-	uint64_t count;   // elements when it is an array, else 1
+	bool is_pointer;               // the member's type is a pointer
+	uint64_t offset;               // bytes from the start of `type`
+	uint64_t size;                 // bytes of the member (or of the type)
+	uint64_t count;                // elements when it is an array, else 1
 	uint32_t bit_offset, bit_size; // bit fields: offset counted from `offset`, size 0 when none
 };
 

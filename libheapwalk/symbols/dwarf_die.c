@@ -7,10 +7,10 @@
 #include "base/vector.h"
 
 enum {
-	HW_DIE_DEPTH = 16,        // of anonymous members, of imports
-	HW_DIE_CHAIN = 64,        // of typedefs and qualifiers
+	HW_DIE_DEPTH = 16, // of anonymous members, of imports
+	HW_DIE_CHAIN = 64, // of typedefs and qualifiers
 	HW_DIE_DIMENSIONS = 16,
-	HW_DIE_NAME_BYTES = 128,  // of one step of a dotted path
+	HW_DIE_NAME_BYTES = 128, // of one step of a dotted path
 };
 
 // ---- the walk ----
@@ -33,9 +33,7 @@ void hw_die_walk_destroy(struct hw_die_walk *walk)
 
 static bool hw_die_walk_is_new(struct hw_die_walk *walk, void *unit)
 {
-	hw_vec_foreach(seen, &walk->seen)
-		if (*seen == unit)
-			return false;
+	hw_vec_foreach(seen, &walk->seen) if (*seen == unit) return false;
 	return hw_vec_push(&walk->seen, unit);
 }
 
@@ -135,7 +133,8 @@ static bool hw_die_member_offset(Dwarf_Die *member, uint64_t *ret)
 		*ret = value;
 		return true;
 	}
-	if (!dwarf_getlocation(&attr, &ops, &count) && count == 1 && ops[0].atom == DW_OP_plus_uconst) {
+	if (!dwarf_getlocation(&attr, &ops, &count) && count == 1 &&
+	    ops[0].atom == DW_OP_plus_uconst) {
 		*ret = ops[0].number;
 		return true;
 	}
@@ -159,7 +158,8 @@ static bool hw_die_find_member(Dwarf_Die *type, const char *name, size_t len, Dw
 {
 	Dwarf_Die member, inner, peeled;
 	uint64_t at;
-	if (depth > HW_DIE_DEPTH || !hw_die_has_members(dwarf_tag(type)) || dwarf_child(type, &member))
+	if (depth > HW_DIE_DEPTH || !hw_die_has_members(dwarf_tag(type)) ||
+	    dwarf_child(type, &member))
 		return false;
 	do {
 		if (dwarf_tag(&member) != DW_TAG_member)
@@ -213,7 +213,8 @@ static uint64_t hw_die_array_count(Dwarf_Die *array)
 
 // Which bits of its storage unit a bit field has. DWARF 4 counts from the start of the structure,
 // DWARF 2 from the most significant bit of the unit.
-static void hw_die_bit_field(Dwarf_Die *member, uint64_t member_offset, struct hw_dwarf_query *query)
+static void hw_die_bit_field(Dwarf_Die *member, uint64_t member_offset,
+			     struct hw_dwarf_query *query)
 {
 	uint64_t bits, at, storage = query->size;
 	if (!hw_die_number(member, DW_AT_bit_size, &bits) || !bits || bits > 64 || !storage)
@@ -279,8 +280,8 @@ bool hw_die_variable_address(Dwarf_Die *variable, hw_addr_t *ret)
 	Dwarf_Attribute attr, address;
 	Dwarf_Op *ops;
 	size_t count;
-	if (!dwarf_attr(variable, DW_AT_location, &attr) || dwarf_getlocation(&attr, &ops, &count) ||
-	    count != 1)
+	if (!dwarf_attr(variable, DW_AT_location, &attr) ||
+	    dwarf_getlocation(&attr, &ops, &count) || count != 1)
 		return false;
 	if (ops[0].atom == DW_OP_addr) {
 		*ret = ops[0].number;
@@ -288,7 +289,8 @@ bool hw_die_variable_address(Dwarf_Die *variable, hw_addr_t *ret)
 	}
 	if (ops[0].atom == DW_OP_addrx || ops[0].atom == DW_OP_GNU_addr_index) {
 		Dwarf_Addr value;
-		if (dwarf_getlocation_attr(&attr, ops, &address) || dwarf_formaddr(&address, &value))
+		if (dwarf_getlocation_attr(&attr, ops, &address) ||
+		    dwarf_formaddr(&address, &value))
 			return false;
 		*ret = value;
 		return true;

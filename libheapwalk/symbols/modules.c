@@ -31,10 +31,12 @@ static bool hw_module_ends_with(const char *text, const char *suffix)
 
 // A program that only reads an ELF file through mmap has offset 0 mapped too, but not the segments at
 // the places where the loader puts them.
-static bool hw_module_is_loaded(const struct hw_target *target, const struct hw_elf_headers *headers,
-				hw_addr_t bias, const char *path)
+static bool hw_module_is_loaded(const struct hw_target *target,
+				const struct hw_elf_headers *headers, hw_addr_t bias,
+				const char *path)
 {
-	hw_vec_foreach(phdr, &headers->phdrs) {
+	hw_vec_foreach(phdr, &headers->phdrs)
+	{
 		if (phdr->p_type != PT_LOAD || !phdr->p_filesz)
 			continue;
 		const struct hw_mapping *m = hw_target_find_mapping(target, bias + phdr->p_vaddr);
@@ -57,8 +59,7 @@ static struct hw_error *hw_modules_consider(struct hw_modules *modules,
 		uint8_t first;
 		if (hw_target_read_some(modules->target, mapping->start, &first, 1))
 			return NULL;
-		hw_cleanup_free char *path =
-			hw_elf_join(modules->target->file_root, mapping->path);
+		hw_cleanup_free char *path = hw_elf_join(modules->target->file_root, mapping->path);
 		struct hw_elf_file *file = NULL;
 		struct hw_error *err = path ? hw_elf_file_open(path, &file) : &hw_enomem;
 		if (err) {
@@ -106,8 +107,7 @@ struct hw_error *hw_modules_open(struct hw_target *target, const char *exe, cons
 	modules->issues = issues;
 	modules->debug_dirs = strdup(debug_dirs ? debug_dirs : "/usr/lib/debug");
 	modules->exe = exe ? strdup(exe) : NULL;
-	struct hw_error *err =
-		!modules->debug_dirs || (exe && !modules->exe) ? &hw_enomem : NULL;
+	struct hw_error *err = !modules->debug_dirs || (exe && !modules->exe) ? &hw_enomem : NULL;
 	for (size_t i = 0; !err && i < target->mappings.count; i++) {
 		const struct hw_mapping *m = &target->mappings.data[i];
 		const struct hw_module *last =
@@ -133,7 +133,8 @@ void hw_modules_close(struct hw_modules *modules)
 {
 	if (!modules)
 		return;
-	hw_vec_foreach(module, &modules->list) {
+	hw_vec_foreach(module, &modules->list)
+	{
 		struct hw_module_private *priv = module->priv;
 		hw_dwarf_index_destroy(priv->dwarf_index);
 		hw_symtab_destroy(priv->symtab);
@@ -175,9 +176,9 @@ struct hw_module *hw_modules_with_symbol(struct hw_modules *modules, const char 
 					 struct hw_symbol *ret)
 {
 	for (int pass = 0; pass < 2; pass++)
-		hw_vec_foreach(module, &modules->list)
-			if (module->priv->is_exe == !pass && hw_module_symbol(module, name, ret))
-				return module;
+		hw_vec_foreach(module, &modules->list) if (module->priv->is_exe == !pass &&
+							   hw_module_symbol(module, name,
+									    ret)) return module;
 	return NULL;
 }
 
@@ -248,12 +249,12 @@ struct hw_elf_file *hw_module_file(struct hw_module *module)
 		if (!mismatch) {
 			char theirs[2 * HW_ELF_BUILD_ID_BYTES + 1];
 			hw_elf_build_id_text(&file->headers, theirs, sizeof(theirs));
-			mismatch = hw_error_at(
-				HW_ERROR_NO_DEBUG_INFO, module->start,
-				"%s is not the file that is mapped as %s (build-id %s, not %s): its "
-				"symbols are not used",
-				place, module->path, *theirs ? theirs : "none",
-				*priv->build_id ? priv->build_id : "none");
+			mismatch = hw_error_at(HW_ERROR_NO_DEBUG_INFO, module->start,
+					       "%s is not the file that is mapped as %s (build-id "
+					       "%s, not %s): its "
+					       "symbols are not used",
+					       place, module->path, *theirs ? theirs : "none",
+					       *priv->build_id ? priv->build_id : "none");
 		}
 		hw_elf_file_close(file);
 	}

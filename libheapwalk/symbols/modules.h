@@ -21,7 +21,8 @@ struct hw_symbol {
 	bool is_tls;
 	bool is_function;
 	const char *name; // as found ("arenas.lto_priv.0" for "arenas"); borrowed from the module
-	const char *file; // source file's base name from the STT_FILE before a local symbol, or NULL
+	const char
+		*file; // source file's base name from the STT_FILE before a local symbol, or NULL
 };
 
 // debug_dirs: ':' between, NULL for /usr/lib/debug. Only files whose build-id matches the mapped image
@@ -31,7 +32,7 @@ struct hw_error *hw_modules_open(struct hw_target *target, const char *exe, cons
 void hw_modules_close(struct hw_modules *modules); // accepts NULL
 
 size_t hw_modules_count(const struct hw_modules *modules);
-struct hw_module *hw_modules_get(struct hw_modules *modules, size_t index); // by address
+struct hw_module *hw_modules_get(struct hw_modules *modules, size_t index);  // by address
 struct hw_module *hw_modules_at(struct hw_modules *modules, hw_addr_t addr); // NULL: none
 // The first module, executable before the others, that has a *defined* symbol of that name. NULL: none.
 struct hw_module *hw_modules_with_symbol(struct hw_modules *modules, const char *name,
@@ -56,7 +57,8 @@ struct hw_relocation {
 };
 // R_*_RELATIVE of .rela.dyn and packed DT_RELR; false from visit stops.
 void hw_module_visit_relative_relocations(struct hw_module *module,
-					  bool (*visit)(void *payload, const struct hw_relocation *),
+					  bool (*visit)(void *payload,
+							const struct hw_relocation *),
 					  void *payload);
 // Run-time address and size of a section (".data", ".bss", ".PyRuntime"); false: no such section.
 bool hw_module_section(struct hw_module *module, const char *name, hw_addr_t *ret_addr,

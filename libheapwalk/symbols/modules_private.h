@@ -43,7 +43,7 @@ struct hw_elf_file *hw_module_file(struct hw_module *module);
 // The module in libdwfl, which finds its debug file when it is first asked for symbols or DWARF; or NULL.
 Dwfl_Module *hw_module_dwfl(struct hw_module *module);
 void hw_module_debug_file_close(struct hw_module_private *priv);
-void hw_symtab_destroy(struct hw_symtab *symtab);           // accepts NULL
+void hw_symtab_destroy(struct hw_symtab *symtab);          // accepts NULL
 void hw_dwarf_index_destroy(struct hw_dwarf_index *index); // accepts NULL
 
 #endif

@@ -55,7 +55,8 @@ struct hw_dynamic {
 static bool hw_module_dynamic(const struct hw_elf_file *file, struct hw_dynamic *ret)
 {
 	*ret = (struct hw_dynamic){ 0 };
-	hw_vec_foreach(phdr, &file->headers.phdrs) {
+	hw_vec_foreach(phdr, &file->headers.phdrs)
+	{
 		if (phdr->p_type != PT_DYNAMIC)
 			continue;
 		const uint8_t *at = hw_file_table(file, phdr->p_offset, phdr->p_filesz, 1);
@@ -93,7 +94,8 @@ static bool hw_visit_rela(const struct hw_relocation_visit *v, const struct hw_d
 	     left -= sizeof(Elf64_Rela), at += sizeof(Elf64_Rela)) {
 		if (ELF64_R_TYPE(hw_u64(at + 8)) != R_X86_64_RELATIVE)
 			continue;
-		struct hw_relocation relocation = { hw_u64(at) + v->bias, hw_u64(at + 16) + v->bias };
+		struct hw_relocation relocation = { hw_u64(at) + v->bias,
+						    hw_u64(at + 16) + v->bias };
 		if (!v->visit(v->payload, &relocation))
 			return false;
 	}
@@ -136,7 +138,8 @@ static bool hw_visit_relr(const struct hw_relocation_visit *v, const struct hw_d
 }
 
 void hw_module_visit_relative_relocations(struct hw_module *module,
-					  bool (*visit)(void *payload, const struct hw_relocation *),
+					  bool (*visit)(void *payload,
+							const struct hw_relocation *),
 					  void *payload)
 {
 	struct hw_dynamic dynamic;

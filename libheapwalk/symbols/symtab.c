@@ -101,7 +101,8 @@ static bool hw_symtab_find_section(Elf *elf, GElf_Word type, Elf_Data **ret_symb
 }
 
 // False: out of memory.
-static bool hw_symtab_add_section(struct hw_symtab *symtab, Elf *elf, GElf_Word type, hw_addr_t bias)
+static bool hw_symtab_add_section(struct hw_symtab *symtab, Elf *elf, GElf_Word type,
+				  hw_addr_t bias)
 {
 	Elf_Data *symbols, *strings;
 	const char *file = NULL;
@@ -174,7 +175,8 @@ static Elf *hw_symtab_full_elf(Dwfl_Module *dwfl_module)
 	// Each symbol tells which file it is of; .gnu_debugdata mixes its own with the main file's.
 	int count = dwfl_module_getsymtab(dwfl_module);
 	for (int i = 1; i < count; i++) {
-		if (dwfl_module_getsym_info(dwfl_module, i, &sym, &address, NULL, &debug_elf, &bias) &&
+		if (dwfl_module_getsym_info(dwfl_module, i, &sym, &address, NULL, &debug_elf,
+					    &bias) &&
 		    debug_elf && debug_elf != elf)
 			return debug_elf;
 	}
@@ -227,7 +229,8 @@ static const struct hw_symtab_entry *hw_symtab_next(const struct hw_symtab *symt
 	return NULL;
 }
 
-static const struct hw_symtab_entry *hw_symtab_first(const struct hw_symtab *symtab, const char *name)
+static const struct hw_symtab_entry *hw_symtab_first(const struct hw_symtab *symtab,
+						     const char *name)
 {
 	size_t len = strlen(name);
 	uint64_t hash = hw_symtab_hash(name, len);

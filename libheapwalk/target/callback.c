@@ -47,7 +47,8 @@ static size_t hw_callback_read_some(struct hw_target *self, hw_addr_t addr, void
 		const struct hw_mapping *m = hw_target_find_mapping(self, addr + done);
 		if (!m)
 			break;
-		size_t n = hw_min(hw_min(len - done, m->end - (addr + done)), HW_CALLBACK_PIECE_BYTES);
+		size_t n = hw_min(hw_min(len - done, m->end - (addr + done)),
+				  HW_CALLBACK_PIECE_BYTES);
 		size_t got = hw_callback_read_piece((struct hw_callback_target *)self, addr + done,
 						    (char *)buf + done, n);
 		done += got;
@@ -85,7 +86,8 @@ static struct hw_error *hw_callback_fill(struct hw_target *target,
 			.start = entry->start,
 			.end = entry->end,
 			.file_offset = entry->file_offset,
-			.flags = (entry->read ? HW_MAP_READ : 0) | (entry->write ? HW_MAP_WRITE : 0) |
+			.flags = (entry->read ? HW_MAP_READ : 0) |
+				 (entry->write ? HW_MAP_WRITE : 0) |
 				 (entry->exec ? HW_MAP_EXEC : 0) |
 				 (entry->shared ? HW_MAP_SHARED : 0),
 			.path = entry->path,
@@ -114,8 +116,7 @@ struct hw_error *hw_target_open_callbacks(const struct hw_callbacks *callbacks, 
 	target->target.pid = target->callbacks.pid;
 	target->target.word_bytes = 8;
 	hw_strtab_init(&target->target.strings);
-	struct hw_error *err =
-		hw_callback_fill(&target->target, &target->callbacks, exe, sysroot);
+	struct hw_error *err = hw_callback_fill(&target->target, &target->callbacks, exe, sysroot);
 	target->callbacks.maps = NULL; // copied
 	target->callbacks.map_count = 0;
 	if (err) {

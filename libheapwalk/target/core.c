@@ -88,8 +88,7 @@ static const void *hw_core_map(struct hw_target *self, hw_addr_t addr, size_t le
 static void hw_core_close(struct hw_target *self)
 {
 	struct hw_core *core = (struct hw_core *)self;
-	hw_vec_foreach(file, &core->opened)
-		hw_elf_file_close(*file);
+	hw_vec_foreach(file, &core->opened) hw_elf_file_close(*file);
 	hw_vec_deinit(&core->opened);
 	hw_vec_deinit(&core->segments);
 	hw_vec_deinit(&core->files);
@@ -118,13 +117,14 @@ static struct hw_error *hw_core_map_file(struct hw_core *core)
 		return hw_error_create(errno == ENOENT ? HW_ERROR_NOT_FOUND : HW_ERROR_OS,
 				       "can't open core file %s: %s", core->path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
-		return hw_error_create(HW_ERROR_INVALID, "%s is not a regular file: give a core file",
-				       core->path);
-	if (!st.st_size)
 		return hw_error_create(HW_ERROR_INVALID,
-				       "%s is empty: was the core cut off by a size limit or a full "
-				       "disk?",
-				       core->path);
+				       "%s is not a regular file: give a core file", core->path);
+	if (!st.st_size)
+		return hw_error_create(
+			HW_ERROR_INVALID,
+			"%s is empty: was the core cut off by a size limit or a full "
+			"disk?",
+			core->path);
 	void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (bytes == MAP_FAILED)
 		return hw_error_os(errno, "can't map core file %s", core->path);
@@ -140,7 +140,9 @@ static const struct {
 } hw_core_packers[] = {
 	{ "\x28\xb5\x2f\xfd", 4, "zstd -d" },
 	{ "\x1f\x8b", 2, "gunzip" },
-	{ "\xfd" "7zXZ", 5, "xz -d" },
+	{ "\xfd"
+	  "7zXZ",
+	  5, "xz -d" },
 	{ "\x04\x22\x4d\x18", 4, "lz4 -d" },
 	{ "BZh", 3, "bunzip2" },
 };
@@ -153,19 +155,21 @@ static struct hw_error *hw_core_check_header(const struct hw_core *core)
 		if (core->size >= hw_core_packers[i].len &&
 		    !memcmp(core->bytes, hw_core_packers[i].magic, hw_core_packers[i].len))
 			return hw_error_create(HW_ERROR_INVALID,
-					       "%s is compressed: unpack it first with '%s'", core->path,
-					       hw_core_packers[i].tool);
+					       "%s is compressed: unpack it first with '%s'",
+					       core->path, hw_core_packers[i].tool);
 	if (core->size < EI_NIDENT || memcmp(core->bytes, ELFMAG, SELFMAG))
 		return hw_error_create(HW_ERROR_INVALID, "%s is not a core file (not even ELF)",
 				       core->path);
 	if (ehdr->e_ident[EI_CLASS] == ELFCLASS32)
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "%s is of a 32-bit program: heapwalk reads 64-bit x86-64 cores",
-				       core->path);
+		return hw_error_create(
+			HW_ERROR_UNSUPPORTED,
+			"%s is of a 32-bit program: heapwalk reads 64-bit x86-64 cores",
+			core->path);
 	if (ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB)
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "%s is not little-endian 64-bit ELF: heapwalk reads x86-64 cores",
-				       core->path);
+		return hw_error_create(
+			HW_ERROR_UNSUPPORTED,
+			"%s is not little-endian 64-bit ELF: heapwalk reads x86-64 cores",
+			core->path);
 	if (core->size < sizeof(*ehdr))
 		return hw_error_create(HW_ERROR_INVALID,
 				       "%s is cut off inside its ELF header: %zu bytes", core->path,
@@ -175,11 +179,10 @@ static struct hw_error *hw_core_check_header(const struct hw_core *core)
 				       "%s is for ELF machine %u: heapwalk reads x86-64 cores (%d)",
 				       core->path, ehdr->e_machine, EM_X86_64);
 	if (ehdr->e_type != ET_CORE)
-		return hw_error_create(HW_ERROR_INVALID,
-				       "%s is an ELF file but no core file (%s): is it the program?",
-				       core->path,
-				       ehdr->e_type == ET_REL ? "an object file" :
-								"a program or library");
+		return hw_error_create(
+			HW_ERROR_INVALID,
+			"%s is an ELF file but no core file (%s): is it the program?", core->path,
+			ehdr->e_type == ET_REL ? "an object file" : "a program or library");
 	return NULL;
 }
 
@@ -269,9 +272,10 @@ static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t ph
 	if (!core->issues)
 		return;
 	if (phdrs_seen < phdrs)
-		hw_issues_add(core->issues, HW_ERROR_FAULT, 0,
-			      "core %s is cut short inside its program headers: %llu of %llu are there",
-			      core->path, (unsigned long long)phdrs_seen, (unsigned long long)phdrs);
+		hw_issues_add(
+			core->issues, HW_ERROR_FAULT, 0,
+			"core %s is cut short inside its program headers: %llu of %llu are there",
+			core->path, (unsigned long long)phdrs_seen, (unsigned long long)phdrs);
 	else if (whole > core->size)
 		hw_issues_add(core->issues, HW_ERROR_FAULT, 0,
 			      "core %s is cut short: %llu of %llu bytes (%.1f %%) are there",
@@ -308,15 +312,14 @@ static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 			      "core %s has no notes: names of files and threads are not known",
 			      core->path);
 	hw_core_sort_segments(core);
-	hw_vec_foreach(s, &core->segments)
-		if (s->start < s->seen_end)
-			HW_TRY(hw_core_add_piece(core, s->start, s->seen_end,
-						 core->bytes + s->offset));
+	hw_vec_foreach(s, &core->segments) if (s->start < s->seen_end)
+		HW_TRY(hw_core_add_piece(core, s->start, s->seen_end, core->bytes + s->offset));
 	if (!core->pieces.count)
-		return hw_error_create(HW_ERROR_INVALID, "core %s has no memory in it%s", core->path,
-				       whole > core->size || seen < count ?
-					       ": it is cut off before the first byte of it" :
-					       "");
+		return hw_error_create(HW_ERROR_INVALID, "core %s has no memory in it%s",
+				       core->path,
+				       whole > core->size || seen < count
+					       ? ": it is cut off before the first byte of it"
+					       : "");
 	hw_core_sort_pieces(core);
 	hw_core_finish_notes(core);
 	return hw_core_make_maps(core, exe);

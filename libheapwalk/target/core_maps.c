@@ -52,8 +52,8 @@ static const struct hw_core_file *hw_core_file_at(const struct hw_core *core, hw
 		else
 			hi = mid;
 	}
-	return lo < core->files.count && core->files.data[lo].start <= addr ? &core->files.data[lo] :
-									      NULL;
+	return lo < core->files.count && core->files.data[lo].start <= addr ? &core->files.data[lo]
+									    : NULL;
 }
 
 // ---- ELF files ----
@@ -77,7 +77,8 @@ static bool hw_core_fits(const struct hw_core *core, const struct hw_elf_file *e
 	if (!hw_elf_headers_bias(&elf->headers, base, &bias) ||
 	    (elf->headers.type == ET_EXEC && bias))
 		return false;
-	hw_vec_foreach(phdr, &elf->headers.phdrs) {
+	hw_vec_foreach(phdr, &elf->headers.phdrs)
+	{
 		if (phdr->p_type != PT_LOAD || !phdr->p_filesz)
 			continue;
 		const struct hw_core_file *file = hw_core_file_at(core, bias + phdr->p_vaddr);
@@ -169,10 +170,11 @@ static struct hw_error *hw_core_check_exe(const struct hw_core *core, const char
 	}
 	hw_core_describe(&elf->headers, ours, sizeof(ours));
 	hw_elf_file_close(elf);
-	return is_same ? NULL :
-			 hw_error_create(HW_ERROR_INVALID,
-					 "core %s was not made from %s (%s) but from %s (%s)", core->path,
-					 exe, ours, mapped ? mapped->path : "another program", theirs);
+	return is_same ? NULL
+		       : hw_error_create(HW_ERROR_INVALID,
+					 "core %s was not made from %s (%s) but from %s (%s)",
+					 core->path, exe, ours,
+					 mapped ? mapped->path : "another program", theirs);
 }
 
 // ---- mappings ----
@@ -194,7 +196,8 @@ static struct hw_error *hw_core_add_mapping(struct hw_core *core, hw_addr_t star
 
 // One segment is one mapping, but for forged or merged ones: split it at the borders of files.
 static struct hw_error *hw_core_add_segment_mappings(struct hw_core *core,
-						     const struct hw_core_segment *s, size_t *next_file)
+						     const struct hw_core_segment *s,
+						     size_t *next_file)
 {
 	hw_addr_t at = s->start;
 	size_t i = *next_file;
@@ -231,9 +234,9 @@ static size_t hw_core_segment_after(const struct hw_core *core, hw_addr_t addr)
 static const struct hw_core_segment *hw_core_segment_at(const struct hw_core *core, hw_addr_t addr)
 {
 	size_t at = hw_core_segment_after(core, addr);
-	return at < core->segments.count && core->segments.data[at].start <= addr ?
-		       &core->segments.data[at] :
-		       NULL;
+	return at < core->segments.count && core->segments.data[at].start <= addr
+		       ? &core->segments.data[at]
+		       : NULL;
 }
 
 static struct hw_error *hw_core_add_mappings(struct hw_core *core)
@@ -242,9 +245,8 @@ static struct hw_error *hw_core_add_mappings(struct hw_core *core)
 	hw_vec_foreach(s, &core->segments)
 		HW_TRY(hw_core_add_segment_mappings(core, s, &next_file));
 	// gcore leaves unmodified mappings of files out of the program headers: NT_FILE has them.
-	hw_vec_foreach(file, &core->files)
-		if (!hw_core_segment_at(core, file->start))
-			HW_TRY(hw_core_add_mapping(core, file->start, file->end, HW_MAP_READ, file));
+	hw_vec_foreach(file, &core->files) if (!hw_core_segment_at(core, file->start))
+		HW_TRY(hw_core_add_mapping(core, file->start, file->end, HW_MAP_READ, file));
 	hw_target_sort_mappings(&core->target);
 	return NULL;
 }
@@ -266,9 +268,8 @@ static struct hw_mapping *hw_core_mapping_at(struct hw_core *core, hw_addr_t add
 static void hw_core_name_stack(struct hw_core *core)
 {
 	hw_addr_t main_sp = 0;
-	hw_vec_foreach(thread, &core->target.threads)
-		if (thread->tid == core->target.pid)
-			main_sp = thread->sp;
+	hw_vec_foreach(thread, &core->target.threads) if (thread->tid == core->target.pid)
+		main_sp = thread->sp;
 	// The kernel put the program's name there; the main thread may run on another stack.
 	struct hw_mapping *stack = hw_core_mapping_at(core, core->at_execfn);
 	if (!stack)
@@ -332,10 +333,9 @@ static void hw_core_name_heap(struct hw_core *core, const struct hw_core_file *e
 // Was private anonymous memory dumped? If not, a writable mapping that is left out may have been written.
 static bool hw_core_has_private_memory(const struct hw_core *core)
 {
-	hw_vec_foreach(s, &core->segments)
-		if (s->flags & HW_MAP_WRITE && s->start < s->dumped_end &&
-		    !hw_core_file_at(core, s->start))
-			return true;
+	hw_vec_foreach(s, &core->segments) if (s->flags & HW_MAP_WRITE &&
+					       s->start < s->dumped_end &&
+					       !hw_core_file_at(core, s->start)) return true;
 	return false;
 }
 
@@ -381,17 +381,16 @@ static char *hw_core_place(const struct hw_core *core, const char *path, const c
 	if (exe && core->target.exe && !strcmp(path, core->target.exe))
 		return strdup(exe);
 	// A file that was replaced while the program ran: it may be there again, the build-id tells.
-	hw_cleanup_free char *name =
-		strndup(path, hw_core_has_suffix(path, hw_core_deleted) ?
-				      len - strlen(hw_core_deleted) :
-				      len);
+	hw_cleanup_free char *name = strndup(path, hw_core_has_suffix(path, hw_core_deleted)
+							   ? len - strlen(hw_core_deleted)
+							   : len);
 	return name ? hw_elf_join(core->target.file_root, name) : NULL;
 }
 
 // Of one name of NT_FILE: the file, looked for once, where its offset 0 is mapped.
 struct hw_core_known_file {
 	bool is_known;
-	bool is_elf; // the core has its first bytes, and they are an ELF header's
+	bool is_elf;             // the core has its first bytes, and they are an ELF header's
 	struct hw_elf_file *elf; // NULL: none that matches
 };
 
@@ -426,7 +425,8 @@ static struct hw_error *hw_core_fill_from_files(struct hw_core *core, const char
 		calloc(core->target.strings.strings.count + 1, sizeof(*known)); // by string id
 	if (!known)
 		return &hw_enomem;
-	hw_vec_foreach(m, &core->target.mappings) {
+	hw_vec_foreach(m, &core->target.mappings)
+	{
 		if (*m->path != '/' || m->flags & HW_MAP_SHARED)
 			continue;
 		uint32_t id = hw_strtab_intern(&core->target.strings, m->path, strlen(m->path));

@@ -42,10 +42,11 @@ static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *
 	const char *end = (const char *)desc + len;
 	if (count != hw_u64(desc)) {
 		if (core->issues)
-			hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
-				      "core %s: its list of files (NT_FILE) is cut short or damaged: "
-				      "names of files are not known",
-				      core->path);
+			hw_issues_add(
+				core->issues, HW_ERROR_CORRUPT, 0,
+				"core %s: its list of files (NT_FILE) is cut short or damaged: "
+				"names of files are not known",
+				core->path);
 		return NULL;
 	}
 	for (uint64_t i = 0; i < count; i++) {
@@ -107,10 +108,11 @@ struct hw_error *hw_core_read_notes(struct hw_core *core, const uint8_t *notes, 
 		uint64_t next = hw_align_up(desc_at + desc_bytes, align);
 		if (desc_at > len || desc_bytes > len - desc_at) {
 			if (core->issues)
-				hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
-					      "core %s: its notes are cut short or damaged after %zu "
-					      "bytes",
-					      core->path, at);
+				hw_issues_add(
+					core->issues, HW_ERROR_CORRUPT, 0,
+					"core %s: its notes are cut short or damaged after %zu "
+					"bytes",
+					core->path, at);
 			return NULL;
 		}
 		const uint8_t *desc = notes + desc_at;
@@ -154,8 +156,8 @@ void hw_core_finish_notes(struct hw_core *core)
 	core->files.count = kept;
 	// The thread that crashed comes first in the core; a live process lists the main one first.
 	if (core->target.threads.count)
-		qsort(core->target.threads.data, core->target.threads.count, sizeof(struct hw_thread),
-		      hw_core_thread_compare);
+		qsort(core->target.threads.data, core->target.threads.count,
+		      sizeof(struct hw_thread), hw_core_thread_compare);
 	if (!core->target.pid && core->target.threads.count)
 		core->target.pid = core->target.threads.data[0].tid;
 }

@@ -12,15 +12,16 @@
 struct hw_core_segment {
 	hw_addr_t start, end;
 	hw_addr_t dumped_end; // [start, dumped_end) was written to the core …
-	hw_addr_t seen_end;   // … of which [start, seen_end) is there: less when the core is cut short
-	uint64_t offset;      // of start in the core
-	uint32_t flags;       // enum hw_map_flags
+	hw_addr_t
+		seen_end; // … of which [start, seen_end) is there: less when the core is cut short
+	uint64_t offset;  // of start in the core
+	uint32_t flags;   // enum hw_map_flags
 };
 
 // One line of NT_FILE.
 struct hw_core_file {
 	hw_addr_t start, end;
-	uint64_t offset; // bytes into the file
+	uint64_t offset;  // bytes into the file
 	const char *path; // in the core
 };
 

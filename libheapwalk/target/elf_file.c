@@ -39,20 +39,22 @@ static bool hw_elf_find_build_id(struct hw_elf_headers *headers, const uint8_t *
 	return false;
 }
 
-static void hw_elf_read_build_id(struct hw_elf_headers *headers, hw_elf_read_fn *read, void *payload,
-				 bool is_memory)
+static void hw_elf_read_build_id(struct hw_elf_headers *headers, hw_elf_read_fn *read,
+				 void *payload, bool is_memory)
 {
 	hw_addr_t bias = 0;
 	if (is_memory && !hw_elf_headers_bias(headers, 0, &bias))
 		return;
-	hw_vec_foreach(phdr, &headers->phdrs) {
+	hw_vec_foreach(phdr, &headers->phdrs)
+	{
 		if (phdr->p_type != PT_NOTE || phdr->p_filesz > HW_ELF_NOTES_BYTES ||
 		    phdr->p_filesz < sizeof(Elf64_Nhdr))
 			continue;
 		hw_cleanup_free uint8_t *notes = malloc(phdr->p_filesz);
 		uint64_t from = is_memory ? phdr->p_vaddr + bias : phdr->p_offset;
 		if (notes && read(payload, from, notes, phdr->p_filesz) &&
-		    hw_elf_find_build_id(headers, notes, phdr->p_filesz, phdr->p_align == 8 ? 8 : 4))
+		    hw_elf_find_build_id(headers, notes, phdr->p_filesz,
+					 phdr->p_align == 8 ? 8 : 4))
 			return;
 	}
 }
@@ -92,7 +94,8 @@ bool hw_elf_headers_span(const struct hw_elf_headers *headers, hw_addr_t *ret_lo
 			 hw_addr_t *ret_high)
 {
 	hw_addr_t low = UINT64_MAX, high = 0;
-	hw_vec_foreach(phdr, &headers->phdrs) {
+	hw_vec_foreach(phdr, &headers->phdrs)
+	{
 		if (phdr->p_type != PT_LOAD || phdr->p_vaddr + phdr->p_memsz < phdr->p_vaddr)
 			continue;
 		low = hw_min(low, hw_align_down(phdr->p_vaddr, HW_ELF_PAGE_BYTES));
@@ -107,7 +110,8 @@ bool hw_elf_headers_span(const struct hw_elf_headers *headers, hw_addr_t *ret_lo
 
 bool hw_elf_headers_bias(const struct hw_elf_headers *headers, hw_addr_t start, hw_addr_t *ret)
 {
-	hw_vec_foreach(phdr, &headers->phdrs) {
+	hw_vec_foreach(phdr, &headers->phdrs)
+	{
 		if (phdr->p_type != PT_LOAD || phdr->p_offset >= HW_ELF_PAGE_BYTES)
 			continue;
 		*ret = start - (phdr->p_vaddr - phdr->p_offset);
@@ -124,8 +128,9 @@ static bool hw_elf_headers_same_segments(const struct hw_elf_headers *a,
 		return false;
 	for (size_t i = 0; i < a->phdrs.count; i++) {
 		const Elf64_Phdr *x = &a->phdrs.data[i], *y = &b->phdrs.data[i];
-		if (x->p_type != y->p_type || x->p_vaddr != y->p_vaddr || x->p_memsz != y->p_memsz ||
-		    x->p_filesz != y->p_filesz || x->p_offset != y->p_offset)
+		if (x->p_type != y->p_type || x->p_vaddr != y->p_vaddr ||
+		    x->p_memsz != y->p_memsz || x->p_filesz != y->p_filesz ||
+		    x->p_offset != y->p_offset)
 			return false;
 	}
 	return true;
@@ -200,7 +205,8 @@ void hw_elf_file_close(struct hw_elf_file *file)
 
 const uint8_t *hw_elf_file_at(const struct hw_elf_file *file, hw_addr_t vaddr, size_t *ret_len)
 {
-	hw_vec_foreach(phdr, &file->headers.phdrs) {
+	hw_vec_foreach(phdr, &file->headers.phdrs)
+	{
 		if (phdr->p_type != PT_LOAD || vaddr < phdr->p_vaddr ||
 		    vaddr - phdr->p_vaddr >= phdr->p_filesz)
 			continue;

@@ -11,7 +11,7 @@
 
 enum {
 	HW_ELF_BUILD_ID_BYTES = 64, // longer ones are cut: SHA-1 is 20, SHA-512 64
-	HW_ELF_PHDR_COUNT = 4096,   // of a program or library; cores have more and are not read here
+	HW_ELF_PHDR_COUNT = 4096, // of a program or library; cores have more and are not read here
 	HW_ELF_NOTES_BYTES = 1 << 16,
 };
 

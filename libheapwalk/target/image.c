@@ -40,8 +40,8 @@ static size_t hw_image_read_some(struct hw_target *self, hw_addr_t addr, void *b
 {
 	size_t done = 0;
 	while (done < len) {
-		const struct hw_image_piece *piece =
-			hw_image_find((struct hw_image *)self, addr + done);
+		const struct hw_image_piece *piece = hw_image_find((struct hw_image *)self,
+								   addr + done);
 		if (!piece || !piece->bytes)
 			break;
 		size_t at = addr + done - piece->addr;

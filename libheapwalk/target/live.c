@@ -34,7 +34,8 @@ static size_t hw_live_read_mem(struct hw_live *live, hw_addr_t addr, void *buf, 
 {
 	size_t done = 0;
 	while (done < len && addr + done <= INT64_MAX) {
-		ssize_t n = pread(live->mem_fd, (char *)buf + done, len - done, (off_t)(addr + done));
+		ssize_t n = pread(live->mem_fd, (char *)buf + done, len - done,
+				  (off_t)(addr + done));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) // EIO: a hole, or a guard page
@@ -63,8 +64,8 @@ static size_t hw_live_read_some(struct hw_target *self, hw_addr_t addr, void *bu
 			continue;
 		if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
 			__atomic_store_n(&live->has_no_readv, true, __ATOMIC_RELAXED);
-			return done + hw_live_read_mem(live, addr + done, (char *)buf + done,
-						       len - done);
+			return done +
+			       hw_live_read_mem(live, addr + done, (char *)buf + done, len - done);
 		}
 		break; // EFAULT: a hole; ESRCH: it has exited
 	}
@@ -169,8 +170,9 @@ static bool hw_live_parse_map(char *line, struct hw_mapping *ret)
 		.start = start,
 		.end = end,
 		.file_offset = *path == '/' ? offset : 0,
-		.flags = (perms[0] == 'r' ? HW_MAP_READ : 0) | (perms[1] == 'w' ? HW_MAP_WRITE : 0) |
-			 (perms[2] == 'x' ? HW_MAP_EXEC : 0) | (perms[3] == 's' ? HW_MAP_SHARED : 0),
+		.flags =
+			(perms[0] == 'r' ? HW_MAP_READ : 0) | (perms[1] == 'w' ? HW_MAP_WRITE : 0) |
+			(perms[2] == 'x' ? HW_MAP_EXEC : 0) | (perms[3] == 's' ? HW_MAP_SHARED : 0),
 		.path = path,
 	};
 	return true;
@@ -196,10 +198,11 @@ static struct hw_error *hw_live_read_maps(struct hw_live *live)
 	}
 	hw_target_sort_mappings(&live->target);
 	if (!live->target.mappings.count)
-		return hw_error_create(HW_ERROR_NOT_FOUND,
-				       "process %d has no memory of its own: it has exited, or is a "
-				       "thread of the kernel",
-				       (int)live->target.pid);
+		return hw_error_create(
+			HW_ERROR_NOT_FOUND,
+			"process %d has no memory of its own: it has exited, or is a "
+			"thread of the kernel",
+			(int)live->target.pid);
 	return NULL;
 }
 
@@ -219,7 +222,8 @@ static hw_addr_t hw_live_read_sp(const struct hw_live *live, pid_t tid)
 static struct hw_error *hw_live_read_threads(struct hw_live *live)
 {
 	size_t count = 0;
-	const struct hw_thread *known = live->tracer ? hw_tracer_threads(live->tracer, &count) : NULL;
+	const struct hw_thread *known = live->tracer ? hw_tracer_threads(live->tracer, &count)
+						     : NULL;
 	live->target.threads.count = 0;
 	for (size_t i = 0; i < count; i++)
 		if (!hw_vec_push(&live->target.threads, known[i]))
@@ -248,10 +252,11 @@ static struct hw_error *hw_live_open_mem(struct hw_live *live)
 {
 	int fd = openat(live->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
-		return hw_error_create(HW_ERROR_OS,
-				       "no permission to read process %d: run as the process's own "
-				       "user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
-				       (int)live->target.pid);
+		return hw_error_create(
+			HW_ERROR_OS,
+			"no permission to read process %d: run as the process's own "
+			"user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
+			(int)live->target.pid);
 	if (fd < 0 && (errno == ENOENT || errno == ESRCH))
 		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited",
 				       (int)live->target.pid);
@@ -336,15 +341,17 @@ static struct hw_error *hw_live_check_exe(struct hw_live *live)
 	char name[PATH_MAX];
 	ssize_t n = readlinkat(live->proc_fd, "exe", name, sizeof(name) - 1);
 	if (n < 0 && (errno == EACCES || errno == EPERM))
-		return hw_error_create(HW_ERROR_OS,
-				       "no permission to read process %d: run as the process's own "
-				       "user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
-				       pid);
+		return hw_error_create(
+			HW_ERROR_OS,
+			"no permission to read process %d: run as the process's own "
+			"user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
+			pid);
 	if (n < 0)
-		return hw_error_create(HW_ERROR_NOT_FOUND,
-				       "process %d has no memory of its own: it has exited, or is a "
-				       "thread of the kernel",
-				       pid);
+		return hw_error_create(
+			HW_ERROR_NOT_FOUND,
+			"process %d has no memory of its own: it has exited, or is a "
+			"thread of the kernel",
+			pid);
 	name[n] = 0;
 	live->target.exe = strdup(name);
 	if (!live->target.exe)
@@ -386,16 +393,16 @@ static struct hw_error *hw_live_check_pid(const struct hw_live *live)
 	int pid = (int)live->target.pid;
 	char state = hw_proc_state(live->proc_fd, 0);
 	if (state == 'Z' || state == 'X')
-		return hw_error_create(HW_ERROR_NOT_FOUND,
-				       "process %d is a zombie: it has exited and its memory is gone",
-				       pid);
+		return hw_error_create(
+			HW_ERROR_NOT_FOUND,
+			"process %d is a zombie: it has exited and its memory is gone", pid);
 	hw_cleanup_free char *status = hw_live_slurp(live, "status");
 	const char *line = status ? strstr(status, "\nTgid:") : NULL;
 	long process = line ? strtol(line + 6, NULL, 10) : 0;
 	if (process > 0 && process != pid)
 		return hw_error_create(HW_ERROR_INVALID,
-				       "%d is a thread of process %ld: give the process's number", pid,
-				       process);
+				       "%d is a thread of process %ld: give the process's number",
+				       pid, process);
 	return NULL;
 }
 
@@ -419,9 +426,9 @@ struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_sto
 	live->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct hw_error *err = NULL;
 	if (live->proc_fd < 0)
-		err = errno == ENOENT ?
-			      hw_error_create(HW_ERROR_NOT_FOUND, "no process has number %d", (int)pid) :
-			      hw_error_os(errno, "can't open %s", path);
+		err = errno == ENOENT ? hw_error_create(HW_ERROR_NOT_FOUND,
+							"no process has number %d", (int)pid)
+				      : hw_error_os(errno, "can't open %s", path);
 	if (!err)
 		err = hw_live_check_pid(live);
 	if (!err)

@@ -98,8 +98,8 @@ struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *
 		return hw_error_at(HW_ERROR_FAULT, addr + got,
 				   "process %d exited while it was read", (int)target->pid);
 	return hw_error_at(HW_ERROR_FAULT, addr + got,
-			   "can't read %zu bytes at 0x%llx: nothing readable at 0x%llx in the %s", len,
-			   (unsigned long long)addr, (unsigned long long)(addr + got),
+			   "can't read %zu bytes at 0x%llx: nothing readable at 0x%llx in the %s",
+			   len, (unsigned long long)addr, (unsigned long long)(addr + got),
 			   target->ops->name);
 }
 
@@ -108,8 +108,9 @@ size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size
 	size_t missing = 0;
 	uint8_t *to = buf;
 	for (size_t i = 0; i < count;) {
-		size_t read = target->ops->read_many ?
-				      target->ops->read_many(target, spans + i, count - i, to) : 0;
+		size_t read = target->ops->read_many
+				      ? target->ops->read_many(target, spans + i, count - i, to)
+				      : 0;
 		for (; read && i < count; read--, i++) {
 			spans[i].is_missing = false;
 			to += spans[i].len;

@@ -41,8 +41,13 @@ struct hw_thread {
 	hw_addr_t fs_base; // thread pointer, 0 when not known
 };
 
-enum hw_target_kind { HW_TARGET_UNKNOWN, HW_TARGET_LIVE, HW_TARGET_CORE, HW_TARGET_CALLBACK,
-		      HW_TARGET_IMAGE };
+enum hw_target_kind {
+	HW_TARGET_UNKNOWN,
+	HW_TARGET_LIVE,
+	HW_TARGET_CORE,
+	HW_TARGET_CALLBACK,
+	HW_TARGET_IMAGE
+};
 
 struct hw_target;
 
@@ -81,7 +86,7 @@ struct hw_reader_ops {
 
 struct hw_target {
 	const struct hw_reader_ops *ops;
-	pid_t pid; // 0: none
+	pid_t pid;           // 0: none
 	unsigned word_bytes; // 8: a target of another width is refused when it is opened
 	char *exe;           // the target's name of its executable (no sysroot), may be NULL
 	char *file_root;     // what to put before the target's file names to open them here: the
@@ -124,13 +129,14 @@ void hw_target_resume(struct hw_target *target);
 struct hw_error *hw_target_refresh(struct hw_target *target) HW_MUST_USE;
 
 // All or HW_ERROR_FAULT with the first address that can't be read.
-struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf, size_t len)
-	HW_MUST_USE;
+struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf,
+				size_t len) HW_MUST_USE;
 size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, size_t len);
 // Many small pieces, a system call for hundreds of them: all the spans' bytes, one after the other,
 // into buf (as many as their lengths add up to). A missing span's bytes are zero. Returns how many
 // are missing.
-size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size_t count, void *buf);
+size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size_t count,
+			   void *buf);
 const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len);
 
 // The mapping that contains addr, or NULL.
@@ -145,8 +151,8 @@ static inline bool hw_mapping_is_private_writable(const struct hw_mapping *m)
 }
 
 // For the sources: append a mapping (its path is copied), then sort once.
-struct hw_error *hw_target_add_mapping(struct hw_target *target, const struct hw_mapping *mapping)
-	HW_MUST_USE;
+struct hw_error *hw_target_add_mapping(struct hw_target *target,
+				       const struct hw_mapping *mapping) HW_MUST_USE;
 void hw_target_sort_mappings(struct hw_target *target);
 void hw_target_deinit(struct hw_target *target); // frees what struct hw_target owns, not itself
 

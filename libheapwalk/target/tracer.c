@@ -94,15 +94,17 @@ static struct hw_error *hw_tracer_refused(const struct hw_tracer *tracer, pid_t 
 	if (file)
 		fclose(file);
 	if (owner > 0)
-		return hw_error_create(HW_ERROR_OS,
-				       "can't stop process %d: process %ld traces it already; detach "
-				       "that one, or run the command inside it when it is gdb",
-				       (int)tracer->pid, owner);
+		return hw_error_create(
+			HW_ERROR_OS,
+			"can't stop process %d: process %ld traces it already; detach "
+			"that one, or run the command inside it when it is gdb",
+			(int)tracer->pid, owner);
 	if (os_errno == EPERM || os_errno == EACCES)
-		return hw_error_create(HW_ERROR_OS,
-				       "no permission to stop process %d: run as root or as the "
-				       "process's own user with /proc/sys/kernel/yama/ptrace_scope at 0",
-				       (int)tracer->pid);
+		return hw_error_create(
+			HW_ERROR_OS,
+			"no permission to stop process %d: run as root or as the "
+			"process's own user with /proc/sys/kernel/yama/ptrace_scope at 0",
+			(int)tracer->pid);
 	return hw_error_os(os_errno, "can't stop thread %d of process %d", (int)tid,
 			   (int)tracer->pid);
 }
@@ -165,10 +167,9 @@ static struct hw_error *hw_tracer_wait(struct hw_tracer *tracer, struct hw_trace
 				return NULL;
 		}
 		if (waited_us > HW_TRACER_DEADLINE_MS * 1000L)
-			return hw_error_create(HW_ERROR_OS,
-					       "thread %d of process %d does not stop within %d s",
-					       (int)tracee->tid, (int)tracer->pid,
-					       HW_TRACER_DEADLINE_MS / 1000);
+			return hw_error_create(
+				HW_ERROR_OS, "thread %d of process %d does not stop within %d s",
+				(int)tracee->tid, (int)tracer->pid, HW_TRACER_DEADLINE_MS / 1000);
 		if (pause_us > 5000)
 			pause_us = 5000;
 		nanosleep(&(struct timespec){ .tv_nsec = pause_us * 1000 }, NULL);
@@ -201,24 +202,27 @@ static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
 		if (err)
 			return err;
 		if (first_new == tracer->tracees.count)
-			return tracer->tracees.count ? NULL :
-						       hw_error_create(HW_ERROR_NOT_FOUND,
-								       "process %d has exited",
-								       (int)tracer->pid);
+			return tracer->tracees.count
+				       ? NULL
+				       : hw_error_create(HW_ERROR_NOT_FOUND,
+							 "process %d has exited", (int)tracer->pid);
 	}
-	return hw_error_create(HW_ERROR_OS, "process %d makes threads faster than they can be stopped",
+	return hw_error_create(HW_ERROR_OS,
+			       "process %d makes threads faster than they can be stopped",
 			       (int)tracer->pid);
 }
 
 static struct hw_error *hw_tracer_read_registers(struct hw_tracer *tracer)
 {
-	hw_vec_foreach(tracee, &tracer->tracees) {
+	hw_vec_foreach(tracee, &tracer->tracees)
+	{
 		struct user_regs_struct regs = { 0 };
 		struct iovec iov = { &regs, sizeof(regs) };
 		struct hw_thread thread = { .tid = tracee->tid };
 		if (tracee->is_gone)
 			continue;
-		if (tracee->is_stopped && !ptrace(PTRACE_GETREGSET, tracee->tid, NT_PRSTATUS, &iov)) {
+		if (tracee->is_stopped &&
+		    !ptrace(PTRACE_GETREGSET, tracee->tid, NT_PRSTATUS, &iov)) {
 			thread.sp = regs.rsp;
 			thread.fs_base = regs.fs_base;
 		}
@@ -230,7 +234,8 @@ static struct hw_error *hw_tracer_read_registers(struct hw_tracer *tracer)
 
 static void hw_tracer_let_go(struct hw_tracer *tracer)
 {
-	hw_vec_foreach(tracee, &tracer->tracees) {
+	hw_vec_foreach(tracee, &tracer->tracees)
+	{
 		if (!tracee->is_stopped && !tracee->is_gone)
 			hw_tracee_poll(tracee); // it may have come back from the kernel
 		if (tracee->is_stopped && !tracee->is_gone)
@@ -282,7 +287,8 @@ struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, struct hw_tracer **ret)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (os_errno) {
 		hw_tracer_destroy(tracer);
-		return hw_error_os(os_errno, "can't make a thread to stop process %d with", (int)pid);
+		return hw_error_os(os_errno, "can't make a thread to stop process %d with",
+				   (int)pid);
 	}
 	while (sem_wait(&tracer->is_settled) && errno == EINTR)
 		;

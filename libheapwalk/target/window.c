@@ -6,6 +6,9 @@
 
 #include "base/bytes.h"
 
+// One huge page of our own holds the buffer, where the machine has them.
+enum { HW_WINDOW_ALIGN = 2 << 20 };
+
 void hw_window_init(struct hw_window *window, struct hw_target *target)
 {
 	*window = (struct hw_window){ .target = target };
@@ -23,7 +26,8 @@ static bool hw_window_borrow(struct hw_window *window, const struct hw_mapping *
 			     hw_addr_t addr, size_t len)
 {
 	hw_addr_t starts[] = { mapping ? mapping->start : addr, addr, addr };
-	hw_addr_t ends[] = { mapping ? mapping->end : addr, mapping ? mapping->end : addr, addr + len };
+	hw_addr_t ends[] = { mapping ? mapping->end : addr, mapping ? mapping->end : addr,
+			     addr + len };
 	for (size_t i = 0; i < 3; i++) {
 		if (starts[i] >= ends[i] || ends[i] - addr < len)
 			continue;
@@ -38,6 +42,17 @@ static bool hw_window_borrow(struct hw_window *window, const struct hw_mapping *
 	return false;
 }
 
+static bool hw_window_reserve(struct hw_window *window, size_t want)
+{
+	if (want <= window->buf_bytes)
+		return true;
+	size_t bytes = hw_align_up(want, HW_WINDOW_ALIGN);
+	free(window->buf);
+	window->buf = bytes < want ? NULL : aligned_alloc(HW_WINDOW_ALIGN, bytes);
+	window->buf_bytes = window->buf ? bytes : 0;
+	return window->buf;
+}
+
 // Make the window begin at or before addr, and hold [addr, addr + len) as far as it can be read.
 static void hw_window_fill(struct hw_window *window, hw_addr_t addr, size_t len)
 {
@@ -45,20 +60,24 @@ static void hw_window_fill(struct hw_window *window, hw_addr_t addr, size_t len)
 	window->len = 0;
 	if (window->target->ops->map && hw_window_borrow(window, mapping, addr, len))
 		return;
+	// From the start of the page: the kernel copies between pages at the same offset, which is
+	// several times as fast as between others.
+	hw_addr_t from = addr;
 	size_t want = len;
-	if (mapping)
-		want = hw_max(len, hw_min(HW_WINDOW_BYTES, mapping->end - addr));
-	if (want > window->buf_bytes) {
-		size_t bytes = hw_max(want, HW_WINDOW_BYTES);
-		free(window->buf);
-		window->buf = malloc(bytes);
-		window->buf_bytes = window->buf ? bytes : 0;
-		if (!window->buf)
-			return;
+	if (mapping) {
+		from = hw_max(hw_align_down(addr, HW_PAGE_BYTES), mapping->start);
+		want = addr - from + len;
+		want = hw_max(want, hw_min(HW_WINDOW_BYTES, mapping->end - from));
 	}
-	window->start = addr;
+	if (!hw_window_reserve(window, want))
+		return;
+	window->start = from;
 	window->data = window->buf;
-	window->len = hw_target_read_some(window->target, addr, window->buf, want);
+	window->len = hw_target_read_some(window->target, from, window->buf, want);
+	if (addr - from > window->len) { // a hole before addr, in its own page
+		window->start = addr;
+		window->len = hw_target_read_some(window->target, addr, window->buf, len);
+	}
 }
 
 const uint8_t *hw_window_get_some(struct hw_window *window, hw_addr_t addr, size_t len,
@@ -144,7 +163,8 @@ static const uint8_t *hw_pages_find(struct hw_pages *pages, hw_addr_t addr, size
 	case HW_PAGES_WHOLE:
 		return slot->data + (addr - page);
 	case HW_PAGES_IN_PART:
-		return hw_target_read_some(pages->target, addr, scratch, len) == len ? scratch : NULL;
+		return hw_target_read_some(pages->target, addr, scratch, len) == len ? scratch
+										     : NULL;
 	default:
 		return NULL;
 	}

@@ -14,7 +14,7 @@ enum { HW_WINDOW_BYTES = 1 << 20, HW_PAGE_BYTES = 4096, HW_PAGES_SLOTS = 1024 };
 
 struct hw_window {
 	struct hw_target *target;
-	hw_addr_t start;     // of what is in the window
+	hw_addr_t start; // of what is in the window
 	size_t len;
 	const uint8_t *data; // start … start + len
 	uint8_t *buf;        // owned
@@ -41,7 +41,7 @@ struct hw_pages_slot {
 struct hw_pages {
 	struct hw_target *target;
 	struct hw_pages_slot *slots; // HW_PAGES_SLOTS, made on first use
-	uint8_t *bytes;              // HW_PAGES_SLOTS × HW_PAGE_BYTES; pages the source has no map of
+	uint8_t *bytes; // HW_PAGES_SLOTS × HW_PAGE_BYTES; pages the source has no map of
 };
 
 void hw_pages_init(struct hw_pages *pages, struct hw_target *target);
