@@ -24,10 +24,10 @@ struct hw_pool {
 	hw_addr_t freeblock;     // head of the list of freed blocks, 0: none
 	uint32_t ref_count;      // blocks in use
 	uint32_t next_offset;    // of the first virgin block, from the pool's start
-	uint16_t capacity;       // blocks
+	uint16_t capacity;       // blocks; 0 when szidx is none (is_bad)
 	uint8_t szidx;           // size class
 	bool is_empty;           // on the arena's freepools list, header stale
-	bool is_bad;             // header contradicts itself; an issue was added
+	bool is_bad;             // header contradicts itself or is missing; an issue was added
 };
 
 struct hw_arena {
@@ -35,12 +35,13 @@ struct hw_arena {
 	hw_addr_t start;         // of the arena's memory
 	hw_addr_t first_pool;    // start rounded up to a pool
 	hw_addr_t pool_address;  // first pool that was never carved
+	hw_addr_t freepools;     // head of the list of empty pools
 	uint32_t index;          // in mgmt.arenas
 	uint32_t pools_free, pools_total; // nfreepools, ntotalpools
 	uint32_t pool_count;     // carved: (pool_address - first_pool) / pool_bytes, checked
 	uint32_t pool_first;     // into hw_pymalloc.pools
 	uint32_t interpreter;    // into hw_pymalloc.states
-	bool is_missing;         // its memory can't be read; an issue was added
+	bool is_missing;         // no pool header of it can be read; an issue was added
 };
 
 struct hw_size_class_stats {
@@ -51,11 +52,18 @@ struct hw_size_class_stats {
 struct hw_pymalloc_state {
 	int64_t interpreter_id;  // 0 for the main one; of a shared state: the first that uses it
 	hw_addr_t address;       // of struct _obmalloc_state, 0 when it is made of statics
-	uint64_t max_arenas, arenas_allocated, arenas_allocated_total, arenas_highwater;
+	uint64_t max_arenas;     // slots of the array of arena objects
+	uint64_t arenas_allocated;                          // obmalloc's own counter, and
+	uint64_t arenas_allocated_total, arenas_highwater;  // since the start: has_arena_totals
 	uint64_t raw_allocated_blocks;
-	bool has_raw_allocated_blocks;
+	bool has_raw_allocated_blocks; // 3.9 and later
+	bool has_arenas_allocated;
+	bool has_arena_totals;         // not in 2.7
+	uint64_t arena_count;    // arenas found; damaged ones are not among them
 	uint64_t unused_pools;   // sum of nfreepools
-	uint64_t quantization_bytes, arena_alignment_bytes, pool_header_bytes;
+	// The lines of _PyObject_DebugMallocStats(): without damage their sum is all the arenas' bytes.
+	uint64_t allocated_bytes, available_bytes, unused_pool_bytes;
+	uint64_t pool_header_bytes, quantization_bytes, arena_alignment_bytes;
 	struct hw_size_class_stats classes[HW_PYMALLOC_SIZE_CLASSES_MAX];
 };
 
@@ -79,6 +87,11 @@ struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *m
 				  const struct hw_python *python, struct hw_issues *issues,
 				  struct hw_progress *progress, struct hw_pymalloc *ret) HW_MUST_USE;
 void hw_pymalloc_deinit(struct hw_pymalloc *pymalloc);
+
+// Reads every pool and checks the invariants above: each one broken is an issue. Fails only when it is
+// interrupted or out of memory.
+struct hw_error *hw_pymalloc_check(const struct hw_pymalloc *pymalloc, struct hw_issues *issues,
+				   struct hw_progress *progress) HW_MUST_USE;
 
 static inline uint32_t hw_pool_block_bytes(const struct hw_pymalloc *pm, const struct hw_pool *pool)
 {

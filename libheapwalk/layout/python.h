@@ -3,7 +3,8 @@
 //
 // To add a version: nothing, when its debug information answers; what a version does differently is a
 // named column here (`has_…`), asked by presence of a member, never a version number. A new fact: a row
-// in fields.def (_OR rows: where else it may be), used as layout->NAME; HW_ABSENT (-1) when this version has no such member.
+// in fields.def (_OR rows: where else it may be), used as layout->NAME; HW_ABSENT (-1) when this version
+// has no such member.
 #ifndef HW_LAYOUT_PYTHON_H
 #define HW_LAYOUT_PYTHON_H
 

@@ -98,12 +98,15 @@ struct hw_version_scan {
 	bool is_ambiguous;
 };
 
-// A whole literal "3.8.18" between two NULs. zlib's "1.2.11" and the like are no CPython's.
+// A literal "3.8.18": up to a NUL, and not the end of a longer number. The linker may keep it only as the
+// end of another literal ("/opt/python/3.8.18"). zlib's "1.2.11" and the like are no CPython's.
 static void hw_version_scan_bytes(const char *bytes, size_t len, struct hw_version_scan *scan)
 {
 	for (size_t i = 1; i + 6 < len; i++) {
 		uint32_t hex;
-		if (bytes[i - 1] || (bytes[i] != '2' && bytes[i] != '3') || bytes[i + 1] != '.')
+		if (isalnum((unsigned char)bytes[i - 1]) || bytes[i - 1] == '.' ||
+		    (bytes[i] != '2' && bytes[i] != '3') ||
+		    bytes[i + 1] != '.')
 			continue;
 		char text[HW_VERSION_TEXT_BYTES + 1] = "";
 		memcpy(text, bytes + i, hw_min(HW_VERSION_TEXT_BYTES, len - i));
@@ -118,7 +121,19 @@ static void hw_version_scan_bytes(const char *bytes, size_t len, struct hw_versi
 	}
 }
 
-// Debian's python3.11 has "3.11.2" and Unicode's "3.2.0": the one whose "python3.11" is there too.
+// "python3.1" is the start of "python3.11" too.
+static bool hw_names_version(const char *bytes, size_t len, uint32_t hex)
+{
+	char name[32];
+	size_t n = (size_t)snprintf(name, sizeof(name), "python%u.%u", hex >> 24, hex >> 16 & 0xff);
+	const char *end = bytes + len, *at = memmem(bytes, len, name, n);
+	while (at && at + n < end && isdigit((unsigned char)at[n]))
+		at = memmem(at + n, (size_t)(end - at) - n, name, n);
+	return at;
+}
+
+// Debian's python3.11 has "3.11.2" and Unicode's "3.2.0": the one whose "python3.11" is there too, in the
+// same section or in the file's name.
 static uint32_t hw_version_from_rodata(struct hw_module *module)
 {
 	hw_addr_t addr;
@@ -133,14 +148,8 @@ static uint32_t hw_version_from_rodata(struct hw_module *module)
 	hw_version_scan_bytes(bytes, size, &scan);
 	uint32_t found = 0;
 	for (unsigned i = 0; i < scan.count; i++) {
-		char name[32];
-		int n = snprintf(name, sizeof(name), "python%u.%u", scan.versions[i] >> 24,
-				 scan.versions[i] >> 16 & 0xff);
-		const char *at = memmem(bytes, size, name, (size_t)n);
-		// "python3.1" is the start of "python3.11"
-		while (at && at + n < bytes + size && isdigit((unsigned char)at[n]))
-			at = memmem(at + n, (size_t)(bytes + size - at - n), name, (size_t)n);
-		if (!at)
+		if (!hw_names_version(bytes, size, scan.versions[i]) &&
+		    !hw_names_version(module->path, strlen(module->path), scan.versions[i]))
 			continue;
 		if (found)
 			return 0; // two of them: no proof

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cpython/objects.h"
+
+#include "base/bytes.h"
+
+void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
+			   uint64_t mapped_bytes)
+{
+	const struct hw_python_layout *l = &python->layout;
+	*prover = (struct hw_object_prover){
+		.layout = l,
+		// Immortal objects (3.12+) have counts up to 2^32.
+		.refcount_max = mapped_bytes / 8 + ((uint64_t)1 << 33),
+	};
+	uint32_t gc = (uint32_t)l->gc_head_size;
+	prover->heads[prover->head_count++] = 0;
+	if (gc > 16 && l->ht_tpname != HW_ABSENT)
+		prover->heads[prover->head_count++] = 16;
+	prover->heads[prover->head_count++] = gc;
+	if (l->ht_tpname != HW_ABSENT) // 3.11+: pre-headers
+		prover->heads[prover->head_count++] = gc + 16;
+}
+
+// Upstream: _PyMem_DebugRawAlloc; the forbidden byte is 0xFD, 0xFB before 3.7.
+uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested)
+{
+	if (len < HW_DEBUG_HEAD_BYTES)
+		return 0;
+	uint64_t marks = hw_u64(block + 8);
+	uint64_t forbidden = marks >> 8;
+	uint8_t api = (uint8_t)marks;
+	if ((forbidden != 0xfdfdfdfdfdfdfdu && forbidden != 0xfbfbfbfbfbfbfbu) ||
+	    (api != 'r' && api != 'm' && api != 'o'))
+		return 0;
+	uint64_t requested = be64toh(hw_u64(block));
+	if (capacity < HW_DEBUG_HEAD_BYTES || requested > capacity - HW_DEBUG_HEAD_BYTES)
+		return 0;
+	*ret_requested = requested;
+	return HW_DEBUG_HEAD_BYTES;
+}
+
+// Bytes from the object's start that an instance has at least; 0: its own fields contradict the type.
+static uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type *type,
+				const uint8_t *object, size_t len)
+{
+	uint64_t bytes = type->basicsize;
+	uint64_t items = 0;
+	switch (type->shape) {
+	case HW_SHAPE_AT_LEAST:
+		break;
+	case HW_SHAPE_INT:
+	case HW_SHAPE_PLAIN:
+		if (!type->itemsize || len < (size_t)l->ob_size + 8)
+			break;
+		items = hw_u64(object + l->ob_size);
+		if (type->shape == HW_SHAPE_INT && l->long_lv_tag != HW_ABSENT)
+			items >>= 3;
+		else if ((int64_t)items < 0)
+			items = -items;
+		if (items > UINT32_MAX * (uint64_t)64)
+			return 0;
+		bytes += items * type->itemsize;
+		break;
+	case HW_SHAPE_STR:
+		if (l->str_state == HW_ABSENT || len < (size_t)l->str_state + 4)
+			break;
+		uint32_t state = hw_u32(object + l->str_state);
+		uint32_t kind = state >> 2 & 7;
+		bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
+		items = hw_u64(object + l->str_length);
+		if (items >> 48 || kind == 3 || kind > 4)
+			return 0;
+		if (is_compact) {
+			if (!kind || (is_ascii && kind != 1))
+				return 0;
+			bytes = (uint64_t)(is_ascii ? l->str_ascii_size : l->str_compact_size) +
+				(items + 1) * kind;
+		}
+		break;
+	}
+	return bytes;
+}
+
+static bool hw_object_fits(const struct hw_python_layout *l, const struct hw_type *type,
+			   const uint8_t *object, size_t len, uint64_t capacity)
+{
+	uint64_t bytes = hw_object_bytes(l, type, object, len);
+	if (!bytes || bytes > capacity)
+		return false;
+	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
+		return true;
+	// realloc() leaves a block that shrinks to three quarters or more where it is; an allocator
+	// may give a few words more; PyType_GenericAlloc adds an item, and a dict slot at the end.
+	return capacity <= bytes + bytes / 3 + 2 * (uint64_t)type->itemsize + 96;
+}
+
+static bool hw_object_prove_at(const struct hw_object_prover *prover, struct hw_type_cache *cache,
+			       const uint8_t *block, size_t len, uint64_t capacity, uint32_t head,
+			       uint32_t debug, struct hw_object *ret)
+{
+	const struct hw_python_layout *l = prover->layout;
+	uint32_t at = debug + head;
+	if (len < at + (size_t)l->object_size)
+		return false;
+	const struct hw_type *type = hw_type_at(cache, hw_u64(block + at + l->ob_type));
+	if (!type || type->head_bytes != head)
+		return false;
+	int64_t refcount = (int64_t)hw_u64(block + at + l->ob_refcnt);
+	if (refcount < 0 || (uint64_t)refcount > prover->refcount_max ||
+	    !hw_object_fits(l, type, block + at, len - at, capacity - at))
+		return false;
+	*ret = (struct hw_object){ .type = type,
+				   .offset = at,
+				   .debug_bytes = debug,
+				   .refcount = refcount,
+				   .is_dead = !refcount };
+	return true;
+}
+
+bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
+		     const uint8_t *block, size_t len, uint64_t capacity, struct hw_object *ret)
+{
+	uint64_t requested = 0;
+	uint32_t debug = hw_debug_head(block, len, capacity, &requested);
+	if (debug) {
+		capacity = debug + requested;
+		if (len > capacity)
+			len = (size_t)capacity;
+	}
+	for (uint32_t i = 0; i < prover->head_count; i++)
+		if (hw_object_prove_at(prover, cache, block, len, capacity, prover->heads[i], debug,
+				       ret))
+			return true;
+	return false;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Is there a Python object in this block? A header that proves itself: a proven type, a sane reference
+// count, at the place where the allocator puts an object of that type, of a size that fits the block.
+// Upstream: Include/object.h, Include/objimpl.h, Modules/gcmodule.c, Objects/obmalloc.c (debug hooks).
+#ifndef HW_CPYTHON_OBJECTS_H
+#define HW_CPYTHON_OBJECTS_H
+
+#include "cpython/types.h"
+
+// What the debug hooks (PYTHONMALLOC=debug, Py_DEBUG) put before a block's data: 8 bytes of size,
+// big-endian, the API's letter, 7 forbidden bytes.
+enum { HW_DEBUG_HEAD_BYTES = 16 };
+
+struct hw_object {
+	const struct hw_type *type;
+	uint32_t offset;      // of the object, from the start of the block
+	uint32_t debug_bytes; // HW_DEBUG_HEAD_BYTES when the hooks are on, else 0
+	int64_t refcount;
+	bool is_dead;         // refcount <= 0: on a free list
+};
+
+struct hw_object_prover {
+	const struct hw_python_layout *layout;
+	uint64_t refcount_max; // more references than the target has words: not a reference count
+	uint32_t heads[4];     // distinct places of an object in its block, ascending
+	uint32_t head_count;
+};
+
+void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
+			   uint64_t mapped_bytes);
+
+// Bytes of a block that hw_object_prove() looks at; fewer only when the block is smaller.
+enum { HW_OBJECT_LOOK_BYTES = 256 };
+
+// `block` is where malloc's or pymalloc's user data starts, `len` of its bytes are at hand, the
+// application could use `capacity`. Places are tried from the start of the block on: a tuple of classes
+// also reads as an instance of its first item, with the tuple's length for a reference count.
+bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
+		     const uint8_t *block, size_t len, uint64_t capacity, struct hw_object *ret);
+
+// 16 when the block starts with what the debug hooks write; then the size the application asked for.
+uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The arrays of arena objects, and the geometry that the arenas themselves prove.
+#include <inttypes.h>
+
+#include "base/cleanup.h"
+#include "cpython/obmalloc_internal.h"
+
+enum {
+	HW_ARENAS_CHUNK_BYTES = 1 << 16, // of an array, read at once
+	HW_GEOMETRY_SAMPLE = 256,        // arenas whose first pool's header is looked at
+};
+
+// A new geometry: a row here. Objects/obmalloc.c, ARENA_BITS and POOL_BITS.
+static const struct hw_geometry {
+	uint32_t arena_bytes, pool_bytes;
+} hw_geometries[] = {
+	{ 256 << 10, 4 << 10 }, // up to 3.9
+	{ 1 << 20, 16 << 10 },  // 3.10, together with the radix tree
+	{ 2 << 20, 16 << 10 },  // 3.15 configured with huge pages
+};
+enum { HW_GEOMETRY_COUNT = sizeof(hw_geometries) / sizeof(hw_geometries[0]) };
+
+static struct hw_arena hw_decode_arena(const struct hw_python_layout *layout, const uint8_t *object)
+{
+	return (struct hw_arena){
+		.start = hw_u64(object + layout->arena_address),
+		.pool_address = hw_u64(object + layout->arena_pool_address),
+		.freepools = hw_u64(object + layout->arena_freepools),
+		.pools_free = hw_u32(object + layout->arena_nfreepools),
+		.pools_total = hw_u32(object + layout->arena_ntotalpools),
+	};
+}
+
+struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
+					 const struct hw_python_layout *layout,
+					 const struct hw_obmalloc_roots *roots, uint32_t state_index,
+					 struct hw_issues *issues, struct hw_pymalloc *pm)
+{
+	struct hw_pymalloc_state *state = &pm->states.data[state_index];
+	uint64_t array;
+	uint32_t count;
+	if (!hw_obmalloc_read_u64(target, roots->arenas, &array) ||
+	    !hw_obmalloc_read_u32(target, roots->max_arenas, &count))
+		return hw_error_at(HW_ERROR_FAULT, roots->arenas,
+				   "obmalloc's arenas and maxarenas at 0x%" PRIx64 " can't be read",
+				   roots->arenas);
+	state->max_arenas = count;
+	if (!array && !count)
+		return NULL;
+	if (!array || array % 8 || !count || count > HW_MAX_ARENAS)
+		return hw_error_at(HW_ERROR_CORRUPT, roots->arenas,
+				   "obmalloc's arenas is 0x%" PRIx64 " and maxarenas %" PRIu32
+				   ": they can't both be right", array, count);
+	size_t size = (size_t)layout->arena_object_size;
+	uint32_t per_chunk = (uint32_t)(HW_ARENAS_CHUNK_BYTES / size);
+	hw_cleanup_free uint8_t *chunk = malloc(per_chunk * size);
+	if (!chunk)
+		return &hw_enomem;
+	for (uint32_t at = 0; at < count;) {
+		uint32_t want = (uint32_t)hw_min(per_chunk, count - at);
+		hw_addr_t addr = array + (uint64_t)at * size;
+		uint32_t got = (uint32_t)(hw_target_read_some(target, addr, chunk, want * size) /
+					  size);
+		for (uint32_t i = 0; i < got; i++) {
+			struct hw_arena arena = hw_decode_arena(layout, chunk + i * size);
+			if (!arena.start)
+				continue;
+			arena.arena_object = addr + i * size;
+			arena.index = at + i;
+			arena.interpreter = state_index;
+			if (!hw_vec_push(&pm->arenas, arena))
+				return &hw_enomem;
+		}
+		at += got;
+		if (got == want)
+			continue;
+		if (!at)
+			return hw_error_at(HW_ERROR_FAULT, array,
+					   "obmalloc's array of arena objects at 0x%" PRIx64
+					   " can't be read", array);
+		hw_issues_add(issues, HW_ERROR_FAULT, array + (uint64_t)at * size,
+			      "only %" PRIu32 " of the %" PRIu32 " arena objects at 0x%" PRIx64
+			      " can be read", at, count, array);
+		break;
+	}
+	return NULL;
+}
+
+// Do an arena object's members agree under this geometry? new_arena() made them from it.
+static bool hw_arena_fits(const struct hw_arena *arena, const struct hw_geometry *geometry)
+{
+	uint64_t pool = geometry->pool_bytes;
+	if (arena->start % HW_POOL_BYTES_MIN || arena->start > INT64_MAX)
+		return false;
+	hw_addr_t first = hw_align_up(arena->start, pool);
+	uint64_t total = geometry->arena_bytes / pool - (first != arena->start);
+	return arena->pools_total == total && arena->pools_free <= total &&
+	       arena->pool_address >= first && arena->pool_address <= first + total * pool &&
+	       (arena->pool_address - first) % pool == 0;
+}
+
+// maxnextoffset is POOL_SIZE - block size in every pool that was ever carved, empty ones too.
+static bool hw_pool_proves(struct hw_target *target, const struct hw_python_layout *layout,
+			   const struct hw_arena *arena, uint32_t pool_bytes, uint32_t alignment)
+{
+	uint8_t header[HW_POOL_HEADER_BYTES];
+	hw_addr_t first = hw_align_up(arena->start, pool_bytes);
+	if (arena->pool_address == first ||
+	    hw_target_read_some(target, first, header, sizeof(header)) != sizeof(header))
+		return false;
+	uint64_t szidx = hw_u32(header + layout->pool_szidx);
+	return szidx < HW_SMALL_REQUEST_THRESHOLD / alignment &&
+	       hw_u32(header + layout->pool_arenaindex) == arena->index &&
+	       (szidx + 1) * alignment + hw_u32(header + layout->pool_maxnextoffset) == pool_bytes;
+}
+
+struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
+					    const struct hw_python_layout *layout,
+					    struct hw_pymalloc *pm)
+{
+	// Without a proof by usedpools the pools tell the alignment: 16, or 8 in old 2.7, 3.6, 3.7.
+	uint32_t alignments[2] = { 16, 8 };
+	unsigned alignment_count = 2;
+	if (pm->alignment) {
+		alignments[0] = pm->alignment;
+		alignment_count = 1;
+	}
+	unsigned usual = layout->arena_map_bot_size == HW_ABSENT ? 0 : 1;
+	pm->arena_bytes = hw_geometries[usual].arena_bytes;
+	pm->pool_bytes = hw_geometries[usual].pool_bytes;
+	pm->alignment = alignments[0];
+	size_t best = 0, best_fits = 0;
+	for (unsigned i = 0; i < HW_GEOMETRY_COUNT * alignment_count; i++) {
+		const struct hw_geometry *geometry =
+			&hw_geometries[(i / alignment_count + usual) % HW_GEOMETRY_COUNT];
+		uint32_t alignment = alignments[i % alignment_count];
+		size_t fits = 0, proofs = 0;
+		hw_vec_foreach(arena, &pm->arenas) {
+			if (!hw_arena_fits(arena, geometry))
+				continue;
+			if (fits++ < HW_GEOMETRY_SAMPLE)
+				proofs += hw_pool_proves(target, layout, arena,
+							 geometry->pool_bytes, alignment);
+		}
+		if (fits + proofs <= best)
+			continue;
+		best = fits + proofs;
+		best_fits = fits;
+		pm->arena_bytes = geometry->arena_bytes;
+		pm->pool_bytes = geometry->pool_bytes;
+		pm->alignment = alignment;
+	}
+	pm->size_class_count = HW_SMALL_REQUEST_THRESHOLD / pm->alignment;
+	if (best_fits * 2 < pm->arenas.count)
+		return hw_error_at(HW_ERROR_CORRUPT, pm->arenas.data[0].arena_object,
+				   "%zu of obmalloc's %zu arena objects contradict themselves, the "
+				   "first at 0x%" PRIx64 ": no known size of arenas and pools fits",
+				   pm->arenas.count - best_fits, pm->arenas.count,
+				   pm->arenas.data[0].arena_object);
+	return NULL;
+}
+
+bool hw_obmalloc_arena_is_sound(const struct hw_pymalloc *pm, const struct hw_arena *arena)
+{
+	struct hw_geometry geometry = { pm->arena_bytes, pm->pool_bytes };
+	return hw_arena_fits(arena, &geometry);
+}

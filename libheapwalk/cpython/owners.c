@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cpython/owners.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "cpython/text.h"
+
+struct hw_owner {
+	const struct hw_python_layout *layout;
+	const struct hw_object *object;
+	hw_addr_t addr;       // of the object
+	const uint8_t *bytes; // of the object
+	size_t len;
+	struct hw_claim_sink *sink;
+};
+
+struct hw_owner_rule {
+	const char *type;  // tp_name; plain names are the builtin's only, never a user's class
+	size_t field;      // offsetof(struct hw_python_layout, …), 0: see `offset`
+	int16_t offset;    // of a fact that no CPython debug information has; HW_ABSENT: none
+	enum hw_claim_kind kind;
+	bool is_interior;
+	const char *detail; // of an object
+	void (*visit)(const struct hw_owner *owner); // instead of a pointer
+};
+
+// ---- reading an owner --------------------------------------------------------------------------
+
+static bool hw_owner_u64(const struct hw_owner *owner, int64_t offset, uint64_t *ret)
+{
+	if (offset >= 0 && (uint64_t)offset + 8 <= owner->len) {
+		*ret = hw_u64(owner->bytes + offset);
+		return true;
+	}
+	return hw_pages_read_u64(owner->sink->cache->pages, owner->addr + (uint64_t)offset, ret);
+}
+
+static void hw_owner_claim(const struct hw_owner *owner, const struct hw_claim *claim)
+{
+	struct hw_claim_sink *sink = owner->sink;
+	if (claim->address && !(claim->address >= sink->block && claim->address < sink->block_end))
+		sink->claim(sink, claim);
+}
+
+static void hw_owner_claim_field(const struct hw_owner *owner, int32_t offset,
+				 enum hw_claim_kind kind)
+{
+	uint64_t address;
+	if (offset != HW_ABSENT && hw_owner_u64(owner, offset, &address))
+		hw_owner_claim(owner, &(struct hw_claim){ .address = address, .kind = kind });
+}
+
+// ---- types that need more than a pointer ------------------------------------------------------
+
+// Dict values of 3.11 and 3.12 stand behind the bytes of their insertion order: the pointer leads in.
+static bool hw_values_are_interior(const struct hw_python_layout *l)
+{
+	return l->ht_tpname != HW_ABSENT && l->dict_values_capacity == HW_ABSENT;
+}
+
+static void hw_visit_dict(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	uint64_t keys, values;
+	if (l->dict_ma_keys == HW_ABSENT) {
+		hw_owner_claim_field(owner, l->dict_ma_table, HW_CLAIM_DICT_TABLE);
+		return;
+	}
+	if (hw_owner_u64(owner, l->dict_ma_keys, &keys))
+		hw_owner_claim(owner, &(struct hw_claim){ .address = keys,
+							  .kind = HW_CLAIM_DICT_KEYS });
+	if (hw_owner_u64(owner, l->dict_ma_values, &values) && values)
+		hw_owner_claim(owner, &(struct hw_claim){ .address = values,
+							  .kind = HW_CLAIM_DICT_VALUES,
+							  .is_interior =
+								  hw_values_are_interior(l) });
+}
+
+// Upstream: Include/cpython/unicodeobject.h. A field that repeats the string's own data is no block.
+static void hw_visit_str(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	if (l->str_state == HW_ABSENT) { // 2.7
+		hw_owner_claim_field(owner, l->unicode_str, HW_CLAIM_STR_BUFFER);
+		return;
+	}
+	if (owner->len < (size_t)l->str_state + 4)
+		return;
+	uint32_t state = hw_u32(owner->bytes + l->str_state);
+	bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
+	if (!is_compact)
+		hw_owner_claim_field(owner, l->str_data, HW_CLAIM_STR_BUFFER);
+	if (!is_compact || !is_ascii)
+		hw_owner_claim_field(owner, l->str_utf8, HW_CLAIM_STR_UTF8);
+	hw_owner_claim_field(owner, l->str_wstr, HW_CLAIM_STR_WSTR);
+}
+
+enum { HW_DEQUE_BLOCK_ITEMS = 64, HW_DEQUE_FREE_BLOCKS_MAX = 16, HW_LINKS_MAX = 1 << 24 };
+
+// Upstream: Modules/_collectionsmodule.c. Release builds leave the outer links unset: rightblock ends
+// the chain, and the item count bounds it.
+static void hw_visit_deque(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	uint64_t block, last;
+	if (l->deque_leftblock == HW_ABSENT || l->deque_block_rightlink == HW_ABSENT ||
+	    !hw_owner_u64(owner, l->deque_leftblock, &block) ||
+	    !hw_owner_u64(owner, l->deque_rightblock, &last))
+		return;
+	for (unsigned n = 0; block && n < HW_LINKS_MAX; n++) {
+		hw_owner_claim(owner, &(struct hw_claim){ .address = block,
+							  .kind = HW_CLAIM_DEQUE_BLOCK });
+		if (block == last ||
+		    !hw_pages_read_u64(owner->sink->cache->pages,
+				       block + (uint64_t)l->deque_block_rightlink, &block))
+			break;
+	}
+	uint64_t count;
+	if (l->deque_freeblocks == HW_ABSENT ||
+	    !hw_owner_u64(owner, l->deque_numfreeblocks, &count))
+		return;
+	for (uint64_t i = 0; i < count && i < HW_DEQUE_FREE_BLOCKS_MAX; i++)
+		if (hw_owner_u64(owner, l->deque_freeblocks + 8 * (int64_t)i, &block))
+			hw_owner_claim(owner, &(struct hw_claim){ .address = block,
+								  .kind = HW_CLAIM_DEQUE_BLOCK });
+}
+
+static void hw_visit_odict(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	uint64_t node, used;
+	if (l->odict_first == HW_ABSENT || !hw_owner_u64(owner, l->odict_first, &node) ||
+	    !hw_owner_u64(owner, l->dict_ma_used, &used))
+		return;
+	hw_owner_claim_field(owner, l->odict_fast_nodes, HW_CLAIM_ODICT_FAST_NODES);
+	for (uint64_t n = 0; node && n < used && n < HW_LINKS_MAX; n++) {
+		hw_owner_claim(owner, &(struct hw_claim){ .address = node,
+							  .kind = HW_CLAIM_ODICT_NODE });
+		if (!hw_pages_read_u64(owner->sink->cache->pages,
+				       node + (uint64_t)l->odict_node_next, &node))
+			break;
+	}
+}
+
+static void hw_visit_type(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	const struct hw_type *type = hw_type_at(owner->sink->cache, owner->addr);
+	uint64_t address;
+	char text[300];
+	if (!type)
+		return;
+	snprintf(text, sizeof(text), "type %s", type->name);
+	if (hw_owner_u64(owner, l->tp_dict, &address))
+		hw_owner_claim(owner, &(struct hw_claim){ .address = address,
+							  .kind = HW_CLAIM_OBJECT,
+							  .detail = HW_DETAIL_TEXT,
+							  .text = text });
+	if (!(type->flags & HW_TPFLAGS_HEAPTYPE))
+		return;
+	hw_owner_claim(owner, &(struct hw_claim){ .address = type->cached_keys,
+						  .kind = HW_CLAIM_DICT_KEYS,
+						  .detail = HW_DETAIL_INSTANCE_DICT,
+						  .type = type });
+	hw_owner_claim_field(owner, l->tp_doc, HW_CLAIM_TYPE_DOC);
+	hw_owner_claim_field(owner, l->ht_tpname, HW_CLAIM_TYPE_NAME);
+}
+
+static void hw_visit_module(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	char text[300] = "module ";
+	uint64_t address;
+	bool is_named = hw_module_object_name(l, owner->sink->cache->pages, owner->addr, text + 7,
+					      sizeof(text) - 7);
+	struct hw_claim claim = { .detail = is_named ? HW_DETAIL_TEXT : HW_DETAIL_OWNERS,
+				  .text = text };
+	if (hw_owner_u64(owner, l->module_md_dict, &address)) {
+		claim.address = address;
+		claim.kind = HW_CLAIM_OBJECT;
+		if (is_named)
+			hw_owner_claim(owner, &claim);
+	}
+	if (l->module_md_state != HW_ABSENT && hw_owner_u64(owner, l->module_md_state, &address)) {
+		claim.address = address;
+		claim.kind = HW_CLAIM_MODULE_STATE;
+		hw_owner_claim(owner, &claim);
+	}
+}
+
+// 2.7's old-style instances: the class's name is the kind, as gdb-heap has it.
+static void hw_visit_old_instance(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	struct hw_pages *pages = owner->sink->cache->pages;
+	uint64_t class, name, dict;
+	char text[300];
+	if (l->instance_in_class == HW_ABSENT || !hw_owner_u64(owner, l->instance_in_class, &class) ||
+	    !hw_pages_read_u64(pages, class + (uint64_t)l->class_cl_name, &name) || !name ||
+	    !hw_str_text(l, pages, name, text, sizeof(text) - 16))
+		return;
+	owner->sink->claim(owner->sink, &(struct hw_claim){ .address = owner->addr,
+							    .kind = HW_CLAIM_OBJECT,
+							    .detail = HW_DETAIL_TEXT,
+							    .text = "old-style",
+							    .kind_text = text });
+	if (!hw_owner_u64(owner, l->instance_in_dict, &dict))
+		return;
+	strcat(text, ".__dict__");
+	hw_owner_claim(owner, &(struct hw_claim){ .address = dict,
+						  .kind = HW_CLAIM_OBJECT,
+						  .detail = HW_DETAIL_TEXT,
+						  .text = text });
+}
+
+// 2.7: a buffer of its own; 3.5+: a bytes object, which is a block of its own name.
+static void hw_visit_bytesio(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	uint64_t buf, type;
+	if (l->io_bytesio_buf == HW_ABSENT || !hw_owner_u64(owner, l->io_bytesio_buf, &buf) ||
+	    (hw_pages_read_u64(owner->sink->cache->pages, buf + (uint64_t)l->ob_type, &type) &&
+	     hw_type_at(owner->sink->cache, type)))
+		return;
+	hw_owner_claim(owner, &(struct hw_claim){ .address = buf, .kind = HW_CLAIM_IO_BUFFER });
+}
+
+// Upstream: Modules/_ctypes/ctypes.h, struct tagCDataObject, the same 2.7 – 3.15.
+static void hw_visit_cdata(const struct hw_owner *owner)
+{
+	enum { B_PTR = 0, B_NEEDSFREE = 8 };
+	uint64_t needs_free;
+	int32_t at = owner->layout->object_size;
+	if (hw_owner_u64(owner, at + B_NEEDSFREE, &needs_free) && (uint32_t)needs_free)
+		hw_owner_claim_field(owner, at + B_PTR, HW_CLAIM_CTYPES_BUFFER);
+}
+
+// Upstream: numpy/core/include/numpy/ndarraytypes.h, PyArrayObject_fields, the same since 1.7.
+static void hw_visit_ndarray(const struct hw_owner *owner)
+{
+	enum { DATA = 0, DIMENSIONS = 16, FLAGS = 48, OWNDATA = 4 };
+	uint64_t flags;
+	int32_t at = owner->layout->object_size;
+	if (!hw_owner_u64(owner, at + FLAGS, &flags))
+		return;
+	if (flags & OWNDATA)
+		hw_owner_claim_field(owner, at + DATA, HW_CLAIM_NDARRAY_DATA);
+	hw_owner_claim_field(owner, at + DIMENSIONS, HW_CLAIM_NDARRAY_DIMS);
+}
+
+// ---- the rules ---------------------------------------------------------------------------------
+
+#define FIELD(name) .field = offsetof(struct hw_python_layout, name), .offset = HW_ABSENT
+// After PyObject_HEAD or PyObject_VAR_HEAD: facts of extension modules that no debug information of
+// CPython has. Sources: Modules/arraymodule.c (arrayobject), Modules/_struct.c (PyStructObject).
+#define AT(bytes) .offset = (bytes)
+#define VISIT(fn) .visit = (fn), .offset = HW_ABSENT
+
+// clang-format off
+static const struct hw_owner_rule hw_owner_rules[] = {
+	{ .type = "dict", VISIT(hw_visit_dict) },
+	{ .type = "list", FIELD(list_ob_item), .kind = HW_CLAIM_LIST_ITEMS },
+	{ .type = "set", FIELD(set_table), .kind = HW_CLAIM_SET_TABLE },
+	{ .type = "frozenset", FIELD(set_table), .kind = HW_CLAIM_SET_TABLE },
+	{ .type = "str", VISIT(hw_visit_str) },
+	{ .type = "unicode", VISIT(hw_visit_str) },
+	{ .type = "bytearray", FIELD(bytearray_ob_bytes), .kind = HW_CLAIM_BYTEARRAY_BUFFER },
+	{ .type = "array.array", AT(24), .kind = HW_CLAIM_ARRAY_BUFFER },
+	{ .type = "collections.deque", VISIT(hw_visit_deque) },
+	{ .type = "collections.OrderedDict", VISIT(hw_visit_odict) },
+	{ .type = "type", VISIT(hw_visit_type) },
+	{ .type = "module", VISIT(hw_visit_module) },
+	{ .type = "instance", VISIT(hw_visit_old_instance) },
+	{ .type = "code", FIELD(code_co_code), .kind = HW_CLAIM_OBJECT, .detail = "bytecode" },
+	{ .type = "code", FIELD(code_co_extra), .kind = HW_CLAIM_CODE_EXTRA },
+	{ .type = "code", FIELD(code_co_cell2arg), .kind = HW_CLAIM_CODE_CELL2ARG },
+	{ .type = "code", FIELD(code_co_opcache), .kind = HW_CLAIM_CODE_OPCACHE },
+	{ .type = "code", FIELD(code_co_opcache_map), .kind = HW_CLAIM_CODE_OPCACHE },
+	{ .type = "code", FIELD(code_co_cached), .kind = HW_CLAIM_CODE_CACHED },
+	{ .type = "code", FIELD(code_co_monitoring), .kind = HW_CLAIM_CODE_MONITORING },
+	{ .type = "code", FIELD(code_co_executors), .kind = HW_CLAIM_CODE_EXECUTORS },
+	{ .type = "_io.BufferedReader", FIELD(io_buffered_buffer), .kind = HW_CLAIM_IO_BUFFER },
+	{ .type = "_io.BufferedWriter", FIELD(io_buffered_buffer), .kind = HW_CLAIM_IO_BUFFER },
+	{ .type = "_io.BufferedRandom", FIELD(io_buffered_buffer), .kind = HW_CLAIM_IO_BUFFER },
+	{ .type = "_io.BytesIO", VISIT(hw_visit_bytesio) },
+	{ .type = "_io.StringIO", FIELD(io_stringio_buf), .kind = HW_CLAIM_IO_BUFFER },
+	{ .type = "_thread.lock", FIELD(lock_lock), .kind = HW_CLAIM_LOCK },
+	{ .type = "thread.lock", FIELD(lock_lock), .kind = HW_CLAIM_LOCK },
+	{ .type = "_thread.RLock", FIELD(rlock_lock), .kind = HW_CLAIM_LOCK },
+	{ .type = "_ctypes._CData", VISIT(hw_visit_cdata) },
+	{ .type = "Struct", AT(32), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "_struct.Struct", AT(32), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "numpy.ndarray", VISIT(hw_visit_ndarray) },
+};
+// clang-format on
+enum { HW_OWNER_RULE_COUNT = sizeof(hw_owner_rules) / sizeof(hw_owner_rules[0]) };
+
+static int32_t hw_owner_rule_offset(const struct hw_owner_rule *rule,
+				    const struct hw_python_layout *layout)
+{
+	int32_t offset = rule->offset;
+	if (offset == HW_ABSENT && !rule->visit)
+		memcpy(&offset, (const char *)layout + rule->field, sizeof(offset));
+	return offset;
+}
+
+void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout)
+{
+	unsigned depth = 0;
+	for (const struct hw_type *t = type; t && depth < 64; t = t->base, depth++) {
+		// A class of a user's may be called "list"; only a name with a module in it proves
+		// itself on a heap type.
+		bool is_named = !(t->flags & HW_TPFLAGS_HEAPTYPE) || strchr(t->name, '.');
+		if (!is_named)
+			continue;
+		type->is_module |= !strcmp(t->name, "module");
+		type->is_type |= !strcmp(t->name, "type");
+		type->is_dict |= !strcmp(t->name, "dict");
+		for (unsigned i = 0; i < HW_OWNER_RULE_COUNT; i++) {
+			const struct hw_owner_rule *rule = &hw_owner_rules[i];
+			if (!strcmp(rule->type, t->name) &&
+			    (rule->visit || hw_owner_rule_offset(rule, layout) != HW_ABSENT) &&
+			    type->rule_count < HW_TYPE_RULES_MAX)
+				type->rules[type->rule_count++] = (uint8_t)i;
+		}
+	}
+}
+
+// ---- attributes of instances ---------------------------------------------------------------------
+
+// Upstream: _PyObject_GetDictPtr, _PyObject_DictOrValuesPointer, Include/internal/pycore_object.h.
+static void hw_visit_managed_dict(const struct hw_owner *owner, const struct hw_type *type)
+{
+	const struct hw_python_layout *l = owner->layout;
+	enum { VALUES_BEFORE = 32, DICT_BEFORE = 24 };
+	uint64_t word = 0, values = 0;
+	struct hw_pages *pages = owner->sink->cache->pages;
+	if (!hw_pages_read_u64(pages, owner->addr - DICT_BEFORE, &word))
+		return;
+	if (l->long_lv_tag == HW_ABSENT) { // 3.11: two words
+		hw_pages_read_u64(pages, owner->addr - VALUES_BEFORE, &values);
+	} else if (word & 1) { // 3.12: one tagged word; 3.13's values are inline
+		values = word + 1;
+		word = 0;
+	}
+	hw_owner_claim(owner, &(struct hw_claim){ .address = word,
+						  .kind = HW_CLAIM_OBJECT,
+						  .detail = HW_DETAIL_INSTANCE_DICT,
+						  .type = type });
+	hw_owner_claim(owner, &(struct hw_claim){ .address = values,
+						  .kind = HW_CLAIM_DICT_VALUES,
+						  .detail = HW_DETAIL_INSTANCE_DICT,
+						  .type = type,
+						  .is_interior = true });
+}
+
+static void hw_visit_dict_slot(const struct hw_owner *owner, const struct hw_type *type)
+{
+	int64_t offset = type->dictoffset;
+	uint64_t dict, items = 0;
+	if (offset < 0) { // counted from the end of a variable-sized object
+		if (type->itemsize && !hw_owner_u64(owner, owner->layout->ob_size, &items))
+			return;
+		if (type->shape == HW_SHAPE_INT && owner->layout->long_lv_tag != HW_ABSENT)
+			items >>= 3;
+		if ((int64_t)items < 0)
+			items = -items;
+		if (items > UINT32_MAX)
+			return;
+		offset += (int64_t)hw_align_up(type->basicsize + items * type->itemsize, 8);
+	}
+	if (offset > 0 && hw_owner_u64(owner, offset, &dict))
+		hw_owner_claim(owner, &(struct hw_claim){ .address = dict,
+							  .kind = HW_CLAIM_OBJECT,
+							  .detail = HW_DETAIL_INSTANCE_DICT,
+							  .type = type });
+}
+
+void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_object *object,
+		     hw_addr_t block_addr, const uint8_t *block, size_t len,
+		     struct hw_claim_sink *sink)
+{
+	const struct hw_type *type = object->type;
+	struct hw_owner owner = { .layout = layout,
+				  .object = object,
+				  .addr = block_addr + object->offset,
+				  .bytes = block + object->offset,
+				  .len = len - object->offset,
+				  .sink = sink };
+	for (unsigned i = 0; i < type->rule_count; i++) {
+		const struct hw_owner_rule *rule = &hw_owner_rules[type->rules[i]];
+		uint64_t address;
+		if (rule->visit)
+			rule->visit(&owner);
+		else if (hw_owner_u64(&owner, hw_owner_rule_offset(rule, layout), &address))
+			hw_owner_claim(&owner, &(struct hw_claim){
+						       .address = address,
+						       .kind = rule->kind,
+						       .detail = rule->detail ? HW_DETAIL_TEXT :
+										HW_DETAIL_OWNERS,
+						       .text = rule->detail,
+						       .is_interior = rule->is_interior });
+	}
+	if (type->flags & HW_TPFLAGS_MANAGED_DICT)
+		hw_visit_managed_dict(&owner, type);
+	else if (type->dictoffset && !type->is_module && !type->is_type)
+		hw_visit_dict_slot(&owner, type);
+}
+
+void hw_owners_visit_dict(const struct hw_python_layout *layout, hw_addr_t dict,
+			  const uint8_t *bytes, size_t len, struct hw_claim_sink *sink)
+{
+	hw_visit_dict(&(struct hw_owner){
+		.layout = layout, .addr = dict, .bytes = bytes, .len = len, .sink = sink });
+}

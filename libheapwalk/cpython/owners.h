@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Who owns a buffer: an object of a known type points at it. Rules are rows of data: {type, where the
+// pointer is, what it points at}. A type has the rules of its bases.
+//
+// To add a rule: a row in hw_owner_rules (owners.c) and, when its offset is a new fact, a row in
+// layout/fields_object.def; a new kind of buffer: a row in HW_CLAIM_KINDS. A type that needs code
+// (linked blocks) gets a function in owners.c.
+#ifndef HW_CPYTHON_OWNERS_H
+#define HW_CPYTHON_OWNERS_H
+
+#include "cpython/objects.h"
+
+// X(NAME, domain, kind): what a claimed block is. Of two claims on one block the earlier row wins.
+#define HW_CLAIM_KINDS(X)                                                                          \
+	X(OBJECT, "python", "")       /* an object: its kind is its type's name */                 \
+	X(DICT_KEYS, "cpython", "PyDictKeysObject")                                                \
+	X(DICT_VALUES, "cpython", "dict values")                                                   \
+	X(DICT_TABLE, "cpython", "PyDictEntry table")                                              \
+	X(LIST_ITEMS, "cpython", "PyListObject ob_item table")                                     \
+	X(SET_TABLE, "cpython", "PySetObject setentry table")                                      \
+	X(STR_BUFFER, "cpython", "PyUnicodeObject buffer")                                         \
+	X(STR_UTF8, "cpython", "str utf8 cache")                                                   \
+	X(STR_WSTR, "cpython", "str wstr cache")                                                   \
+	X(BYTEARRAY_BUFFER, "cpython", "bytearray buffer")                                         \
+	X(ARRAY_BUFFER, "cpython", "array buffer")                                                 \
+	X(DEQUE_BLOCK, "cpython", "deque block")                                                   \
+	X(ODICT_FAST_NODES, "cpython", "OrderedDict fast nodes")                                   \
+	X(ODICT_NODE, "cpython", "OrderedDict node")                                               \
+	X(IO_BUFFER, "cpython", "io buffer")                                                       \
+	X(LOCK, "cpython", "lock")                                                                 \
+	X(TYPE_DOC, "cpython", "type doc")                                                         \
+	X(TYPE_NAME, "cpython", "type name")                                                       \
+	X(MODULE_STATE, "cpython", "module state")                                                 \
+	X(CODE_EXTRA, "cpython", "code extra")                                                     \
+	X(CODE_CELL2ARG, "cpython", "code cell2arg")                                               \
+	X(CODE_OPCACHE, "cpython", "code opcache")                                                 \
+	X(CODE_CACHED, "cpython", "code cached objects")                                           \
+	X(CODE_MONITORING, "cpython", "code monitoring")                                           \
+	X(CODE_EXECUTORS, "cpython", "code executors")                                             \
+	X(CTYPES_BUFFER, "cpython", "ctypes buffer")                                               \
+	X(CTYPES_STGINFO, "cpython", "ctypes type information")                                    \
+	X(NDARRAY_DATA, "cpython", "numpy.ndarray data")                                           \
+	X(NDARRAY_DIMS, "cpython", "numpy.ndarray dimensions")                                     \
+	X(STRUCT_CODES, "cpython", "struct format codes")                                          \
+	X(ARENA_OBJECTS, "cpython", "arena_object table")                                          \
+	X(ARENA_MAP, "cpython", "arena map node")                                                  \
+	X(OBMALLOC_STATE, "cpython", "obmalloc state")                                             \
+	X(INTERPRETER, "cpython", "PyInterpreterState")                                            \
+	X(THREAD, "cpython", "PyThreadState")                                                      \
+	X(STACK_CHUNK, "cpython", "data stack chunk")                                              \
+	X(FREE_LIST, "cpython", "free-listed object")
+
+enum hw_claim_kind {
+#define HW_X(name, domain, kind) HW_CLAIM_##name,
+	HW_CLAIM_KINDS(HW_X)
+#undef HW_X
+	HW_CLAIM_KIND_COUNT
+};
+
+// What the claim's detail says.
+enum hw_claim_detail {
+	HW_DETAIL_OWNERS,        // that of the owner's own row, if it has one
+	HW_DETAIL_INSTANCE_DICT, // "TYPE.__dict__"
+	HW_DETAIL_TEXT,
+};
+
+struct hw_claim {
+	hw_addr_t address;       // what the owner points at
+	enum hw_claim_kind kind;
+	enum hw_claim_detail detail;
+	const struct hw_type *type; // of HW_DETAIL_INSTANCE_DICT
+	const char *text;           // of HW_DETAIL_TEXT; copied
+	const char *kind_text;      // the object's kind when it isn't its type's name, or NULL; copied
+	bool is_interior;        // the pointer leads into the block, not to its start
+};
+
+struct hw_claim_sink {
+	void (*claim)(struct hw_claim_sink *sink, const struct hw_claim *claim);
+	struct hw_type_cache *cache; // with its pages: for what the owner's own bytes don't say
+	hw_addr_t block, block_end; // of the owner: pointers that lead here are no buffer
+};
+
+// Give a type the rules of itself and its bases. Called once, before the type is seen by others.
+void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout);
+
+// Every claim of the object whose block's bytes [block, block + len) are at hand.
+void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_object *object,
+		     hw_addr_t block_addr, const uint8_t *block, size_t len,
+		     struct hw_claim_sink *sink);
+
+// The claims of a dict's own table(s): for a dict that got its detail after it was visited.
+void hw_owners_visit_dict(const struct hw_python_layout *layout, hw_addr_t dict,
+			  const uint8_t *bytes, size_t len, struct hw_claim_sink *sink);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Type objects: an address is a type when it proves itself, and the verdict is kept by address.
+//
+// The proof is a closure over ob_type: PyType_Type is its own type; an object is a type when its type
+// is PyType_Type or a proven type with Py_TPFLAGS_TYPE_SUBCLASS, it is READY, its name is readable and
+// its sizes are sane. Reference counts say nothing: a class may have any number of instances.
+// Upstream: Include/cpython/object.h (struct _typeobject), Objects/typeobject.c.
+#ifndef HW_CPYTHON_TYPES_H
+#define HW_CPYTHON_TYPES_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cpython/obmalloc.h"
+#include "layout/python.h"
+#include "target/window.h"
+
+// tp_flags bits, Include/object.h. 2.7 uses bits 0 – 8 for other things: see hw_types_init().
+enum hw_type_flags {
+	HW_TPFLAGS_INLINE_VALUES = 1u << 2,
+	HW_TPFLAGS_MANAGED_WEAKREF = 1u << 3,
+	HW_TPFLAGS_MANAGED_DICT = 1u << 4,
+	HW_TPFLAGS_HEAPTYPE = 1u << 9,
+	HW_TPFLAGS_READY = 1u << 12,
+	HW_TPFLAGS_HAVE_GC = 1u << 14,
+	HW_TPFLAGS_LONG_SUBCLASS = 1u << 24,
+	HW_TPFLAGS_UNICODE_SUBCLASS = 1u << 28,
+	HW_TPFLAGS_DICT_SUBCLASS = 1u << 29,
+	HW_TPFLAGS_TYPE_SUBCLASS = 1u << 31,
+};
+
+// How the bytes of an instance are counted.
+enum hw_type_shape {
+	HW_SHAPE_PLAIN,    // basicsize + |ob_size| * itemsize
+	HW_SHAPE_INT,      // digits from lv_tag or |ob_size|
+	HW_SHAPE_STR,      // by the state bits
+	HW_SHAPE_AT_LEAST, // basicsize is all that can be told: frames, generators
+};
+
+// Slots where heap/ keeps the category ids it made for a type, so that the hot path takes no lock.
+enum hw_type_category {
+	HW_TYPE_CATEGORY_OBJECT,
+	HW_TYPE_CATEGORY_FREE_LISTED,
+	HW_TYPE_CATEGORY_INSTANCE_DICT,
+	HW_TYPE_CATEGORY_INSTANCE_KEYS,
+	HW_TYPE_CATEGORY_INSTANCE_VALUES,
+	HW_TYPE_CATEGORY_COUNT
+};
+
+enum { HW_TYPE_RULES_MAX = 12 };
+
+struct hw_type {
+	hw_addr_t address;
+	const struct hw_type *base; // NULL: object, or not readable
+	char *name;                 // tp_name
+	uint32_t index;
+	uint32_t flags;             // enum hw_type_flags, bits a version lacks cleared
+	uint32_t basicsize, itemsize;
+	int32_t dictoffset;         // 0: none, or managed
+	enum hw_type_shape shape;
+	uint8_t head_bytes;         // before the object: GC head and pre-header
+	bool has_gc, has_preheader;
+	uint8_t rule_count;
+	uint8_t rules[HW_TYPE_RULES_MAX]; // indexes of owner rules, owners.c
+	bool is_module, is_type, is_dict, is_instance_2; // 2: old-style instance of 2.7
+	hw_addr_t cached_keys;      // ht_cached_keys, 0: none
+	_Atomic uint32_t categories[HW_TYPE_CATEGORY_COUNT];
+};
+
+struct hw_type_slot {
+	hw_addr_t address; // 0: empty
+	struct hw_type *type; // NULL: proven not to be a type
+};
+
+struct hw_types {
+	const struct hw_python *python;
+	uint32_t known_flags; // the bits that mean in this version what enum hw_type_flags says
+	pthread_rwlock_t lock;
+	struct hw_type_slot *slots;
+	size_t slot_count, used_count;
+	HW_VEC(struct hw_type *) all;
+};
+
+enum { HW_TYPE_CACHE_SLOTS = 4096 };
+// A thread's own view: looked at first, no lock.
+struct hw_type_cache {
+	struct hw_types *types;
+	struct hw_pages *pages;
+	const struct hw_pymalloc *pymalloc; // may be NULL; a type is too large for a pool
+	hw_addr_t near_start; // the arena under way: most words that are no type lead to neighbours
+	uint64_t near_bytes;
+	struct hw_type_slot slots[HW_TYPE_CACHE_SLOTS];
+};
+
+struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *python) HW_MUST_USE;
+void hw_types_deinit(struct hw_types *types);
+
+// The type at addr, or NULL when what is there is no type. Borrowed from `types`.
+const struct hw_type *hw_type_at_slow(struct hw_type_cache *cache, hw_addr_t addr);
+static inline const struct hw_type *hw_type_at(struct hw_type_cache *cache, hw_addr_t addr)
+{
+	struct hw_type_slot *slot =
+		&cache->slots[(addr >> 4 ^ addr >> 16) & (HW_TYPE_CACHE_SLOTS - 1)];
+	if (slot->address == addr)
+		return slot->type;
+	return addr - cache->near_start < cache->near_bytes ? NULL : hw_type_at_slow(cache, addr);
+}
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Claims: an owner says what a block is. They settle at once, from any thread, and the outcome does
+// not depend on the order: a claim beats a header, of two claims the one of the earlier kind wins, then
+// the lesser text. A block that its allocator calls free takes no claim.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "heap/heap_internal.h"
+
+// How far behind the start of a block's user data a pointer may lead: debug hooks put 16 bytes there, an
+// object has its GC head and pre-header too, dict values of 3.11 and 3.12 their insertion order.
+enum { HW_CLAIM_SLACK = 16, HW_CLAIM_OBJECT_SLACK = 64, HW_CLAIM_INTERIOR_SLACK = 96 };
+
+uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
+				 enum hw_type_category which)
+{
+	_Atomic uint32_t *cached = (_Atomic uint32_t *)&type->categories[which];
+	uint32_t id = atomic_load_explicit(cached, memory_order_relaxed);
+	if (id)
+		return id;
+	struct hw_category category = { .domain = "python",
+					.kind = type->name,
+					.detail = "",
+					.state = HW_STATE_IN_USE,
+					.state_word = "in use",
+					.type = type->index + 1 };
+	char detail[300];
+	switch (which) {
+	case HW_TYPE_CATEGORY_FREE_LISTED:
+		category.domain = "cpython";
+		category.kind = hw_claim_kind_word(HW_CLAIM_FREE_LIST);
+		category.detail = type->name;
+		category.type = 0;
+		break;
+	case HW_TYPE_CATEGORY_INSTANCE_KEYS:
+	case HW_TYPE_CATEGORY_INSTANCE_VALUES:
+		snprintf(detail, sizeof(detail), "%s.__dict__", type->name);
+		id = hw_category_of_claim(&heap->categories,
+					  which == HW_TYPE_CATEGORY_INSTANCE_KEYS ?
+						  HW_CLAIM_DICT_KEYS :
+						  HW_CLAIM_DICT_VALUES,
+					  detail);
+		break;
+	default:
+		break;
+	}
+	if (!id)
+		id = hw_category_intern(&heap->categories, &category, HW_CLAIM_OBJECT);
+	atomic_store_explicit(cached, id, memory_order_relaxed);
+	return id;
+}
+
+struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
+{
+	struct hw_slot slot = { 0 };
+	struct hw_pymalloc *pm = heap->in.pymalloc;
+	struct hw_pool *pool = hw_pymalloc_find_pool(pm, addr);
+	if (pool) {
+		hw_addr_t first = pool->start + HW_POOL_HEADER_BYTES;
+		if (pool->is_empty || pool->is_bad || addr < first)
+			return slot;
+		uint32_t bytes = hw_pool_block_bytes(pm, pool);
+		uint32_t i = (uint32_t)(addr - first) / bytes;
+		if (i >= pool->capacity)
+			return slot;
+		slot.start = slot.user = first + (hw_addr_t)i * bytes;
+		slot.bytes = bytes;
+		slot.category = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data] + i];
+		return slot;
+	}
+	struct hw_region *region = hw_glibc_find_region(heap->in.glibc, addr);
+	if (!region)
+		return slot;
+	uint32_t i = hw_region_find_chunk(region, addr);
+	if (i >= region->count)
+		return slot;
+	hw_addr_t chunk = hw_region_chunk_start(region, i);
+	slot.start = chunk;
+	slot.bytes = hw_region_chunk_end(region, i) - chunk;
+	slot.user = (region->kind == HW_REGION_MMAPPED ? region->mmapped_chunk : chunk) + 16;
+	slot.category = &region->state[i];
+	return slot;
+}
+
+static bool hw_claim_is_better(const struct hw_category_entry *a, const struct hw_category_entry *b)
+{
+	if (a->claim_kind != b->claim_kind)
+		return a->claim_kind < b->claim_kind;
+	// Named beats unnamed: a dict's own claim on its table carries no detail, its owner's does.
+	if (!*a->category.detail != !*b->category.detail)
+		return *a->category.detail;
+	int order = strcmp(a->category.detail, b->category.detail);
+	return order ? order < 0 : strcmp(a->category.kind, b->category.kind) < 0;
+}
+
+static bool hw_category_is_fixed_not_in_use(uint32_t id)
+{
+	return id && id < HW_CATEGORY_FIXED_COUNT && id != HW_CATEGORY_UNCATEGORIZED &&
+	       id != HW_CATEGORY_C_STRING;
+}
+
+// What was in the slot before; 0 too when the claim was not taken.
+static uint32_t hw_slot_claim(struct hw_heap *heap, uint32_t *slot, uint32_t id, hw_addr_t block)
+{
+	uint32_t old = hw_slot_load(slot);
+	for (;;) {
+		if (hw_category_is_fixed_not_in_use(HW_SLOT_CATEGORY(old)))
+			return 0;
+		if (old & HW_SLOT_CLAIMED) {
+			if (HW_SLOT_CATEGORY(old) == id)
+				return 0;
+			const struct hw_category_entry *a = hw_category_entry(&heap->categories, id);
+			const struct hw_category_entry *b =
+				hw_category_entry(&heap->categories, HW_SLOT_CATEGORY(old));
+			if (*a->category.detail && *b->category.detail) {
+				atomic_fetch_add(&heap->conflict_count, 1);
+				if (heap->in.debug)
+					hw_issues_add(heap->in.issues, HW_ERROR_CONFLICT, block,
+						      "block %#llx: claimed as %s %s and as %s %s",
+						      (unsigned long long)block, a->category.kind,
+						      a->category.detail, b->category.kind,
+						      b->category.detail);
+			}
+			if (!hw_claim_is_better(a, b))
+				return 0;
+		}
+		if (__atomic_compare_exchange_n(slot, &old, id | HW_SLOT_CLAIMED, true,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return old;
+	}
+}
+
+// An owner says something about an object: its kind stays its type's name.
+static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_claim *claim,
+				   const struct hw_slot *slot)
+{
+	struct hw_heap *heap = worker->heap;
+	uint64_t type_addr;
+	if (!hw_pages_read_u64(&worker->pages,
+			       claim->address + (uint64_t)heap->in.python->layout.ob_type,
+			       &type_addr))
+		return;
+	const struct hw_type *type = hw_type_at(&worker->cache, type_addr);
+	if (!type)
+		return;
+	uint32_t id = 0;
+	_Atomic uint32_t *cached = NULL;
+	char text[300];
+	const char *detail = claim->text;
+	if (claim->detail == HW_DETAIL_INSTANCE_DICT) {
+		if (type->is_dict && !(type->flags & HW_TPFLAGS_HEAPTYPE) && !type->dictoffset &&
+		    !strcmp(type->name, "dict"))
+			cached = (_Atomic uint32_t *)&claim->type
+					 ->categories[HW_TYPE_CATEGORY_INSTANCE_DICT];
+		if (cached)
+			id = atomic_load_explicit(cached, memory_order_relaxed);
+		snprintf(text, sizeof(text), "%s.__dict__", claim->type->name);
+		detail = text;
+	}
+	if (!id)
+		id = hw_category_intern(&heap->categories,
+					&(struct hw_category){
+						.domain = "python",
+						.kind = claim->kind_text ? claim->kind_text :
+									   type->name,
+						.detail = detail,
+						.state = HW_STATE_IN_USE,
+						.state_word = "in use",
+						.type = type->index + 1 },
+					HW_CLAIM_OBJECT);
+	if (cached)
+		atomic_store_explicit(cached, id, memory_order_relaxed);
+	uint32_t old = hw_slot_claim(heap, slot->category, id, slot->start);
+	// Visited before it had this detail: its table gets it afterwards.
+	if (old && type->is_dict)
+		(void)!hw_vec_push(&worker->pending,
+				   ((struct hw_pending_dict){ claim->address, id }));
+}
+
+void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
+{
+	struct hw_worker *worker = (struct hw_worker *)sink;
+	struct hw_heap *heap = worker->heap;
+	struct hw_slot slot = hw_heap_slot_at(heap, claim->address);
+	if (!slot.category)
+		return;
+	uint64_t slack = claim->kind == HW_CLAIM_OBJECT ? HW_CLAIM_OBJECT_SLACK :
+			 claim->is_interior		? HW_CLAIM_INTERIOR_SLACK :
+							  HW_CLAIM_SLACK;
+	if (claim->address < slot.user || claim->address - slot.user > slack)
+		return;
+	if (claim->kind == HW_CLAIM_OBJECT) {
+		hw_worker_claim_object(worker, claim, &slot);
+		return;
+	}
+	uint32_t id;
+	switch (claim->detail) {
+	case HW_DETAIL_INSTANCE_DICT:
+		id = hw_heap_object_category(heap, claim->type,
+					     claim->kind == HW_CLAIM_DICT_KEYS ?
+						     HW_TYPE_CATEGORY_INSTANCE_KEYS :
+						     HW_TYPE_CATEGORY_INSTANCE_VALUES);
+		break;
+	case HW_DETAIL_TEXT:
+		id = hw_category_of_claim(&heap->categories, claim->kind, claim->text);
+		break;
+	default:
+		id = hw_category_companion(&heap->categories, worker->owner_category, claim->kind);
+		break;
+	}
+	hw_slot_claim(heap, slot.category, id, slot.start);
+}
+
+static int hw_pending_order(const void *a, const void *b)
+{
+	const struct hw_pending_dict *x = a, *y = b;
+	return x->dict < y->dict ? -1 : x->dict > y->dict;
+}
+
+void hw_worker_settle(struct hw_worker *worker)
+{
+	const struct hw_python_layout *layout = &worker->heap->in.python->layout;
+	if (!worker->pending.count)
+		return;
+	// In address order, so that the window moves forward through the heap once.
+	qsort(worker->pending.data, worker->pending.count, sizeof(worker->pending.data[0]),
+	      hw_pending_order);
+	for (size_t i = 0; i < worker->pending.count; i++) {
+		struct hw_pending_dict pending = worker->pending.data[i];
+		size_t len = (size_t)layout->dict_size;
+		const uint8_t *bytes = hw_window_get(&worker->window, pending.dict, len);
+		worker->owner_category = pending.category;
+		worker->sink.block = pending.dict;
+		worker->sink.block_end = pending.dict + len;
+		if (bytes)
+			hw_owners_visit_dict(layout, pending.dict, bytes, len, &worker->sink);
+	}
+	worker->pending.count = 0;
+}

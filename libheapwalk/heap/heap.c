@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "heap/heap.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "heap/heap_internal.h"
+#include "native/vtable.h"
+
+// Room for a category id of every block.
+static struct hw_error *hw_heap_reserve(struct hw_heap *heap)
+{
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	uint64_t count = 0;
+	heap->pool_first_slot = calloc(pm->pools.count + 1, sizeof(*heap->pool_first_slot));
+	if (!heap->pool_first_slot)
+		return &hw_enomem;
+	for (size_t i = 0; i < pm->pools.count; i++) {
+		const struct hw_pool *pool = &pm->pools.data[i];
+		heap->pool_first_slot[i] = count;
+		if (!pool->is_empty && !pool->is_bad)
+			count += pool->capacity;
+	}
+	heap->pool_slots_bytes = (count + 1) * sizeof(*heap->pool_slots);
+	heap->pool_slots = hw_map_zeroed(heap->pool_slots_bytes);
+	return heap->pool_slots ? NULL : &hw_enomem;
+}
+
+static uint64_t hw_mapped_bytes(const struct hw_target *target)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < target->mappings.count; i++)
+		bytes += target->mappings.data[i].end - target->mappings.data[i].start;
+	return bytes;
+}
+
+static struct hw_error *hw_heap_fill(struct hw_heap *heap)
+{
+	const struct hw_heap_inputs *in = &heap->in;
+	HW_TRY(hw_categories_init(&heap->categories));
+	HW_TRY(hw_heap_reserve(heap));
+	heap->has_python = in->python->module != NULL;
+	if (heap->has_python) {
+		HW_TRY(hw_types_init(&heap->types, in->python));
+		hw_object_prover_init(&heap->prover, in->python, hw_mapped_bytes(in->target));
+	}
+	HW_TRY(hw_vtables_create(in->modules, &heap->vtables));
+	HW_TRY(hw_heap_scan(heap));
+	HW_TRY(hw_heap_build_spans(heap));
+	return hw_heap_count(heap);
+}
+
+struct hw_error *hw_heap_build(const struct hw_heap_inputs *inputs, struct hw_heap **ret)
+{
+	struct hw_heap *heap = calloc(1, sizeof(*heap));
+	if (!heap)
+		return &hw_enomem;
+	heap->in = *inputs;
+	struct hw_error *err = hw_heap_fill(heap);
+	if (err) {
+		hw_heap_destroy(heap);
+		return err;
+	}
+	*ret = heap;
+	return NULL;
+}
+
+void hw_heap_destroy(struct hw_heap *heap)
+{
+	if (!heap)
+		return;
+	hw_categories_deinit(&heap->categories);
+	hw_types_deinit(&heap->types);
+	hw_vtables_destroy(heap->vtables);
+	hw_unmap(heap->pool_slots, heap->pool_slots_bytes);
+	free(heap->pool_first_slot);
+	hw_vec_deinit(&heap->slot_blocks);
+	hw_vec_deinit(&heap->slot_categories);
+	hw_vec_deinit(&heap->stack_chunks);
+	hw_vec_deinit(&heap->spans);
+	hw_vec_deinit(&heap->census);
+	free(heap);
+}
+
+bool hw_heap_is_partial(const struct hw_heap *heap)
+{
+	return heap->is_partial;
+}
+
+const struct hw_category *hw_heap_category(const struct hw_heap *heap, uint32_t id)
+{
+	return &hw_category_entry(&heap->categories, id)->category;
+}
+
+uint32_t hw_heap_category_count(const struct hw_heap *heap)
+{
+	return heap->categories.count;
+}
+
+const struct hw_ledger *hw_heap_ledger(const struct hw_heap *heap)
+{
+	return &heap->ledger;
+}
+
+const struct hw_census_row *hw_heap_census(const struct hw_heap *heap, size_t *ret_count)
+{
+	*ret_count = heap->census.count;
+	return heap->census.data;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The table's own parts, shared by the files of this folder.
+#ifndef HW_HEAP_HEAP_INTERNAL_H
+#define HW_HEAP_HEAP_INTERNAL_H
+
+#include "heap/category.h"
+
+// A stretch of a private writable mapping that one thing explains. Sorted, disjoint, and together they
+// are the mappings.
+enum hw_stretch_kind { HW_STRETCH_ARENA, HW_STRETCH_REGION, HW_STRETCH_PLAIN };
+
+struct hw_stretch {
+	hw_addr_t start, end;
+	enum hw_stretch_kind kind;
+	uint32_t index; // arena, region, or the category of a plain span
+};
+
+// 2.7: a chunk of malloc that holds int or float objects side by side (struct _intblock,
+// Objects/intobject.c; struct _floatblock, Objects/floatobject.c).
+struct hw_slot_block {
+	hw_addr_t chunk, chunk_end, first; // first: of slot 0
+	uint32_t slot_bytes, count;
+	uint32_t slots; // into hw_heap.slot_categories
+};
+
+// A piece of a thread's data stack that is a mapping of its own (3.11+, _PyArena mmap).
+struct hw_stack_chunk {
+	hw_addr_t start, end;
+};
+
+struct hw_heap {
+	struct hw_heap_inputs in;
+	struct hw_categories categories;
+	struct hw_types types;
+	struct hw_object_prover prover;
+	struct hw_vtables *vtables; // NULL: none
+	bool has_python;
+
+	uint32_t *pool_slots;      // category ids of all pools' blocks
+	size_t pool_slots_bytes;
+	uint64_t *pool_first_slot; // by pool
+	HW_VEC(struct hw_slot_block) slot_blocks; // sorted by chunk
+	HW_VEC(uint32_t) slot_categories;
+	HW_VEC(struct hw_stack_chunk) stack_chunks; // of the interpreter's data stacks, mmapped
+	HW_VEC(struct hw_stretch) spans;
+	HW_VEC(struct hw_census_row) census;
+	struct hw_ledger ledger;
+	_Atomic uint64_t conflict_count;
+	bool is_partial;
+};
+
+// A block found by an address in it.
+struct hw_slot {
+	uint32_t *category;    // NULL: none
+	hw_addr_t start, user; // of the block, of what the application has
+	uint64_t bytes;        // of the block
+};
+
+// The block of an allocator that contains addr.
+struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr);
+// Slots of 2.7's int and float blocks, or NULL.
+struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_t addr);
+
+struct hw_pending_dict {
+	hw_addr_t dict;
+	uint32_t category;
+};
+
+// One thread of the census.
+struct hw_worker {
+	struct hw_claim_sink sink; // first: the sink is the worker
+	struct hw_heap *heap;
+	struct hw_window window;
+	struct hw_pages pages;
+	struct hw_type_cache cache;
+	uint32_t owner_category; // of the object whose claims are being made
+	HW_VEC(struct hw_pending_dict) pending; // dicts that got a detail after they were visited
+};
+
+struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap) HW_MUST_USE;
+void hw_worker_deinit(struct hw_worker *worker);
+
+// claim.c: hw_claim_sink.claim of a worker.
+void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim);
+// Category of an object of that type.
+uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
+				 enum hw_type_category which);
+
+// scan.c: look at every block once, on several threads.
+struct hw_error *hw_heap_scan(struct hw_heap *heap) HW_MUST_USE;
+void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes, size_t len,
+		     uint64_t capacity, uint32_t *slot);
+// Claims of dicts that got their detail late.
+void hw_worker_settle(struct hw_worker *worker);
+
+// roots.c: what the interpreter's own structures point at.
+void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker);
+void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker);
+struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker *worker)
+	HW_MUST_USE;
+
+// spans.c
+struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;
+struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;
+
+static inline uint32_t hw_slot_load(const uint32_t *slot)
+{
+	return __atomic_load_n(slot, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What the interpreter's own structures point at: they are no objects, so no pass over blocks finds
+// their owners.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "heap/heap_internal.h"
+
+enum {
+	HW_THREADS_MAX = 1 << 16,
+	HW_STACK_CHUNKS_MAX = 1 << 16,
+	HW_MAP_NODE_BYTES_MAX = 1 << 20, // of a radix tree node
+	HW_SLOT_BLOCKS_MAX = 1 << 24,
+};
+
+static void hw_root_claim(struct hw_worker *worker, hw_addr_t addr, enum hw_claim_kind kind,
+			  const char *detail)
+{
+	if (addr)
+		hw_worker_claim(&worker->sink,
+				&(struct hw_claim){ .address = addr,
+						    .kind = kind,
+						    .detail = HW_DETAIL_TEXT,
+						    .text = detail });
+}
+
+static bool hw_claim_interned(void *payload, const struct hw_symbol *symbol)
+{
+	struct hw_worker *worker = payload;
+	uint64_t dict;
+	if (!symbol->is_function && hw_pages_read_u64(&worker->pages, symbol->address, &dict))
+		hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
+	return true;
+}
+
+// Each non-zero word of a radix tree node is a node of the next level.
+static void hw_claim_map_nodes(struct hw_worker *worker, hw_addr_t node, int32_t bytes,
+			       int32_t child_bytes)
+{
+	if (bytes <= 0 || bytes > HW_MAP_NODE_BYTES_MAX)
+		return;
+	hw_cleanup_free uint8_t *words = malloc((size_t)bytes);
+	size_t got = words ? hw_target_read_some(worker->heap->in.target, node, words,
+						 (size_t)bytes) :
+			     0;
+	for (size_t at = 0; at + 8 <= got; at += 8) {
+		hw_addr_t child = hw_u64(words + at);
+		if (!child)
+			continue;
+		hw_root_claim(worker, child, HW_CLAIM_ARENA_MAP, "");
+		// Two levels are nodes of pointers, the third holds offsets.
+		if (child_bytes > 0)
+			hw_claim_map_nodes(worker, child, child_bytes, 0);
+	}
+}
+
+static void hw_claim_allocator_roots(struct hw_worker *worker)
+{
+	struct hw_heap *heap = worker->heap;
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	const struct hw_python_layout *l = &heap->in.python->layout;
+	hw_vec_foreach(arena, &pm->arenas)
+		hw_root_claim(worker,
+			      arena->arena_object -
+				      (hw_addr_t)arena->index * (uint64_t)l->arena_object_size,
+			      HW_CLAIM_ARENA_OBJECTS, "");
+	struct hw_symbol root;
+	if (hw_module_symbol(heap->in.python->module, "arena_map_root", &root))
+		hw_claim_map_nodes(worker, root.address, l->arena_map_top_size,
+				   l->arena_map_mid_size);
+	hw_vec_foreach(state, &pm->states) {
+		if (!state->address)
+			continue;
+		hw_root_claim(worker, state->address, HW_CLAIM_OBMALLOC_STATE, "");
+		if (l->obmalloc_arena_map_root != HW_ABSENT)
+			hw_claim_map_nodes(worker,
+					   state->address + (uint64_t)l->obmalloc_arena_map_root,
+					   l->arena_map_top_size, l->arena_map_mid_size);
+	}
+}
+
+static void hw_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
+{
+	struct hw_heap *heap = worker->heap;
+	const struct hw_python_layout *l = &heap->in.python->layout;
+	uint64_t thread, chunk, previous, size;
+	if (l->interp_threads_head == HW_ABSENT || l->tstate_next == HW_ABSENT ||
+	    !hw_pages_read_u64(&worker->pages, interpreter + (uint64_t)l->interp_threads_head,
+			       &thread))
+		return;
+	for (unsigned n = 0; thread && n < HW_THREADS_MAX; n++) {
+		hw_root_claim(worker, thread, HW_CLAIM_THREAD, "");
+		if (l->tstate_datastack_chunk != HW_ABSENT && l->stack_chunk_size != HW_ABSENT &&
+		    hw_pages_read_u64(&worker->pages,
+				      thread + (uint64_t)l->tstate_datastack_chunk, &chunk)) {
+			for (unsigned k = 0; chunk && k < HW_STACK_CHUNKS_MAX; k++) {
+				if (!hw_pages_read_u64(&worker->pages,
+						       chunk + (uint64_t)l->stack_chunk_size,
+						       &size) ||
+				    !hw_pages_read_u64(&worker->pages,
+						       chunk + (uint64_t)l->stack_chunk_previous,
+						       &previous))
+					break;
+				if (hw_heap_slot_at(heap, chunk).category)
+					hw_root_claim(worker, chunk, HW_CLAIM_STACK_CHUNK, "");
+				else if (size && size < (uint64_t)1 << 40)
+					(void)!hw_vec_push(
+						&heap->stack_chunks,
+						((struct hw_stack_chunk){ chunk, chunk + size }));
+				chunk = previous;
+			}
+		}
+		if (!hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_next, &thread))
+			break;
+	}
+}
+
+void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
+{
+	const struct hw_python *python = heap->in.python;
+	const struct hw_python_layout *l = &python->layout;
+	hw_module_visit_symbols(python->module, "interned", hw_claim_interned, worker);
+	hw_vec_foreach(interpreter, &python->interpreters) {
+		uint64_t dict;
+		hw_root_claim(worker, *interpreter, HW_CLAIM_INTERPRETER, "");
+		if (l->interned_strings != HW_ABSENT &&
+		    hw_pages_read_u64(&worker->pages,
+				      *interpreter + (uint64_t)l->interned_strings, &dict))
+			hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
+		hw_claim_threads(worker, *interpreter);
+	}
+	hw_claim_allocator_roots(worker);
+}
+
+// Types that are no blocks own blocks all the same: their dicts.
+void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker)
+{
+	const struct hw_python_layout *l = &heap->in.python->layout;
+	uint8_t bytes[1024];
+	size_t len = (size_t)hw_min((uint64_t)l->type_size, sizeof(bytes));
+	for (size_t i = 0; i < heap->types.all.count; i++) {
+		hw_addr_t addr = heap->types.all.data[i]->address;
+		if (hw_heap_slot_at(heap, addr).category ||
+		    !hw_pages_read(&worker->pages, addr, bytes, len))
+			continue;
+		struct hw_object object = { .type = hw_type_at(&worker->cache,
+							       hw_u64(bytes + l->ob_type)) };
+		if (!object.type)
+			continue;
+		worker->owner_category = HW_CATEGORY_UNCATEGORIZED;
+		worker->sink.block = addr;
+		worker->sink.block_end = addr + len;
+		hw_owners_visit(l, &object, addr, bytes, len, &worker->sink);
+	}
+}
+
+// ---- 2.7: int and float blocks -------------------------------------------------------------------
+
+struct hw_slot_block_visit {
+	struct hw_worker *worker;
+	struct hw_error *err;
+};
+
+static struct hw_error *hw_heap_add_slot_block(struct hw_worker *worker, const struct hw_slot *slot)
+{
+	struct hw_heap *heap = worker->heap;
+	const struct hw_python_layout *l = &heap->in.python->layout;
+	struct hw_slot_block block = {
+		.chunk = slot->start,
+		.chunk_end = slot->start + slot->bytes,
+		.first = slot->user + (uint64_t)l->int_block_objects,
+		.slot_bytes = (uint32_t)l->int_size,
+		.count = (uint32_t)((l->int_block_size - l->int_block_objects) / l->int_size),
+		.slots = (uint32_t)heap->slot_categories.count,
+	};
+	if (block.first + (uint64_t)block.count * block.slot_bytes > block.chunk_end)
+		return NULL; // the chunk is no such block
+	for (uint32_t i = 0; i < block.count; i++) {
+		hw_addr_t object = block.first + (uint64_t)i * block.slot_bytes;
+		uint64_t type_addr = 0, refcount = 0;
+		uint32_t id = HW_CATEGORY_SLOT_FREE;
+		// A freed slot's ob_type links to the next free one.
+		if (hw_pages_read_u64(&worker->pages, object + (uint64_t)l->ob_type, &type_addr) &&
+		    hw_pages_read_u64(&worker->pages, object + (uint64_t)l->ob_refcnt, &refcount)) {
+			const struct hw_type *type = hw_type_at(&worker->cache, type_addr);
+			if (type && refcount && type->basicsize == block.slot_bytes)
+				id = hw_heap_object_category(heap, type, HW_TYPE_CATEGORY_OBJECT);
+		} else {
+			id = HW_CATEGORY_MISSING;
+		}
+		if (!hw_vec_push(&heap->slot_categories, id))
+			return &hw_enomem;
+	}
+	*slot->category = HW_CATEGORY_SLOT_HEADER;
+	return hw_vec_push(&heap->slot_blocks, block) ? NULL : &hw_enomem;
+}
+
+static bool hw_visit_block_list(void *payload, const struct hw_symbol *symbol)
+{
+	struct hw_slot_block_visit *visit = payload;
+	struct hw_worker *worker = visit->worker;
+	uint64_t block;
+	if (symbol->is_function || !hw_pages_read_u64(&worker->pages, symbol->address, &block))
+		return true;
+	for (unsigned n = 0; block && n < HW_SLOT_BLOCKS_MAX && !visit->err; n++) {
+		struct hw_slot slot = hw_heap_slot_at(worker->heap, block);
+		// Not a block in use, or met already: the list is damaged, or is another's.
+		if (!slot.category || slot.user != block || *slot.category != HW_CATEGORY_NONE)
+			break;
+		visit->err = hw_heap_add_slot_block(worker, &slot);
+		if (!hw_pages_read_u64(&worker->pages, block, &block))
+			break;
+	}
+	return !visit->err;
+}
+
+static int hw_slot_block_order(const void *a, const void *b)
+{
+	const struct hw_slot_block *x = a, *y = b;
+	return x->chunk < y->chunk ? -1 : x->chunk > y->chunk;
+}
+
+struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker *worker)
+{
+	const struct hw_python_layout *l = &heap->in.python->layout;
+	struct hw_slot_block_visit visit = { .worker = worker };
+	if (l->int_block_size <= 0 || l->int_size <= 0 || l->int_block_objects < 0)
+		return NULL;
+	hw_module_visit_symbols(heap->in.python->module, "block_list", hw_visit_block_list, &visit);
+	if (heap->slot_blocks.count)
+		qsort(heap->slot_blocks.data, heap->slot_blocks.count,
+		      sizeof(heap->slot_blocks.data[0]), hw_slot_block_order);
+	return visit.err;
+}
+
+struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_t addr)
+{
+	size_t low = 0, high = heap->slot_blocks.count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (heap->slot_blocks.data[mid].chunk_end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < heap->slot_blocks.count && heap->slot_blocks.data[low].chunk <= addr ?
+		       &heap->slot_blocks.data[low] :
+		       NULL;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Rows made on the fly, in address order, from runs and their category ids.
+#include "base/bytes.h"
+#include "heap/heap_internal.h"
+
+struct hw_row_visit {
+	const struct hw_heap *heap;
+	hw_addr_t from, to; // rows that overlap this
+	bool (*visit)(void *payload, const struct hw_row *row);
+	void *payload;
+	uint32_t run;
+};
+
+static bool hw_emit(struct hw_row_visit *v, hw_addr_t start, hw_addr_t end,
+		    enum hw_allocator allocator, uint32_t slot)
+{
+	if (start >= end || end <= v->from)
+		return true;
+	if (start >= v->to)
+		return false;
+	return v->visit(v->payload, &(struct hw_row){ .start = start,
+						      .size_bytes = end - start,
+						      .allocator = allocator,
+						      .category = HW_SLOT_CATEGORY(slot),
+						      .run = v->run });
+}
+
+static bool hw_emit_pool(struct hw_row_visit *v, const struct hw_pool *pool)
+{
+	const struct hw_pymalloc *pm = v->heap->in.pymalloc;
+	hw_addr_t end = pool->start + pm->pool_bytes;
+	if (pool->is_empty || pool->is_bad)
+		return hw_emit(v, pool->start, end, HW_ALLOCATOR_PYMALLOC,
+			       pool->is_bad ? HW_CATEGORY_POOL_BAD : HW_CATEGORY_POOL_FREED);
+	uint32_t size = hw_pool_block_bytes(pm, pool);
+	const uint32_t *slots =
+		&v->heap->pool_slots[v->heap->pool_first_slot[pool - pm->pools.data]];
+	hw_addr_t at = pool->start + HW_POOL_HEADER_BYTES;
+	if (!hw_emit(v, pool->start, at, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_POOL_HEADER))
+		return false;
+	uint32_t i = v->from > at ? (uint32_t)hw_min((v->from - at) / size, pool->capacity) : 0;
+	for (at += (hw_addr_t)i * size; i < pool->capacity; i++, at += size)
+		if (!hw_emit(v, at, at + size, HW_ALLOCATOR_PYMALLOC, hw_slot_load(&slots[i])))
+			return false;
+	return hw_emit(v, at, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_ALIGNMENT_POOL);
+}
+
+static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
+{
+	const struct hw_pymalloc *pm = v->heap->in.pymalloc;
+	hw_addr_t end = arena->start + pm->arena_bytes;
+	if (arena->is_missing)
+		return hw_emit(v, arena->start, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_MISSING);
+	if (!hw_emit(v, arena->start, arena->first_pool, HW_ALLOCATOR_PYMALLOC,
+		     HW_CATEGORY_ALIGNMENT_ARENA))
+		return false;
+	uint32_t i = v->from > arena->first_pool ?
+			     (uint32_t)hw_min((v->from - arena->first_pool) / pm->pool_bytes,
+					      arena->pool_count) :
+			     0;
+	for (; i < arena->pool_count; i++) {
+		v->run = arena->pool_first + i;
+		if (!hw_emit_pool(v, &pm->pools.data[arena->pool_first + i]))
+			return false;
+	}
+	hw_addr_t carved_end = arena->first_pool + (hw_addr_t)arena->pool_count * pm->pool_bytes;
+	hw_addr_t pools_end = arena->first_pool + (hw_addr_t)arena->pools_total * pm->pool_bytes;
+	return hw_emit(v, carved_end, pools_end, HW_ALLOCATOR_PYMALLOC,
+		       HW_CATEGORY_POOL_NEVER_USED) &&
+	       hw_emit(v, pools_end, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_ALIGNMENT_ARENA);
+}
+
+static bool hw_emit_slot_block(struct hw_row_visit *v, hw_addr_t chunk)
+{
+	const struct hw_slot_block *block = hw_heap_slot_block_at(v->heap, chunk);
+	if (!block)
+		return true;
+	hw_addr_t at = block->first;
+	if (!hw_emit(v, block->chunk, at, HW_ALLOCATOR_GLIBC, HW_CATEGORY_SLOT_HEADER))
+		return false;
+	for (uint32_t i = 0; i < block->count; i++, at += block->slot_bytes)
+		if (!hw_emit(v, at, at + block->slot_bytes, HW_ALLOCATOR_GLIBC,
+			     v->heap->slot_categories.data[block->slots + i]))
+			return false;
+	return hw_emit(v, at, block->chunk_end, HW_ALLOCATOR_GLIBC, HW_CATEGORY_SLOT_PADDING);
+}
+
+static bool hw_emit_region(struct hw_row_visit *v, const struct hw_region *region)
+{
+	uint32_t i = v->from > region->start ? hw_region_find_chunk(region, v->from) : 0;
+	for (; i < region->count; i++) {
+		hw_addr_t start = hw_region_chunk_start(region, i);
+		uint32_t slot = hw_slot_load(&region->state[i]);
+		if (HW_SLOT_CATEGORY(slot) == HW_CATEGORY_SLOT_HEADER ?
+			    !hw_emit_slot_block(v, start) :
+			    !hw_emit(v, start, hw_region_chunk_end(region, i), HW_ALLOCATOR_GLIBC,
+				     slot))
+			return false;
+	}
+	return true;
+}
+
+bool hw_heap_visit(const struct hw_heap *heap, hw_addr_t from, hw_addr_t to,
+		   bool (*visit)(void *payload, const struct hw_row *row), void *payload)
+{
+	struct hw_row_visit v = {
+		.heap = heap, .from = from, .to = to, .visit = visit, .payload = payload
+	};
+	size_t low = 0, high = heap->spans.count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (heap->spans.data[mid].end <= from)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < heap->spans.count && heap->spans.data[low].start < to; low++) {
+		const struct hw_stretch *span = &heap->spans.data[low];
+		v.run = span->index;
+		bool ok;
+		if (span->kind == HW_STRETCH_ARENA)
+			ok = hw_emit_arena(&v, &heap->in.pymalloc->arenas.data[span->index]);
+		else if (span->kind == HW_STRETCH_REGION)
+			ok = hw_emit_region(&v, &heap->in.glibc->regions.data[span->index]);
+		else
+			ok = hw_emit(&v, span->start, span->end, HW_ALLOCATOR_NONE, span->index);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+static bool hw_take_row(void *payload, const struct hw_row *row)
+{
+	*(struct hw_row *)payload = *row;
+	return false;
+}
+
+bool hw_heap_find(const struct hw_heap *heap, hw_addr_t addr, struct hw_row *ret)
+{
+	return addr != UINT64_MAX && !hw_heap_visit(heap, addr, addr + 1, hw_take_row, ret);
+}
+
+bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct hw_pages *pages,
+		    hw_addr_t *ret_object, int64_t *ret_refcount)
+{
+	const struct hw_category *category = hw_heap_category(heap, row->category);
+	if (!category->type)
+		return false;
+	const struct hw_type *type = heap->types.all.data[category->type - 1];
+	hw_addr_t object = row->start;
+	if (row->allocator == HW_ALLOCATOR_PYMALLOC || !hw_heap_slot_block_at(heap, row->start)) {
+		struct hw_slot slot = hw_heap_slot_at(heap, row->start);
+		uint8_t head[HW_DEBUG_HEAD_BYTES];
+		uint64_t requested;
+		object = slot.user;
+		if (hw_pages_read(pages, object, head, sizeof(head)))
+			object += hw_debug_head(head, sizeof(head), slot.bytes, &requested);
+		object += type->head_bytes;
+	}
+	uint64_t refcount;
+	if (!hw_pages_read_u64(pages,
+			       object + (uint64_t)heap->in.python->layout.ob_refcnt, &refcount))
+		return false;
+	*ret_object = object;
+	// 3.12+: immortal objects have the low half's top bit, or all of it.
+	*ret_refcount = heap->in.python->layout.long_lv_tag != HW_ABSENT && refcount >> 31 & 1 ?
+				-1 :
+				(int64_t)refcount;
+	return true;
+}

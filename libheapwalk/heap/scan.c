@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The pass over all blocks: free ones from the allocator's lists, the others by what is in them. Work
+// is split by arenas and by stretches of malloc's regions; each block is looked at once, out of a
+// window that stays in cache.
+#include <signal.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "heap/heap_internal.h"
+#include "native/strings.h"
+#include "native/vtable.h"
+
+enum { HW_CHUNKS_AN_ITEM = 1 << 16 };
+
+// A piece of work: an arena, or chunks [from, to) of a region.
+struct hw_item {
+	bool is_arena;
+	uint32_t index, from, to;
+};
+
+struct hw_scan {
+	struct hw_heap *heap;
+	HW_VEC(struct hw_item) items;
+	_Atomic size_t next;
+	atomic_bool out_of_memory;
+};
+
+struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->heap = heap;
+	hw_window_init(&worker->window, heap->in.target);
+	hw_pages_init(&worker->pages, heap->in.target);
+	worker->cache.types = &heap->types;
+	worker->cache.pages = &worker->pages;
+	worker->cache.pymalloc = heap->in.pymalloc;
+	worker->sink.claim = hw_worker_claim;
+	worker->sink.cache = &worker->cache;
+	return NULL;
+}
+
+void hw_worker_deinit(struct hw_worker *worker)
+{
+	hw_window_deinit(&worker->window);
+	hw_pages_deinit(&worker->pages);
+	hw_vec_deinit(&worker->pending);
+}
+
+// Unless an owner has said what it is.
+static void hw_slot_set(uint32_t *slot, uint32_t id)
+{
+	uint32_t none = HW_CATEGORY_NONE;
+	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+// A block of no interpreter's: what its bytes show.
+static uint32_t hw_worker_native(struct hw_worker *worker, const uint8_t *bytes, size_t len,
+				 uint64_t capacity)
+{
+	struct hw_heap *heap = worker->heap;
+	uint64_t requested;
+	uint32_t head = hw_debug_head(bytes, len, capacity, &requested);
+	if (head) {
+		bytes += head;
+		len = (size_t)hw_min(len - head, requested);
+	}
+	const char *class_name;
+	size_t text_len;
+	if (len >= 8 && heap->vtables &&
+	    hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
+		return hw_category_intern(&heap->categories,
+					  &(struct hw_category){ .domain = "C++",
+								 .kind = class_name,
+								 .detail = "",
+								 .state = HW_STATE_IN_USE,
+								 .state_word = "in use" },
+					  HW_CLAIM_KIND_COUNT);
+	if (hw_is_c_string(bytes, len, &text_len))
+		return HW_CATEGORY_C_STRING;
+	return HW_CATEGORY_UNCATEGORIZED;
+}
+
+void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes, size_t len,
+		     uint64_t capacity, uint32_t *slot)
+{
+	struct hw_heap *heap = worker->heap;
+	uint32_t old = hw_slot_load(slot);
+	if (old & HW_SLOT_CLAIMED &&
+	    !hw_category_entry(&heap->categories, HW_SLOT_CATEGORY(old))->category.type)
+		return; // a buffer: no object starts here
+	struct hw_object object;
+	size_t look = len < HW_OBJECT_LOOK_BYTES ? len : HW_OBJECT_LOOK_BYTES;
+	if (heap->has_python && hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity,
+						&object)) {
+		if (object.is_dead) {
+			hw_slot_set(slot, hw_heap_object_category(heap, object.type,
+								  HW_TYPE_CATEGORY_FREE_LISTED));
+			return;
+		}
+		uint32_t id = hw_heap_object_category(heap, object.type, HW_TYPE_CATEGORY_OBJECT);
+		uint32_t seen = HW_CATEGORY_NONE;
+		if (!__atomic_compare_exchange_n(slot, &seen, id, false, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED))
+			id = HW_SLOT_CATEGORY(seen);
+		if (!object.type->rule_count && !object.type->dictoffset &&
+		    !(object.type->flags & HW_TPFLAGS_MANAGED_DICT))
+			return;
+		// Its tables carry the detail that its owner gave it.
+		worker->owner_category = id;
+		worker->sink.block = user;
+		worker->sink.block_end = user + capacity;
+		hw_owners_visit(&heap->in.python->layout, &object, user, bytes, look, &worker->sink);
+		return;
+	}
+	if (!old)
+		hw_slot_set(slot, hw_worker_native(worker, bytes, len, capacity));
+}
+
+// ---- pymalloc ----------------------------------------------------------------------------------
+
+static void hw_worker_pool(struct hw_worker *worker, const struct hw_pool *pool,
+			   const uint8_t *bytes)
+{
+	struct hw_heap *heap = worker->heap;
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
+	uint32_t size = hw_pool_block_bytes(pm, pool);
+	uint64_t is_free[HW_POOL_BITMAP_WORDS];
+	uint32_t listed;
+	hw_pool_mark_free(pm, pool, bytes, heap->in.issues, is_free, &listed);
+	uint32_t offset = HW_POOL_HEADER_BYTES;
+	for (uint32_t i = 0; i < pool->capacity; i++, offset += size) {
+		if (is_free[i / 64] >> i % 64 & 1)
+			__atomic_store_n(&slots[i],
+					 offset >= pool->next_offset ? HW_CATEGORY_VIRGIN_BLOCK :
+								       HW_CATEGORY_FREED_BLOCK,
+					 __ATOMIC_RELAXED);
+		else
+			hw_worker_block(worker, pool->start + offset, bytes + offset, size, size,
+					&slots[i]);
+	}
+}
+
+static void hw_worker_arena(struct hw_worker *worker, const struct hw_arena *arena)
+{
+	struct hw_heap *heap = worker->heap;
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	worker->cache.near_start = arena->start;
+	worker->cache.near_bytes = pm->arena_bytes;
+	for (uint32_t i = 0; i < arena->pool_count; i++) {
+		const struct hw_pool *pool = &pm->pools.data[arena->pool_first + i];
+		if (pool->is_empty || pool->is_bad)
+			continue;
+		const uint8_t *bytes = hw_window_get(&worker->window, pool->start, pm->pool_bytes);
+		if (bytes) {
+			hw_worker_pool(worker, pool, bytes);
+			continue;
+		}
+		uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
+		for (uint32_t k = 0; k < pool->capacity; k++)
+			slots[k] = HW_CATEGORY_MISSING;
+	}
+}
+
+// ---- malloc ------------------------------------------------------------------------------------
+
+enum { HW_CHUNK_LOOK_BYTES = 4096 };
+
+static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *region, uint32_t i)
+{
+	uint32_t *slot = &region->state[i];
+	if (HW_SLOT_CATEGORY(hw_slot_load(slot)) != HW_CATEGORY_NONE &&
+	    !(hw_slot_load(slot) & HW_SLOT_CLAIMED))
+		return; // free, or malloc's own
+	hw_addr_t start = hw_region_chunk_start(region, i), end = hw_region_chunk_end(region, i);
+	hw_addr_t user = start + 16, limit = end + 8; // an in-use chunk runs into the next one's prev_size
+	if (region->kind == HW_REGION_MMAPPED) {
+		user = region->mmapped_chunk + 16;
+		limit = end;
+	}
+	if (user >= limit)
+		return;
+	uint64_t capacity = limit - user;
+	size_t want = (size_t)hw_min(hw_min(capacity, end - user), HW_CHUNK_LOOK_BYTES), len;
+	const uint8_t *bytes = hw_window_get_some(&worker->window, user, want, &len);
+	if (!bytes || !len) {
+		hw_slot_set(slot, HW_CATEGORY_MISSING);
+		return;
+	}
+	hw_worker_block(worker, user, bytes, len < want ? len : want, capacity, slot);
+}
+
+// ---- all of it ---------------------------------------------------------------------------------
+
+static void hw_worker_item(struct hw_worker *worker, const struct hw_item *item)
+{
+	struct hw_heap *heap = worker->heap;
+	if (item->is_arena) {
+		hw_worker_arena(worker, &heap->in.pymalloc->arenas.data[item->index]);
+		return;
+	}
+	const struct hw_region *region = &heap->in.glibc->regions.data[item->index];
+	for (uint32_t i = item->from; i < item->to; i++)
+		hw_worker_chunk(worker, region, i);
+}
+
+static uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *item)
+{
+	if (item->is_arena)
+		return heap->in.pymalloc->arena_bytes;
+	const struct hw_region *region = &heap->in.glibc->regions.data[item->index];
+	return hw_region_chunk_end(region, item->to - 1) - hw_region_chunk_start(region, item->from);
+}
+
+struct hw_scan_thread {
+	struct hw_scan *scan;
+	bool is_caller;
+	struct hw_worker worker;
+};
+
+static void *hw_scan_run(void *arg)
+{
+	struct hw_scan_thread *thread = arg;
+	struct hw_scan *scan = thread->scan;
+	struct hw_progress *progress = scan->heap->in.progress;
+	for (;;) {
+		size_t i = atomic_fetch_add(&scan->next, 1);
+		if (i >= scan->items.count || hw_progress_stopped(progress))
+			break;
+		hw_worker_item(&thread->worker, &scan->items.data[i]);
+		atomic_fetch_add(&progress->done, hw_item_bytes(scan->heap, &scan->items.data[i]));
+		if (thread->is_caller && hw_progress_poll(progress))
+			break;
+	}
+	return NULL;
+}
+
+static bool hw_scan_add_items(struct hw_scan *scan)
+{
+	const struct hw_pymalloc *pm = scan->heap->in.pymalloc;
+	const struct hw_glibc *glibc = scan->heap->in.glibc;
+	for (uint32_t i = 0; i < pm->arenas.count; i++)
+		if (!hw_vec_push(&scan->items, ((struct hw_item){ .is_arena = true, .index = i })))
+			return false;
+	for (uint32_t i = 0; i < glibc->regions.count; i++)
+		for (uint32_t from = 0; from < glibc->regions.data[i].count;
+		     from += HW_CHUNKS_AN_ITEM) {
+			uint32_t to = (uint32_t)hw_min(from + HW_CHUNKS_AN_ITEM,
+						       glibc->regions.data[i].count);
+			if (!hw_vec_push(&scan->items,
+					 ((struct hw_item){ .index = i, .from = from, .to = to })))
+				return false;
+		}
+	return true;
+}
+
+static void hw_scan_threads(struct hw_scan_thread *threads, unsigned count)
+{
+	pthread_t ids[64];
+	unsigned started = 0;
+	// Signals are the caller's: a debugger waits for them on its own thread.
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	for (unsigned i = 1; i < count && i < 64; i++)
+		if (!pthread_create(&ids[started], NULL, hw_scan_run, &threads[i]))
+			started++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	hw_scan_run(&threads[0]);
+	for (unsigned i = 0; i < started; i++)
+		pthread_join(ids[i], NULL);
+}
+
+struct hw_error *hw_heap_scan(struct hw_heap *heap)
+{
+	struct hw_scan scan = { .heap = heap };
+	unsigned count = heap->in.target->ops->is_thread_safe ? heap->in.threads : 1;
+	struct hw_error *err = NULL;
+	if (!hw_scan_add_items(&scan)) {
+		hw_vec_deinit(&scan.items);
+		return &hw_enomem;
+	}
+	if (count > 64)
+		count = 64;
+	if (!count || scan.items.count < 2)
+		count = 1;
+	struct hw_scan_thread *threads = calloc(count, sizeof(*threads));
+	if (!threads) {
+		hw_vec_deinit(&scan.items);
+		return &hw_enomem;
+	}
+	heap->in.progress->what = "blocks";
+	heap->in.progress->total = 0;
+	atomic_store(&heap->in.progress->done, 0);
+	for (size_t i = 0; i < scan.items.count; i++)
+		heap->in.progress->total += hw_item_bytes(heap, &scan.items.data[i]);
+	for (unsigned i = 0; i < count && !err; i++) {
+		threads[i].scan = &scan;
+		threads[i].is_caller = !i;
+		err = hw_worker_init(&threads[i].worker, heap);
+	}
+	if (!err && heap->has_python) {
+		err = hw_heap_find_slot_blocks(heap, &threads[0].worker);
+		hw_heap_claim_roots(heap, &threads[0].worker);
+	}
+	if (!err) {
+		hw_scan_threads(threads, count);
+		heap->is_partial = hw_progress_stopped(heap->in.progress);
+		if (heap->has_python && !heap->is_partial) {
+			for (unsigned i = 0; i < count; i++)
+				hw_worker_settle(&threads[i].worker);
+			hw_heap_claim_static_types(heap, &threads[0].worker);
+			hw_worker_settle(&threads[0].worker);
+		}
+	}
+	for (unsigned i = 0; i < count; i++)
+		hw_worker_deinit(&threads[i].worker);
+	free(threads);
+	hw_vec_deinit(&scan.items);
+	return err;
+}

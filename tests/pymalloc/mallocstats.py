@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What heapwalk reads of pymalloc from outside must equal sys._debugmallocstats(), number by number.
+
+A target works, prints the statistics as the last thing it does, and pauses. Interpreters: those of
+HEAPWALK_PYTHONS (':' between), else pyenv's and Debian's. Exit status 77: none was found.
+"""
+
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+
+STATS = os.path.join(os.environ.get("HEAPWALK_BUILD", "build"), "bin", "pymalloc_stats")
+
+# Work that leaves pools of every state: full, part free, empty; then the numbers, then silence.
+WORKLOAD = r"""
+import gc, os, signal, sys
+class Slots(object):
+    __slots__ = ("a", "b")
+keep = []
+for size in range(1, 520, 7):
+    keep.append([b"x" * size for i in range(300)])
+some = [Slots() for i in range(20000)]
+del some[::3]
+gone = [(i, str(i)) for i in range(30000)]
+del gone[10:]
+for i in range(0, len(keep), 5):
+    keep[i] = None
+gc.collect()
+gc.disable()
+stats = getattr(sys, "_debugmallocstats", None)
+pause = signal.pause
+%s
+def main():
+    if stats:
+        stats()
+    pause()
+main()
+"""
+
+# One interpreter with an allocator of its own, one that shares the main one's.
+SUB = r"""
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import threading
+def create(own):
+    if sys.version_info >= (3, 13):
+        return interpreters.create("isolated" if own else "legacy")
+    return interpreters.create(isolated=own)
+def run(number, code):
+    (getattr(interpreters, "exec", None) or interpreters.run_string)(number, code)
+ready, done = os.pipe()
+own, shared = create(True), create(False)
+run(shared, "x = [object() for i in range(5000)]")
+code = "import os, sys, signal\ndata = [(i, str(i)) for i in range(20000)]\n" \
+       "stats, write, pause = sys._debugmallocstats, os.write, signal.pause\n" \
+       "def main():\n    stats()\n    write(%d, b'x')\n    pause()\nmain()" % done
+thread = threading.Thread(target=run, args=(own, code), daemon=True)
+thread.start()
+os.read(ready, 1)
+"""
+
+LINES = {
+    "total": r"# arenas allocated total\s*=\s*([\d,]+)",
+    "reclaimed": r"# arenas reclaimed\s*=\s*([\d,]+)",
+    "highwater": r"# arenas highwater mark\s*=\s*([\d,]+)",
+    "current": r"# arenas allocated current\s*=\s*([\d,]+)",
+    "arenas": r"(\d+) arenas \*",
+    "arena_bytes": r"arenas \* (\d+) bytes/arena",
+    "allocated": r"# bytes in allocated blocks\s*=\s*([\d,]+)",
+    "available": r"# bytes in available blocks\s*=\s*([\d,]+)",
+    "unused_pools": r"(\d+) unused pools",
+    "unused": r"unused pools \* \d+ bytes\s*=\s*([\d,]+)",
+    "headers": r"# bytes lost to pool headers\s*=\s*([\d,]+)",
+    "quantization": r"# bytes lost to quantization\s*=\s*([\d,]+)",
+    "alignment": r"# bytes lost to arena alignment\s*=\s*([\d,]+)",
+}
+
+
+def interpreters():
+    named = os.environ.get("HEAPWALK_PYTHONS")
+    if named:
+        return named.split(":")
+    found = glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python"))
+    found += [p for p in ("/usr/bin/python3", "/usr/bin/python3.11d") if os.path.exists(p)]
+    return sorted(found)
+
+
+def version(python):
+    out = subprocess.check_output([python, "-c", "import sys; print('%d %d' % sys.version_info[:2])"])
+    return tuple(int(part) for part in out.split())
+
+
+def parse_inside(text):
+    """The reports of _debugmallocstats(), in the order they were printed."""
+    reports = []
+    for part in text.split("Small block threshold")[1:]:
+        report = {"classes": [tuple(map(int, line)) for line in re.findall(
+            r"^ *(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$", part, re.M)]}
+        for name, pattern in LINES.items():
+            match = re.search(pattern, part)
+            if match:
+                report[name] = int(match.group(1).replace(",", ""))
+        reports.append(report)
+    return reports
+
+
+def parse_outside(text):
+    """States in order, then issues and errors."""
+    states, problems = [], []
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "state":
+            states.append({"classes": []})
+        elif word == "class":
+            states[-1]["classes"].append(tuple(map(int, rest.split())))
+        elif word in ("issue", "error"):
+            problems.append(line)
+        elif states and word in LINES:
+            states[-1][word] = int(rest)
+    return states, problems
+
+
+def wait_for_pause(process):
+    """Until it sits in pause(2), which it calls after the last thing that allocates."""
+    path = "/proc/%d/syscall" % process.pid
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with open(path) as f:
+            if f.read().startswith("34 "):
+                return True
+    return False
+
+
+def check(python, environment, sub):
+    """Lines that say what differs."""
+    env = dict(os.environ, **environment)
+    out = os.path.join(os.environ.get("TMPDIR", "/tmp"), "mallocstats.%d" % os.getpid())
+    with open(out, "w+") as stats:
+        process = subprocess.Popen([python, "-c", WORKLOAD % (SUB if sub else "")], env=env,
+                                   stderr=stats)
+        try:
+            if not wait_for_pause(process):
+                return ["it never paused: " + open(out).read()[-300:]], 0
+            seen = subprocess.run([STATS, str(process.pid)], stdout=subprocess.PIPE,
+                                  universal_newlines=True, check=False)
+        finally:
+            process.kill()
+            process.wait()
+        stats.seek(0)
+        inside = parse_inside(stats.read())
+    os.unlink(out)
+    outside, problems = parse_outside(seen.stdout)
+    if sub:
+        inside = inside[1:] + inside[:1]  # the main interpreter printed last
+    if seen.returncode:
+        problems.append("exit status %d" % seen.returncode)
+    if not inside:
+        return problems + ([] if outside and outside[0]["arenas"] else ["no arenas"]), 1
+    if len(inside) != len(outside):
+        problems.append("%d states inside, %d outside" % (len(inside), len(outside)))
+    numbers = 0
+    for i, (want, got) in enumerate(zip(inside, outside)):
+        numbers += len(want) + 3 * len(want["classes"])
+        for name, value in want.items():
+            if got.get(name) != value:
+                problems.append("state %d: %s is %s inside, %s outside" % (
+                    i, name, value, got.get(name)))
+        missing = set(LINES) - set(want)
+        if missing:
+            problems.append("not in the report: %s" % ", ".join(sorted(missing)))
+    return problems, numbers
+
+
+def main():
+    pythons, bad = interpreters(), 0
+    if not pythons:
+        print("no interpreter found")
+        return 77
+    for python in pythons:
+        number = version(python)
+        cases = [({}, False)]
+        if number >= (3, 6):
+            cases += [({"PYTHONMALLOC": name}, False) for name in (
+                "malloc", "debug", "pymalloc_debug")]
+        if number in ((3, 12), (3, 13)):
+            cases += [({}, True), ({"PYTHONMALLOC": "debug"}, True)]
+        for environment, sub in cases:
+            problems, numbers = check(python, environment, sub)
+            name = "%s %s%s" % (python, environment.get("PYTHONMALLOC", ""),
+                                " sub-interpreters" if sub else "")
+            # PYTHONMALLOC=malloc prints no pymalloc report: there are no arenas, and that is proved.
+            if environment.get("PYTHONMALLOC") == "malloc" or (
+                    environment.get("PYTHONMALLOC") == "debug" and number == (3, 6)):
+                problems = [p for p in problems if p != "no arenas"]
+            print("%s: %s" % (name, "; ".join(problems) or "%d numbers equal" % numbers))
+            bad += bool(problems)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
