@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// pymalloc_stats PID [CORE-OF-IT]: CPython and pymalloc as heapwalk sees them, "name value" lines for
-// mallocstats.py. PID 0: the core alone.
+// pymalloc_stats PID: CPython and pymalloc as heapwalk sees them, "name value" lines for
+// mallocstats.py.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,10 +82,7 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	hw_issues_init(&issues);
-	if (argc > 2)
-		err = hw_target_open_core(argv[2], NULL, NULL, &issues, &target);
-	else
-		err = hw_target_open_live(atoi(argv[1]), NULL, false, &target);
+	err = hw_target_open_live(atoi(argv[1]), NULL, false, &target);
 	if (!err)
 		err = hw_target_stop(target);
 	if (!err) {
