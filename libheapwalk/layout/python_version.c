@@ -85,8 +85,14 @@ static uint32_t hw_version_from_buffer(struct hw_target *target, struct hw_modul
 	hw_addr_t addr;
 	char text[HW_VERSION_TEXT_BYTES + 1] = "";
 	uint32_t hex;
-	if (!hw_dwarf_variable(module, "getversion.c", "version", &addr) ||
-	    hw_target_read_some(target, addr, text, sizeof(text) - 1) != sizeof(text) - 1)
+	struct hw_symbol symbol;
+	if (!hw_dwarf_variable(module, "getversion.c", "version", &addr)) {
+		// gcc's name for a static of a function
+		if (!hw_module_symbol(module, "version.0", &symbol) || symbol.is_function)
+			return 0;
+		addr = symbol.address;
+	}
+	if (hw_target_read_some(target, addr, text, sizeof(text) - 1) != sizeof(text) - 1)
 		return 0;
 	const char *end = hw_python_parse_version(text, &hex);
 	return end && *end == ' ' ? hex : 0;
