@@ -53,7 +53,8 @@ HW_API const char *hw_version(void);
 	X(OS, "os", 3)                     /* a system call failed */                              \
 	X(INTERRUPTED, "interrupted", 130) /* hw_session_interrupt() or a progress callback */     \
 	X(CONFLICT, "conflict", 3)         /* two claims on one block */                           \
-	X(INVARIANT, "invariant", 3)       /* a sum that must close does not */
+	X(INVARIANT, "invariant", 3)       /* a sum that must close does not */                    \
+	X(PARTIAL, "partial", 1)           /* the answer was given and says what it lacks */
 
 enum hw_error_code {
 	HW_ERROR_UNKNOWN = 0,

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The table, grouped: counts and bytes by category, domain, size, …
+#ifndef HW_ANALYSIS_CENSUS_H
+#define HW_ANALYSIS_CENSUS_H
+
+#include "heap/heap.h"
+
+enum hw_group {
+	HW_GROUP_CATEGORY, // domain, kind, detail, state; uncategorized blocks are one group
+	HW_GROUP_DOMAIN,
+	HW_GROUP_KIND, // domain, kind
+	HW_GROUP_TYPE, // Python objects by type object (two types of one name stay two), others by kind
+	HW_GROUP_SIZE, // domain, size of the block
+	HW_GROUP_ALLOCATOR,
+	HW_GROUP_STATE,
+	HW_GROUP_USED_SIZE, // allocator, size; only what an allocator gave out and is in use
+};
+
+// Members that a group does not tell apart are NULL. Strings borrowed from the heap.
+struct hw_group_row {
+	const char *domain, *kind, *detail, *state, *allocator;
+	bool has_size;
+	uint64_t size_bytes;
+	uint32_t type;
+	uint64_t count, bytes;
+};
+
+struct hw_group_rows {
+	HW_VEC(struct hw_group_row) list; // in no order
+};
+
+// Groups by size and by allocator go over all blocks, the others over the categories. Interrupted: the
+// rows until then, see hw_progress_stopped().
+struct hw_error *hw_census_group(const struct hw_heap *heap, enum hw_group group,
+				 struct hw_progress *progress,
+				 struct hw_group_rows *ret) HW_MUST_USE;
+void hw_group_rows_deinit(struct hw_group_rows *rows);
+
+#endif

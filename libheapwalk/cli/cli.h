@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef HW_CLI_CLI_H
+#define HW_CLI_CLI_H
+
+#include <argp.h>
+
+#include "heapwalk.h"
+
+enum { HW_KEY_SYSROOT = 0x100, HW_KEY_DEBUG_DIR, HW_KEY_THREADS, HW_KEY_NO_STOP, HW_KEY_DEBUG };
+
+struct hw_cli {
+	struct hw_options options;
+	int pid;          // 0: none
+	const char *core; // NULL: none
+	bool quiet;
+	int argc; // the command and its words
+	const char **argv;
+	int stdout_errno; // why standard output took no more
+	bool progress_shown;
+	uint64_t progress_next; // milliseconds
+};
+
+void hw_cli_clear_progress(struct hw_cli *cli);
+
+// NULL: there is none.
+const struct hw_command *hw_cli_find_command(const char *name);
+// Words that a global option takes: 1 or 2; 0 when `word` is none.
+int hw_cli_global_words(const struct argp_option *options, const char *word);
+// The commands with their summaries, for --help. Owned by the caller.
+char *hw_cli_command_list(void);
+// True when --help (or -?) is among the command's words.
+bool hw_cli_asks_for_help(int argc, const char *const *argv);
+// Help of one command, on standard output.
+void hw_cli_command_help(const struct hw_command *command);
+// `heapwalk --complete WORD… PREFIX`: candidates, one a line. Returns the exit status.
+int hw_cli_complete(const struct argp_option *options, int argc, const char *const *argv);
+
+#endif

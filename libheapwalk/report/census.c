@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// `census`, which is `heap` alone: where is my RAM?
+#include "analysis/census.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "report/report.h"
+
+// Cells of a row, in this order; each grouping shows some of them.
+enum {
+	HW_CENSUS_DOMAIN,
+	HW_CENSUS_KIND,
+	HW_CENSUS_DETAIL,
+	HW_CENSUS_SIZE,
+	HW_CENSUS_STATE,
+	HW_CENSUS_ALLOCATOR,
+	HW_CENSUS_TYPE,
+	HW_CENSUS_COUNT,
+	HW_CENSUS_BYTES,
+	HW_CENSUS_CELLS
+};
+
+#define HW_CENSUS_COLUMNS(domain, kind, detail, size, state, allocator)                            \
+	{                                                                                          \
+		[HW_CENSUS_DOMAIN] = { domain, "domain" }, [HW_CENSUS_KIND] = { kind, "kind" },    \
+		[HW_CENSUS_DETAIL] = { detail, "detail" }, [HW_CENSUS_SIZE] = { size, "size" },    \
+		[HW_CENSUS_STATE] = { state, "state" },                                            \
+		[HW_CENSUS_ALLOCATOR] = { allocator, "allocator" },                                \
+		[HW_CENSUS_TYPE] = { NULL, "type" }, [HW_CENSUS_COUNT] = { "Count", "count" },     \
+		[HW_CENSUS_BYTES] = { "Allocated size", "bytes" },                                 \
+	}
+
+static const struct {
+	const char *word;
+	enum hw_group group;
+	struct hw_column columns[HW_CENSUS_CELLS];
+	size_t total_at; // the cell that says TOTAL
+} hw_groupings[] = {
+	{ NULL, HW_GROUP_CATEGORY, HW_CENSUS_COLUMNS("Domain", "Kind", "Detail", NULL, NULL, NULL),
+	  HW_CENSUS_DETAIL },
+	{ "domain", HW_GROUP_DOMAIN, HW_CENSUS_COLUMNS("Domain", NULL, NULL, NULL, NULL, NULL),
+	  HW_CENSUS_DOMAIN },
+	{ "kind", HW_GROUP_KIND, HW_CENSUS_COLUMNS("Domain", "Kind", NULL, NULL, NULL, NULL),
+	  HW_CENSUS_KIND },
+	{ "type", HW_GROUP_TYPE, HW_CENSUS_COLUMNS("Domain", "Kind", NULL, NULL, NULL, NULL),
+	  HW_CENSUS_KIND },
+	{ "size", HW_GROUP_SIZE, HW_CENSUS_COLUMNS("Domain", NULL, NULL, "Size", NULL, NULL),
+	  HW_CENSUS_DOMAIN },
+	{ "allocator", HW_GROUP_ALLOCATOR,
+	  HW_CENSUS_COLUMNS(NULL, NULL, NULL, NULL, NULL, "Allocator"), HW_CENSUS_ALLOCATOR },
+	{ "state", HW_GROUP_STATE, HW_CENSUS_COLUMNS(NULL, NULL, NULL, NULL, "State", NULL),
+	  HW_CENSUS_STATE },
+};
+
+static size_t hw_grouping_find(const char *by)
+{
+	for (size_t i = 1; by && i < HW_ARRAY_COUNT(hw_groupings); i++) {
+		if (!strcmp(hw_groupings[i].word, by))
+			return i;
+	}
+	return 0;
+}
+
+static struct hw_error *hw_census_fill(const struct hw_group_rows *groups, struct hw_rows *ret)
+{
+	for (size_t i = 0; i < groups->list.count; i++) {
+		const struct hw_group_row *group = &groups->list.data[i];
+		struct hw_cell cells[HW_CENSUS_CELLS] = {
+			[HW_CENSUS_DOMAIN] = hw_cell_text(group->domain),
+			[HW_CENSUS_KIND] = hw_cell_text(group->kind),
+			[HW_CENSUS_DETAIL] = hw_cell_text(group->detail),
+			[HW_CENSUS_SIZE] = group->has_size ? hw_cell_number(group->size_bytes)
+							   : hw_cell_none(),
+			[HW_CENSUS_STATE] = hw_cell_text(group->state),
+			[HW_CENSUS_ALLOCATOR] = hw_cell_text(group->allocator),
+			[HW_CENSUS_TYPE] = group->type ? hw_cell_number(group->type)
+						       : hw_cell_none(),
+			[HW_CENSUS_COUNT] = hw_cell_number(group->count),
+			[HW_CENSUS_BYTES] = hw_cell_number(group->bytes),
+		};
+		if (!hw_rows_push(ret, cells))
+			return &hw_enomem;
+	}
+	return NULL;
+}
+
+static void hw_ledger_line(struct hw_report *report, const char *what, uint64_t bytes,
+			   uint64_t mapped, const char *more)
+{
+	char digits[32], share[32];
+	hw_report_line(report, "%-9s %20s bytes  %7s%s", what, hw_commas(bytes, digits),
+		       hw_percent(bytes, mapped, share), more);
+}
+
+static void hw_census_ledger(struct hw_report *report)
+{
+	const struct hw_ledger *ledger = hw_heap_ledger(report->session->heap);
+	char digits[32], blocks[64];
+	snprintf(blocks, sizeof(blocks), "  in %s blocks", hw_commas(ledger->in_use_count, digits));
+	hw_report_line(report, "%s", "");
+	hw_ledger_line(report, "in use", ledger->in_use_bytes, ledger->mapped_bytes, blocks);
+	hw_ledger_line(report, "free", ledger->free_bytes, ledger->mapped_bytes,
+		       "  that an allocator keeps");
+	hw_ledger_line(report, "overhead", ledger->overhead_bytes, ledger->mapped_bytes, "");
+	hw_ledger_line(report, "unknown", ledger->unknown_bytes, ledger->mapped_bytes, "");
+	hw_ledger_line(report, "mapped", ledger->mapped_bytes, ledger->mapped_bytes,
+		       "  private and writable");
+}
+
+static void hw_census_trust(struct hw_report *report)
+{
+	const struct hw_session *session = report->session;
+	const struct hw_ledger *ledger = hw_heap_ledger(session->heap);
+	char share[32], digits[32];
+	uint64_t seen = ledger->heap_bytes - hw_min(ledger->missing_bytes, ledger->heap_bytes);
+	hw_percent(seen, ledger->heap_bytes, share);
+	if (!ledger->heap_bytes)
+		hw_report_line(report, "coverage: no heap was found in this process");
+	else if (ledger->missing_bytes)
+		hw_report_line(report, "coverage: %s of heap bytes seen, missing %s bytes", share,
+			       hw_commas(ledger->missing_bytes, digits));
+	else
+		hw_report_line(report, "coverage: 100 %% of heap bytes seen");
+	const struct hw_python *python = &session->python;
+	const char *malloc_facts = session->glibc.main_arena && session->glibc.facts
+					   ? session->glibc.facts
+					   : "not found";
+	if (python->module)
+		hw_report_line(report, "facts: CPython %s (%s): %s; malloc: %s", python->version,
+			       python->build, python->facts, malloc_facts);
+	else
+		hw_report_line(report, "facts: %s; malloc: %s",
+			       session->python_error ? "CPython not understood" : "no CPython",
+			       malloc_facts);
+}
+
+static void hw_census_member_total(struct hw_report *report, uint64_t count, uint64_t bytes,
+				   size_t row_count)
+{
+	const struct hw_ledger *ledger = hw_heap_ledger(report->session->heap);
+	struct json_object *total = json_object_new_object();
+	hw_json_add_number(total, "count", count);
+	hw_json_add_number(total, "bytes", bytes);
+	hw_json_add_number(total, "rows", row_count);
+	hw_json_add_number(total, "in_use_count", ledger->in_use_count);
+	hw_json_add_number(total, "in_use_bytes", ledger->in_use_bytes);
+	hw_json_add_number(total, "free_bytes", ledger->free_bytes);
+	hw_json_add_number(total, "overhead_bytes", ledger->overhead_bytes);
+	hw_json_add_number(total, "unknown_bytes", ledger->unknown_bytes);
+	hw_json_add_number(total, "mapped_bytes", ledger->mapped_bytes);
+	hw_report_member(report, "total", total);
+}
+
+static void hw_census_print(struct hw_report *report, size_t grouping, struct hw_rows *rows)
+{
+	uint64_t count = 0, bytes = 0;
+	const char *sort = hw_argument(report->arguments, "sort");
+	hw_rows_sort(rows, sort ? sort : "bytes");
+	for (size_t i = 0; i < rows->cells.count; i += HW_CENSUS_CELLS) {
+		count += rows->cells.data[i + HW_CENSUS_COUNT].number;
+		bytes += rows->cells.data[i + HW_CENSUS_BYTES].number;
+	}
+	size_t row_count = hw_rows_count(rows);
+	hw_report_begin(report, "census");
+	hw_table_begin(report, "rows", hw_groupings[grouping].columns, HW_CENSUS_CELLS);
+	hw_rows_print(rows, report, report->top);
+	struct hw_cell total[HW_CENSUS_CELLS] = { 0 };
+	total[hw_groupings[grouping].total_at] = hw_cell_text("TOTAL");
+	total[HW_CENSUS_COUNT] = hw_cell_number(count);
+	total[HW_CENSUS_BYTES] = hw_cell_number(bytes);
+	hw_table_total(report, total);
+	hw_table_end(report);
+	if (row_count > report->top)
+		hw_report_line(report, "(%zu more rows are in the total)",
+			       row_count - (size_t)report->top);
+	hw_census_member_total(report, count, bytes, row_count);
+	hw_census_ledger(report);
+	hw_census_trust(report);
+}
+
+struct hw_error *hw_report_census(struct hw_report *report)
+{
+	struct hw_session *session = report->session;
+	size_t grouping = hw_grouping_find(hw_argument(report->arguments, "by"));
+	HW_TRY(hw_session_need_heap(session));
+	struct hw_group_rows groups;
+	HW_TRY(hw_census_group(session->heap, hw_groupings[grouping].group, &session->progress,
+			       &groups));
+	struct hw_rows rows = { .columns = hw_groupings[grouping].columns,
+				.column_count = HW_CENSUS_CELLS };
+	struct hw_error *err = hw_census_fill(&groups, &rows);
+	if (!err)
+		hw_census_print(report, grouping, &rows);
+	hw_rows_deinit(&rows);
+	hw_group_rows_deinit(&groups);
+	return err;
+}

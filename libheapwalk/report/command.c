@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The table of commands, and running one.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "report/report.h"
+
+// clang-format off
+static const char *const hw_formats[] = { "text", "json", "csv", NULL };
+static const char *const hw_census_by[] = { "domain", "kind", "type", "size", "allocator", "state",
+					    NULL };
+static const char *const hw_census_keys[] = { "bytes", "count", "domain", "kind", "detail", "size",
+					      "state", "allocator", NULL };
+static const char *const hw_block_keys[] = { "start", "end", "size", "allocator", "state", "domain",
+					     "kind", "detail", NULL };
+static const char *const hw_size_keys[] = { "bytes", "count", "size", "allocator", NULL };
+static const char *const hw_arena_keys[] = { "index", "address", "system_bytes", "in_use_bytes",
+					     "tcache_bytes", "fastbin_bytes", "bin_bytes", "top_bytes",
+					     "in_use_chunks", "free_chunks", NULL };
+static const char *const hw_pyarena_keys[] = { "arena_object", "start", "pools_free", "pools_total",
+					       NULL };
+static const char *const hw_pyarena_show[] = { "arenas", "classes", NULL };
+
+#define HW_OPTION_FORMAT { "format", "FORMAT", "Print text, json or csv; text is the default.", hw_formats }
+#define HW_OPTION_TOP { "top", "N", "Print the first N rows only; totals still count all.", NULL }
+#define HW_OPTION_SORT(keys)                                                                       \
+	{ "sort", "KEY", "Order rows by KEY; KEY:asc or KEY:desc says which way.", keys }
+#define HW_OPTION_OUTPUT                                                                           \
+	{ "output", "FILE", "Write the report to FILE, which is replaced when it is whole.", NULL }
+#define HW_OPTION_END { NULL, NULL, NULL, NULL }
+
+static const struct hw_command_option hw_census_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_census_keys), HW_OPTION_OUTPUT,
+	{ "by", "WHAT", "Group by domain, kind, type, size, allocator or state.", hw_census_by },
+	HW_OPTION_END,
+};
+static const struct hw_command_option hw_select_options[] = {
+	HW_OPTION_FORMAT,
+	{ "top", "N", "Print the first N rows only, as \"limit N\" in the query.", NULL },
+	HW_OPTION_SORT(hw_block_keys), HW_OPTION_OUTPUT, HW_OPTION_END,
+};
+static const struct hw_command_option hw_size_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_size_keys), HW_OPTION_OUTPUT,
+	HW_OPTION_END,
+};
+static const struct hw_command_option hw_arena_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_arena_keys), HW_OPTION_OUTPUT,
+	HW_OPTION_END,
+};
+static const struct hw_command_option hw_pyarena_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_pyarena_keys), HW_OPTION_OUTPUT,
+	{ "show", "WHAT", "Show the arenas only, or the size classes only.", hw_pyarena_show },
+	HW_OPTION_END,
+};
+static const struct hw_command_option hw_hexdump_options[] = {
+	HW_OPTION_FORMAT,
+	{ "top", "N", "Print the first N rows of 16 bytes only.", NULL },
+	HW_OPTION_OUTPUT,
+	{ "length", "BYTES", "How many bytes; 512 is the default. 0x…, K, M are understood.", NULL },
+	{ "c", NULL, "Characters only, without the hexadecimal columns.", NULL },
+	HW_OPTION_END,
+};
+
+#define HW_BLOCK_HELP                                                                              \
+	"A block is the whole of it: a chunk with its header, a pymalloc block of its size\n"      \
+	"class. End is its last byte."
+
+#define HW_QUERY_HELP                                                                              \
+	"QUERY compares attributes of blocks and joins comparisons with and, or, not and\n"       \
+	"parentheses; an empty one takes every block:\n"                                           \
+	"  domain kind detail state allocator   texts, in \"…\" or '…'\n"                          \
+	"  addr start end size                  numbers: 1000, 0x3e8, 4K, 2M, 1G\n"                \
+	"  < <= = == != >= >                    for both\n"                                        \
+	"  ~ !~                                 a text matches an extended regular expression\n"   \
+	"state is \"in use\", \"free\", \"overhead\", \"unknown\", or which kind of free.\n"        \
+	"\"order by ATTRIBUTE [asc|desc], …\" and \"limit N\" may follow. For example:\n"         \
+	"  select domain = 'python' and kind ~ '^(dict|list)$' and size >= 1K order by size desc"
+
+// One row a command; hw_commands() and hw_runs are made from it, in this order.
+#define HW_COMMANDS(X)                                                                             \
+	X(census, "census", "", false, hw_census_options,                                          \
+	  "Where is my RAM: memory by domain, kind and detail.",                                   \
+	  "Every byte of every private writable mapping is in one row, biggest rows first: what\n" \
+	  "is in use, what is free but kept by an allocator, what an allocator needs for itself,\n" \
+	  "and what is unknown. The lines below the table add these up and say how much of the\n" \
+	  "heap could be seen and where the facts came from.")                                     \
+	X(select, "select", "[QUERY]", true, hw_select_options,                                    \
+	  "List blocks that match a query.", HW_QUERY_HELP)                                        \
+	X(used, "used", "", false, hw_select_options, "List blocks in use, by address.",           \
+	  HW_BLOCK_HELP)                                                                           \
+	X(free, "free", "", false, hw_select_options,                                              \
+	  "List free blocks that an allocator keeps, by address.", HW_BLOCK_HELP)                  \
+	X(all, "all", "", false, hw_select_options,                                                \
+	  "List all blocks, in use or not, by address.", HW_BLOCK_HELP)                            \
+	X(sizes, "sizes", "", false, hw_size_options, "Count blocks in use by their size.",        \
+	  "What malloc and pymalloc gave out and did not get back. A size is that of the whole\n"  \
+	  "block: a chunk with its header, a pymalloc size class.")                                \
+	X(arenas, "arenas", "", false, hw_arena_options,                                           \
+	  "Show glibc malloc's arenas and what is in them.",                                       \
+	  "Bytes are whole chunks. Chunks in a thread's cache (tcache) and in fastbins are\n"     \
+	  "free, though malloc does not mark them so. Chunks that are a mapping of their own\n"   \
+	  "come last.")                                                                            \
+	X(cpython_allocators, "cpython-allocators", "", false, hw_pyarena_options,                 \
+	  "Show CPython's arenas and size classes, of every interpreter.",                         \
+	  "Free pools are \"free / total\" of an arena. Size classes are those that have a pool;\n" \
+	  "the numbers are what sys._debugmallocstats() prints in the process itself. As csv it\n" \
+	  "is one table: the arenas, or the size classes if \"show\" is classes.")                 \
+	X(hexdump, "hexdump", "ADDR", false, hw_hexdump_options, "Show bytes of the target.",      \
+	  "ADDR is a decimal or 0x number. Ends with an error where memory can't be read.")
+
+// clang-format on
+
+static const struct hw_command hw_command_table[] = {
+#define HW_X(function, command_name, command_usage, text, command_options, command_summary,        \
+	     command_help)                                                                         \
+	{ .name = command_name,                                                                    \
+	  .usage = command_usage,                                                                  \
+	  .summary = command_summary,                                                              \
+	  .help = command_help,                                                                    \
+	  .options = command_options,                                                              \
+	  .takes_text = text },
+	HW_COMMANDS(HW_X)
+#undef HW_X
+		{ 0 },
+};
+
+static struct hw_error *(*const hw_runs[])(struct hw_report *) = {
+#define HW_X(function, ...) hw_report_##function,
+	HW_COMMANDS(HW_X)
+#undef HW_X
+};
+
+const struct hw_command *hw_commands(void)
+{
+	return hw_command_table;
+}
+
+static struct hw_error *hw_command_find(int argc, const char *const *argv, size_t *ret)
+{
+	char known[256] = "";
+	size_t used = 0;
+	for (size_t i = 0; hw_command_table[i].name; i++) {
+		if (argc > 0 && !strcmp(hw_command_table[i].name, argv[0])) {
+			*ret = i;
+			return NULL;
+		}
+		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
+					 used ? ", " : "", hw_command_table[i].name);
+		used = hw_min(used, sizeof(known) - 1);
+	}
+	if (argc <= 0)
+		return hw_error_create(HW_ERROR_INVALID, "no command was given: there are %s",
+				       known);
+	return hw_error_create(HW_ERROR_INVALID, "there is no command \"%.100s\": there are %s",
+			       argv[0], known);
+}
+
+static enum hw_format hw_format_of(const struct hw_arguments *arguments)
+{
+	const char *format = hw_argument(arguments, "format");
+	if (format && !strcmp(format, "json"))
+		return HW_FORMAT_JSON;
+	return format && !strcmp(format, "csv") ? HW_FORMAT_CSV : HW_FORMAT_TEXT;
+}
+
+// Ends a report that was begun, with what is missing from it. Takes err, returns what the caller is told.
+static struct hw_error *hw_report_finish(struct hw_report *report, struct hw_error *err)
+{
+	struct hw_session *session = report->session;
+	if (!report->is_begun)
+		return err;
+	if (!err && hw_progress_stopped(&session->progress))
+		err = hw_error_create(HW_ERROR_INTERRUPTED,
+				      "interrupted: the report ends where it was");
+	if (!err)
+		err = hw_session_shortfall(session);
+	hw_report_end(report, err);
+	bool was_open = !report->sink.is_closed;
+	if (!hw_sink_flush(&report->sink) && !err && (!was_open || !report->sink.err))
+		err = hw_error_create(HW_ERROR_INTERRUPTED,
+				      "the output was closed before the report had ended");
+	return err;
+}
+
+static struct hw_error *hw_run(struct hw_session *session, const struct hw_arguments *arguments,
+			       size_t index, const struct hw_output *out)
+{
+	struct hw_report report = { .session = session,
+				    .arguments = arguments,
+				    .format = hw_format_of(arguments) };
+	HW_TRY(hw_argument_number(arguments, "top", UINT64_MAX, &report.top));
+	HW_TRY(hw_sink_open(out, hw_argument(arguments, "output"), &report.sink));
+	struct hw_error *err = hw_runs[index](&report);
+	err = hw_report_finish(&report, err);
+	struct hw_error *sink_err = hw_sink_close(&report.sink, report.is_begun);
+	if (sink_err) {
+		hw_error_destroy(err);
+		err = sink_err;
+	}
+	hw_vec_deinit(&report.table.held);
+	hw_vec_deinit(&report.scratch);
+	json_object_put(report.row);
+	return err;
+}
+
+struct hw_error *hw_session_run(struct hw_session *session, enum hw_option_style style, int argc,
+				const char *const *argv, const struct hw_output *out)
+{
+	size_t index = 0;
+	HW_TRY(hw_command_find(argc, argv, &index));
+	struct hw_arguments arguments;
+	HW_TRY(hw_arguments_parse(&hw_command_table[index], style, argc, argv, &arguments));
+	struct hw_error *err = hw_run(session, &arguments, index, out);
+	hw_arguments_deinit(&arguments);
+	hw_session_settle(session);
+	return err;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Rows in; text, JSON or CSV out. A command is a function that fills a report; what every report has in
+// common (schema, target, coverage, issues, the partial mark) is written by report.c.
+#ifndef HW_REPORT_REPORT_H
+#define HW_REPORT_REPORT_H
+
+#include <json-c/json.h>
+
+#include "analysis/session.h"
+#include "report/options.h"
+#include "report/sink.h"
+
+enum hw_format { HW_FORMAT_TEXT, HW_FORMAT_JSON, HW_FORMAT_CSV };
+
+enum hw_cell_kind {
+	HW_CELL_NONE,    // text "", JSON null
+	HW_CELL_TEXT,    // borrowed
+	HW_CELL_NUMBER,  // thousands commas in text
+	HW_CELL_SIGNED,  // the same, may be negative
+	HW_CELL_ADDRESS, // 16 hexadecimal digits in text, "0x…" in JSON and CSV
+	HW_CELL_BOOL,    // "yes" and "no" in text
+};
+
+struct hw_cell {
+	enum hw_cell_kind kind;
+	union {
+		const char *text;
+		uint64_t number;
+		int64_t integer;
+		bool boolean;
+	};
+};
+
+static inline struct hw_cell hw_cell_none(void)
+{
+	return (struct hw_cell){ .kind = HW_CELL_NONE };
+}
+static inline struct hw_cell hw_cell_text(const char *text)
+{
+	return text ? (struct hw_cell){ .kind = HW_CELL_TEXT, .text = text } : hw_cell_none();
+}
+static inline struct hw_cell hw_cell_number(uint64_t number)
+{
+	return (struct hw_cell){ .kind = HW_CELL_NUMBER, .number = number };
+}
+static inline struct hw_cell hw_cell_signed(int64_t integer)
+{
+	return (struct hw_cell){ .kind = HW_CELL_SIGNED, .integer = integer };
+}
+static inline struct hw_cell hw_cell_address(hw_addr_t addr)
+{
+	return (struct hw_cell){ .kind = HW_CELL_ADDRESS, .number = addr };
+}
+static inline struct hw_cell hw_cell_bool(bool boolean)
+{
+	return (struct hw_cell){ .kind = HW_CELL_BOOL, .boolean = boolean };
+}
+
+struct hw_column {
+	const char *title; // of the text table; NULL: not shown there
+	const char *key;   // of JSON and CSV; NULL: not there
+};
+
+enum { HW_COLUMNS_MAX = 24, HW_TABLE_HELD_ROWS = 10000 };
+
+struct hw_report;
+
+// A table being written. Rows are streamed; the text form holds back the first HW_TABLE_HELD_ROWS to
+// know how wide its columns are. A wider cell after that is printed whole and pushes its row out.
+struct hw_table {
+	struct hw_report *report;
+	const struct hw_column *columns;
+	size_t column_count;
+	uint64_t row_count;
+	size_t widths[HW_COLUMNS_MAX];
+	HW_VEC(char) held; // cells of text, each ended by a NUL
+	size_t held_rows;
+	bool is_streaming, is_open;
+};
+
+struct hw_writer_ops {
+	void (*begin)(struct hw_table *table, const char *key);
+	void (*row)(struct hw_table *table, const struct hw_cell *cells);
+	void (*end)(struct hw_table *table);
+};
+extern const struct hw_writer_ops hw_text_writer, hw_json_writer, hw_csv_writer;
+
+struct hw_report {
+	struct hw_session *session;
+	const struct hw_arguments *arguments;
+	struct hw_sink sink;
+	enum hw_format format;
+	uint64_t top; // rows to print, UINT64_MAX: all
+	struct hw_table table;
+	bool is_begun;
+	HW_VEC(char) scratch;    // for hw_clean_text()
+	struct json_object *row; // JSON: the row being filled, reused
+};
+
+// ---- report.c: what reports have in common ----
+// Starts the report: with the JSON header. Everything that can fail should come before it.
+// The coverage is the table's when there is one, else the allocators'.
+void hw_report_begin(struct hw_report *report, const char *name);
+// A line of the text form only.
+void hw_report_line(struct hw_report *report, const char *fmt, ...) HW_PRINTF(2, 3);
+// A member of the JSON form only; takes `value`.
+void hw_report_member(struct hw_report *report, const char *key, struct json_object *value);
+// Closes the table that is open, says whether and why (`err`, may be NULL) the report is partial, and
+// lists issues.
+void hw_report_end(struct hw_report *report, const struct hw_error *err);
+// True: the reader has gone or the user interrupted.
+bool hw_report_is_stopped(struct hw_report *report);
+
+// key names the JSON array of rows.
+void hw_table_begin(struct hw_report *report, const char *key, const struct hw_column *columns,
+		    size_t column_count);
+void hw_table_row(struct hw_report *report, const struct hw_cell *cells);
+void hw_table_end(struct hw_report *report);
+// The last row of a text table; not a row of the other forms.
+void hw_table_total(struct hw_report *report, const struct hw_cell *cells);
+
+// Text without control characters and without bytes that are not UTF-8 (each shown as \xNN): a type's
+// name comes from the target, and must not reach a terminal's or a JSON parser's nerves. Returns `text`
+// itself when it is clean, else a copy that is borrowed until the next call.
+const char *hw_clean_text(struct hw_report *report, const char *text);
+// 1234567 → "1,234,567"; buf of 32.
+const char *hw_commas(uint64_t number, char *buf);
+// Share as a per cent with one decimal, never rounded up to 100; buf of 32.
+const char *hw_percent(uint64_t part, uint64_t whole, char *buf);
+
+// ---- rows.c: small tables that are sorted before they are printed ----
+struct hw_rows {
+	const struct hw_column *columns;
+	size_t column_count;
+	HW_VEC(struct hw_cell) cells;
+};
+
+bool hw_rows_push(struct hw_rows *rows, const struct hw_cell *cells);
+size_t hw_rows_count(const struct hw_rows *rows);
+// `sort`: a column's key, then ":asc" or ":desc" if the natural way (numbers down, texts and addresses
+// up) is not meant. Equal ones are ordered by the other columns, from the left.
+void hw_rows_sort(struct hw_rows *rows, const char *sort);
+// At most `top` of them, into the open table.
+void hw_rows_print(const struct hw_rows *rows, struct hw_report *report, uint64_t top);
+void hw_rows_deinit(struct hw_rows *rows);
+
+// ---- json.c ----
+// Add to an object; both tolerate a NULL object (json-c was out of memory). Take `value`.
+void hw_json_add(struct json_object *object, const char *key, struct json_object *value);
+void hw_json_add_number(struct json_object *object, const char *key, uint64_t number);
+void hw_json_add_text(struct hw_report *report, struct json_object *object, const char *key,
+		      const char *text); // NULL: null
+void hw_json_add_address(struct json_object *object, const char *key, hw_addr_t addr);
+struct json_object *hw_json_row(struct hw_report *report, const struct hw_column *columns,
+				size_t column_count, const struct hw_cell *cells);
+
+// ---- one file each ----
+struct hw_error *hw_report_census(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_select(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_used(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_free(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_all(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_sizes(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_arenas(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_cpython_allocators(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_hexdump(struct hw_report *report) HW_MUST_USE;
+
+#define HW_ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#endif

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Reports over a forged target: three mappings, no allocator. What is printed adds up, parses, and has the
+// documented names; names that are hostile come out harmless.
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "report/report.h"
+
+static unsigned failures;
+
+#define CHECK(condition, ...)                                                                      \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			failures++;                                                                \
+			fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                            \
+			fprintf(stderr, __VA_ARGS__);                                              \
+			fputc('\n', stderr);                                                       \
+		}                                                                                  \
+	} while (0)
+
+// ---- the forged target ----
+
+enum { BASE = 0x10000, PAGES_BYTES = 0x3000, STACK = 0x7f0000, STACK_BYTES = 0x2000 };
+
+static bool read_forged(void *payload, hw_addr_t addr, void *buf, size_t len)
+{
+	(void)payload;
+	bool in_data = addr >= BASE && addr + len <= BASE + PAGES_BYTES;
+	bool in_stack = addr >= STACK && addr + len <= STACK + STACK_BYTES;
+	if (!in_data && !in_stack)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		((unsigned char *)buf)[i] = (unsigned char)('A' + (addr + i) % 26);
+	return true;
+}
+
+static const struct hw_map_entry forged_maps[] = {
+	{ .start = BASE, .end = BASE + PAGES_BYTES, .read = true, .write = true, .path = "" },
+	{ .start = 0x400000, .end = 0x401000, .read = true, .exec = true, .path = "" },
+	{ .start = STACK,
+	  .end = STACK + STACK_BYTES,
+	  .read = true,
+	  .write = true,
+	  .path = "[stack]" },
+};
+
+static struct hw_session *forged_session(void)
+{
+	struct hw_callbacks callbacks = {
+		.size = sizeof(callbacks), .read = read_forged, .maps = forged_maps, .map_count = 3
+	};
+	struct hw_options options = { .size = sizeof(options), .threads = 1 };
+	struct hw_session *session = NULL;
+	struct hw_error *err = hw_session_open_callbacks(&callbacks, &options, &session);
+	if (err) {
+		fprintf(stderr, "can't open the forged target: %s\n", hw_error_message(err));
+		exit(EXIT_FAILURE);
+	}
+	return session;
+}
+
+struct page {
+	char *text;
+	size_t len, limit; // limit: the reader goes away after that many bytes
+};
+
+static bool collect(void *payload, const char *text, size_t len)
+{
+	struct page *page = payload;
+	if (page->limit && page->len + len > page->limit)
+		return false;
+	page->text = realloc(page->text, page->len + len + 1);
+	memcpy(page->text + page->len, text, len);
+	page->len += len;
+	page->text[page->len] = 0;
+	return true;
+}
+
+static struct hw_error *run(struct hw_session *session, struct page *page, const char *const *words)
+{
+	struct hw_output out = { .write = collect, .payload = page };
+	int argc = 0;
+	while (words[argc])
+		argc++;
+	return hw_session_run(session, HW_OPTION_STYLE_GNU, argc, words, &out);
+}
+
+#define WORDS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+// Runs and wants success; the caller frees.
+static char *output_of(struct hw_session *session, const char *const *words)
+{
+	struct page page = { 0 };
+	struct hw_error *err = run(session, &page, words);
+	CHECK(!err, "%s: %s", words[0], err ? hw_error_message(err) : "");
+	hw_error_destroy(err);
+	return page.text ? page.text : strdup("");
+}
+
+static void expect_failure(struct hw_session *session, const char *const *words,
+			   enum hw_error_code code, const char *message)
+{
+	struct page page = { 0 };
+	struct hw_error *err = run(session, &page, words);
+	CHECK(err, "%s: no error", words[0]);
+	if (err) {
+		CHECK(hw_error_code(err) == code, "%s: %s, want %s", hw_error_message(err),
+		      hw_error_code_word(hw_error_code(err)), hw_error_code_word(code));
+		CHECK(strstr(hw_error_message(err), message), "got \"%s\", want \"%s\"",
+		      hw_error_message(err), message);
+	}
+	hw_error_destroy(err);
+	free(page.text);
+}
+
+// ---- JSON ----
+
+static struct json_object *member(struct json_object *object, const char *name)
+{
+	struct json_object *value = NULL;
+	CHECK(json_object_object_get_ex(object, name, &value), "no member \"%s\" in %s", name,
+	      json_object_to_json_string(object));
+	return value;
+}
+
+static struct json_object *parse_report(const char *text, const char *schema)
+{
+	enum json_tokener_error why;
+	struct json_object *object = json_tokener_parse_verbose(text, &why);
+	CHECK(object, "not JSON (%s): %s", json_tokener_error_desc(why), text);
+	if (!object)
+		exit(EXIT_FAILURE);
+	CHECK(!strcmp(json_object_get_string(member(object, "schema")), schema), "schema %s",
+	      json_object_get_string(member(object, "schema")));
+	member(member(object, "target"), "kind");
+	member(member(object, "target"), "pid");
+	member(member(object, "target"), "exe");
+	member(member(object, "target"), "python");
+	member(member(object, "coverage"), "heap_bytes");
+	member(member(object, "coverage"), "missing_bytes");
+	CHECK(json_object_is_type(member(object, "partial"), json_type_boolean), "partial");
+	CHECK(json_object_is_type(member(object, "issues"), json_type_array), "issues");
+	return object;
+}
+
+static uint64_t sum(struct json_object *rows, const char *name)
+{
+	uint64_t total = 0;
+	for (size_t i = 0; i < json_object_array_length(rows); i++)
+		total += json_object_get_uint64(member(json_object_array_get_idx(rows, i), name));
+	return total;
+}
+
+static void test_census_json(void)
+{
+	struct hw_session *session = forged_session();
+	static const char *const by[] = { NULL,   "domain",    "kind",  "type",
+					  "size", "allocator", "state", NULL };
+	for (size_t i = 0; i == 0 || by[i]; i++) {
+		char *text = output_of(session,
+				       by[i] ? WORDS("census", "--format=json", "--by", by[i])
+					     : WORDS("census", "--format", "json"));
+		struct json_object *report = parse_report(text, "heapwalk.census/1");
+		struct json_object *rows = member(report, "rows"), *total = member(report, "total");
+		uint64_t bytes = json_object_get_uint64(member(total, "bytes"));
+		CHECK(bytes == PAGES_BYTES + STACK_BYTES, "total %llu", (unsigned long long)bytes);
+		CHECK(sum(rows, "bytes") == bytes, "rows do not add up by %s", by[i]);
+		CHECK(sum(rows, "count") == json_object_get_uint64(member(total, "count")),
+		      "counts");
+		CHECK(json_object_get_uint64(member(total, "in_use_bytes")) +
+				      json_object_get_uint64(member(total, "free_bytes")) +
+				      json_object_get_uint64(member(total, "overhead_bytes")) +
+				      json_object_get_uint64(member(total, "unknown_bytes")) ==
+			      bytes,
+		      "the ledger does not add up: %s", text);
+		json_object_put(report);
+		free(text);
+	}
+	hw_session_close(session);
+}
+
+static void test_select_json(void)
+{
+	struct hw_session *session = forged_session();
+	char *text = output_of(session, WORDS("select", "--format=json", "start = 0x10000"));
+	struct json_object *report = parse_report(text, "heapwalk.select/1");
+	struct json_object *rows = member(report, "rows");
+	CHECK(json_object_array_length(rows) == 1, "rows: %s", text);
+	struct json_object *row = json_object_array_get_idx(rows, 0);
+	static const char *const names[] = { "start",  "end",  "size",   "allocator", "state",
+					     "domain", "kind", "detail", "object",    "refcount" };
+	for (size_t i = 0; i < HW_ARRAY_COUNT(names); i++)
+		member(row, names[i]);
+	CHECK(!strcmp(json_object_get_string(member(row, "start")), "0x10000"), "start: %s", text);
+	CHECK(!strcmp(json_object_get_string(member(row, "end")), "0x12fff"), "end: %s", text);
+	CHECK(json_object_get_uint64(member(row, "size")) == PAGES_BYTES, "size: %s", text);
+	CHECK(!strncmp(json_object_get_string(member(row, "first_bytes")), "51525354", 8),
+	      "bytes: %s", text);
+	CHECK(!json_object_get_boolean(member(report, "partial")), "partial");
+	json_object_put(report);
+	free(text);
+	hw_session_close(session);
+}
+
+static void test_lists(void)
+{
+	struct hw_session *session = forged_session();
+	static const char *const names[] = { "used", "free", "all", "sizes" };
+	uint64_t bytes[4];
+	for (size_t i = 0; i < 4; i++) {
+		char *text = output_of(session, WORDS(names[i], "--format=json")), schema[64];
+		snprintf(schema, sizeof(schema), "heapwalk.%s/1", names[i]);
+		struct json_object *report = parse_report(text, schema);
+		bytes[i] = json_object_get_uint64(member(member(report, "total"), "bytes"));
+		json_object_put(report);
+		free(text);
+	}
+	CHECK(bytes[2] == PAGES_BYTES + STACK_BYTES, "all: %llu", (unsigned long long)bytes[2]);
+	CHECK(bytes[0] + bytes[1] <= bytes[2], "used and free are more than all");
+	CHECK(bytes[3] == 0, "sizes of blocks that no allocator gave out");
+	hw_session_close(session);
+}
+
+static void test_text(void)
+{
+	struct hw_session *session = forged_session();
+	char *text = output_of(session, WORDS("census"));
+	CHECK(strstr(text, "Domain"), "no header: %s", text);
+	CHECK(strstr(text, "TOTAL"), "no total: %s", text);
+	CHECK(strstr(text, "20,480"), "no commas: %s", text);
+	CHECK(strstr(text, "mapped"), "no ledger: %s", text);
+	CHECK(strstr(text, "coverage: "), "no coverage: %s", text);
+	CHECK(strstr(text, "facts: "), "no facts: %s", text);
+	free(text);
+	text = output_of(session, WORDS("select", "start = 0x10000"));
+	CHECK(strstr(text, "0x0000000000010000  0x0000000000012fff"), "start and end: %s", text);
+	CHECK(strstr(text, "51 52 53 54 55 56 57 58 59 5a 41 42 43 44 45 46 47 48 49 4a "
+			   "|QRSTUVWXYZABCDEFGHIJ|"),
+	      "hexdump: %s", text);
+	CHECK(strstr(text, "1 block, 12,288 bytes"), "count: %s", text);
+	free(text);
+	text = output_of(session, WORDS("select", "size > 0", "--top", "1", "--sort", "size:asc"));
+	CHECK(strstr(text, "0x00000000007f0000") && strstr(text, "1 block, 8,192 bytes"),
+	      "the smaller one: %s", text);
+	free(text);
+	text = output_of(session, WORDS("select", "size > 0 order by size desc limit 1"));
+	CHECK(strstr(text, "0x0000000000010000") && strstr(text, "1 block, 12,288 bytes"),
+	      "the bigger one: %s", text);
+	free(text);
+	hw_session_close(session);
+}
+
+static void test_hexdump(void)
+{
+	struct hw_session *session = forged_session();
+	char *text = output_of(session, WORDS("hexdump", "0x10000", "--length", "20"));
+	CHECK(strstr(text, "0x0000000000010000  51 52 53 54 55 56 57 58  59 5a 41 42 43 44 45 46  "
+			   "QRSTUVWXYZABCDEF\n"),
+	      "first row: %s", text);
+	CHECK(strstr(text, "47 48 49 4a                                                   GHIJ\n"),
+	      "last row: %s", text);
+	free(text);
+	text = output_of(session, WORDS("hexdump", "65536", "-c", "--top", "1"));
+	CHECK(strstr(text, "QRSTUVWXYZABCDEF") && !strstr(text, "51"), "characters: %s", text);
+	free(text);
+	text = output_of(session, WORDS("hexdump", "0x10000", "--format", "json"));
+	struct json_object *report = parse_report(text, "heapwalk.hexdump/1");
+	CHECK(json_object_get_uint64(member(report, "length")) == 512, "default length: %s", text);
+	CHECK(json_object_array_length(member(report, "rows")) == 32, "rows: %s", text);
+	json_object_put(report);
+	free(text);
+	expect_failure(session, WORDS("hexdump"), HW_ERROR_INVALID, "needs an address");
+	expect_failure(session, WORDS("hexdump", "here"), HW_ERROR_INVALID, "is no address");
+	expect_failure(session, WORDS("hexdump", "0x5"), HW_ERROR_FAULT, "can be read at 0x5");
+	expect_failure(session, WORDS("hexdump", "0x12ff0"), HW_ERROR_FAULT,
+		       "ends at 0x13000, 16 of 512 bytes");
+	expect_failure(session, WORDS("hexdump", "0x10000", "--length", "0"), HW_ERROR_INVALID,
+		       "above 0");
+	expect_failure(session, WORDS("hexdump", "0xffffffffffffffff"), HW_ERROR_FAULT,
+		       "can be read");
+	hw_session_close(session);
+}
+
+static void test_errors(void)
+{
+	struct hw_session *session = forged_session();
+	expect_failure(session, WORDS("bogus"), HW_ERROR_INVALID,
+		       "no command \"bogus\": there are census");
+	expect_failure(session, WORDS("census", "--top", "-3"), HW_ERROR_INVALID, "above 0");
+	expect_failure(session, WORDS("select", "size >"), HW_ERROR_INVALID, "Parse error");
+	expect_failure(session, WORDS("cpython-allocators"), HW_ERROR_NOT_FOUND, "no CPython");
+	expect_failure(session, WORDS("arenas"), HW_ERROR_NOT_FOUND,
+		       "glibc's malloc was not found");
+	expect_failure(session, WORDS("census", "--output", "/nowhere/at/all"), HW_ERROR_OS,
+		       "can't write to /nowhere/at/all");
+	expect_failure(session, WORDS("census", "--output", "/"), HW_ERROR_OS, "can't write to /");
+	// A failure leaves nothing behind that the next command would trip over.
+	free(output_of(session, WORDS("census")));
+	hw_session_close(session);
+}
+
+// The reader goes away: an error, and no more is written.
+static void test_closed_output(void)
+{
+	struct hw_session *session = forged_session();
+	struct page page = { .limit = 1000 };
+	struct hw_error *err = run(session, &page, WORDS("hexdump", "0x10000", "--length", "12K"));
+	CHECK(err && hw_error_code(err) == HW_ERROR_INTERRUPTED, "a closed output is no error");
+	CHECK(page.len <= page.limit, "wrote on");
+	hw_error_destroy(err);
+	free(page.text);
+	hw_session_close(session);
+}
+
+static void test_interrupt(void)
+{
+	struct hw_session *session = forged_session();
+	free(output_of(session, WORDS("census"))); // walked: what is interrupted is the printing
+	hw_session_interrupt(session);
+	struct page page = { 0 };
+	struct hw_error *err = run(session, &page, WORDS("all", "--format", "json"));
+	CHECK(err && hw_error_exit_status(err) == 130, "not interrupted");
+	hw_error_destroy(err);
+	struct json_object *report = parse_report(page.text, "heapwalk.all/1");
+	CHECK(json_object_get_boolean(member(report, "partial")), "not partial: %s", page.text);
+	json_object_put(report);
+	free(page.text);
+	hw_session_interrupt(session);
+	page = (struct page){ 0 };
+	err = run(session, &page, WORDS("all"));
+	hw_error_destroy(err);
+	CHECK(strstr(page.text, "PARTIAL: interrupted"), "does not say so: %s", page.text);
+	free(page.text);
+	free(output_of(session, WORDS("all"))); // and the next one is whole again
+	hw_session_close(session);
+}
+
+// ---- files ----
+
+static char *file_content(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	static char text[65536];
+	CHECK(file, "no %s", path);
+	if (!file)
+		return strcpy(text, "");
+	text[fread(text, 1, sizeof(text) - 1, file)] = 0;
+	fclose(file);
+	return text;
+}
+
+static void test_output_file(void)
+{
+	struct hw_session *session = forged_session();
+	char folder[] = "/tmp/heapwalk-test-XXXXXX", path[64], link_path[64], part[80];
+	CHECK(mkdtemp(folder), "mkdtemp");
+	snprintf(path, sizeof(path), "%s/report", folder);
+	snprintf(link_path, sizeof(link_path), "%s/link", folder);
+	snprintf(part, sizeof(part), "%s.%d-0.part", path, (int)getpid());
+	FILE *old = fopen(path, "w");
+	fputs("old", old);
+	fclose(old);
+	chmod(path, 0640);
+	CHECK(!symlink(path, link_path), "symlink");
+	expect_failure(session, WORDS("select", "size >", "--output", path), HW_ERROR_INVALID,
+		       "Parse");
+	CHECK(!strcmp(file_content(path), "old"), "a failure replaced the file");
+	CHECK(access(part, F_OK) != 0, "a failure left %s", part);
+	char *text = output_of(session, WORDS("census", "--output", link_path));
+	CHECK(!*text, "printed as well: %s", text);
+	free(text);
+	CHECK(strstr(file_content(path), "TOTAL"), "not written: %s", file_content(path));
+	struct stat st;
+	CHECK(!lstat(link_path, &st) && S_ISLNK(st.st_mode), "the link was replaced");
+	CHECK(!stat(path, &st) && (st.st_mode & 0777) == 0640, "mode %o", st.st_mode);
+	CHECK(access(part, F_OK) != 0, "left %s", part);
+	free(output_of(session, WORDS("census", "--output", "/dev/null")));
+	CHECK(!stat("/dev/null", &st) && S_ISCHR(st.st_mode), "/dev/null was replaced");
+	struct hw_error *err = run(session, &(struct page){ 0 },
+				   WORDS("all", "--output", "/dev/full"));
+	CHECK(err && strstr(hw_error_message(err), "can't write to /dev/full: No space left"),
+	      "/dev/full: %s", err ? hw_error_message(err) : "no error");
+	hw_error_destroy(err);
+	unlink(link_path);
+	unlink(path);
+	rmdir(folder);
+	hw_session_close(session);
+}
+
+// ---- writers, over rows of our own ----
+
+static const struct hw_column columns[] = {
+	{ "Name", "name" },
+	{ NULL, "hidden" },
+	{ "Count", "count" },
+	{ "Shown", NULL },
+};
+
+static void print_rows(enum hw_format format, struct page *page, const struct hw_cell (*cells)[4],
+		       size_t count)
+{
+	struct hw_session *session = forged_session();
+	struct hw_output out = { .write = collect, .payload = page };
+	struct hw_report report = { .session = session, .format = format };
+	struct hw_error *err = hw_sink_open(&out, NULL, &report.sink);
+	CHECK(!err, "sink");
+	hw_report_begin(&report, "test");
+	hw_table_begin(&report, "rows", columns, 4);
+	for (size_t i = 0; i < count; i++)
+		hw_table_row(&report, cells[i]);
+	hw_report_end(&report, NULL);
+	err = hw_sink_close(&report.sink, true);
+	CHECK(!err, "sink");
+	hw_vec_deinit(&report.scratch);
+	hw_session_close(session);
+}
+
+static const struct hw_cell hostile[][4] = {
+	{ { HW_CELL_TEXT, { "plain" } },
+	  { HW_CELL_BOOL, { .boolean = true } },
+	  { HW_CELL_NUMBER, { .number = 1234567 } },
+	  { HW_CELL_TEXT, { "x" } } },
+	{ { HW_CELL_TEXT, { "a,\"b\"\n" } },
+	  { HW_CELL_NONE, { 0 } },
+	  { HW_CELL_SIGNED, { .integer = -1000 } },
+	  { HW_CELL_TEXT, { "" } } },
+	{ { HW_CELL_TEXT, { "\033[31mred\xff" } },
+	  { HW_CELL_ADDRESS, { .number = 0xabc } },
+	  { HW_CELL_NUMBER, { .number = UINT64_MAX } },
+	  { HW_CELL_TEXT, { "größe" } } },
+};
+
+static void test_text_table(void)
+{
+	struct page page = { 0 };
+	print_rows(HW_FORMAT_TEXT, &page, hostile, 3);
+	CHECK(!strcmp(page.text, "           Name                       Count  Shown\n"
+				 "---------------  --------------------------  -----\n"
+				 "          plain                   1,234,567      x\n"
+				 "      a,\"b\"\\x0a                      -1,000       \n"
+				 "\\x1b[31mred\\xff  18,446,744,073,709,551,615  größe\n"),
+	      "got:\n%s", page.text);
+	free(page.text);
+}
+
+static void test_csv(void)
+{
+	struct page page = { 0 };
+	print_rows(HW_FORMAT_CSV, &page, hostile, 3);
+	CHECK(!strcmp(page.text, "name,hidden,count\r\n"
+				 "plain,true,1234567\r\n"
+				 "\"a,\"\"b\"\"\\x0a\",,-1000\r\n"
+				 "\\x1b[31mred\\xff,0xabc,18446744073709551615\r\n"),
+	      "got:\n%s", page.text);
+	free(page.text);
+}
+
+static void test_json_rows(void)
+{
+	struct page page = { 0 };
+	print_rows(HW_FORMAT_JSON, &page, hostile, 3);
+	struct json_object *report = parse_report(page.text, "heapwalk.test/1");
+	struct json_object *rows = member(report, "rows");
+	CHECK(json_object_array_length(rows) == 3, "rows");
+	struct json_object *first = json_object_array_get_idx(rows, 0);
+	struct json_object *second = json_object_array_get_idx(rows, 1);
+	struct json_object *third = json_object_array_get_idx(rows, 2);
+	CHECK(json_object_get_boolean(member(first, "hidden")), "bool");
+	CHECK(!strcmp(json_object_get_string(member(second, "name")), "a,\"b\"\\x0a"), "quotes: %s",
+	      page.text);
+	CHECK(!member(second, "hidden"), "null");
+	CHECK(json_object_get_int64(member(second, "count")) == -1000, "negative");
+	CHECK(!strcmp(json_object_get_string(member(third, "hidden")), "0xabc"), "address");
+	CHECK(json_object_get_uint64(member(third, "count")) == UINT64_MAX, "big");
+	json_object_put(report);
+	free(page.text);
+}
+
+// More rows than are held back: the table goes on, no row is lost.
+static void test_many_rows(void)
+{
+	enum { MANY = HW_TABLE_HELD_ROWS + 5000 };
+	struct hw_cell(*cells)[4] = calloc(MANY, sizeof(*cells));
+	for (size_t i = 0; i < MANY; i++) {
+		cells[i][0] = hw_cell_text(i == MANY - 1 ? "much wider than all before" : "x");
+		cells[i][2] = hw_cell_number(i);
+		cells[i][3] = hw_cell_text("");
+	}
+	struct page page = { 0 };
+	print_rows(HW_FORMAT_TEXT, &page, (const struct hw_cell(*)[4])cells, MANY);
+	size_t lines = 0;
+	for (const char *p = page.text; (p = strchr(p, '\n')); p++)
+		lines++;
+	CHECK(lines == MANY + 2, "%zu lines", lines);
+	CHECK(strstr(page.text, "much wider than all before  14,999"), "the last row");
+	free(page.text);
+	free(cells);
+}
+
+static void test_numbers(void)
+{
+	char buf[32];
+	CHECK(!strcmp(hw_commas(0, buf), "0"), "%s", buf);
+	CHECK(!strcmp(hw_commas(999, buf), "999"), "%s", buf);
+	CHECK(!strcmp(hw_commas(1000, buf), "1,000"), "%s", buf);
+	CHECK(!strcmp(hw_percent(1, 1, buf), "100 %"), "%s", buf);
+	CHECK(!strcmp(hw_percent(9999999, 10000000, buf), "99.9 %"), "%s", buf);
+	CHECK(!strcmp(hw_percent(0, 0, buf), "100 %"), "%s", buf);
+	CHECK(!strcmp(hw_percent(UINT64_MAX - 1, UINT64_MAX, buf), "99.9 %"), "%s", buf);
+}
+
+int main(void)
+{
+	test_numbers();
+	test_text_table();
+	test_csv();
+	test_json_rows();
+	test_many_rows();
+	test_census_json();
+	test_select_json();
+	test_lists();
+	test_text();
+	test_hexdump();
+	test_errors();
+	test_closed_output();
+	test_interrupt();
+	test_output_file();
+	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+}
