@@ -140,7 +140,9 @@ struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w)
 			continue;
 		for (unsigned bin = 0; w->layout->fastbins && bin < HW_GLIBC_FASTBINS; bin++)
 			hw_mark_fastbin(w, i, bin);
-		for (unsigned bin = 1; bin < HW_GLIBC_BINS; bin++)
+		bool is_whole;
+		HW_TRY(hw_glibc_mark_by_links(w, i, &is_whole));
+		for (unsigned bin = 1; !is_whole && bin < HW_GLIBC_BINS; bin++)
 			HW_TRY(hw_mark_bin(w, i, bin));
 	}
 	return NULL;

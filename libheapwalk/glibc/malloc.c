@@ -64,6 +64,9 @@ static void hw_walker_deinit(struct hw_glibc_walker *w)
 	hw_vec_foreach(state, &w->states)
 		free(*state);
 	hw_vec_deinit(&w->states);
+	hw_vec_foreach(links, &w->free_links)
+		free(links->fd);
+	hw_vec_deinit(&w->free_links);
 	hw_vec_deinit(&w->tcache_candidates);
 }
 

@@ -32,12 +32,14 @@ struct hw_region_builder {
 	struct hw_glibc_walker *w;
 	struct hw_region region;
 	uint32_t capacity;
+	struct hw_free_links links;
 };
 
 static void hw_region_builder_deinit(struct hw_region_builder *b)
 {
 	free(b->region.offset16);
 	free(b->region.state);
+	free(b->links.fd);
 }
 
 static bool hw_region_builder_grow(struct hw_region_builder *b)
@@ -74,6 +76,12 @@ static struct hw_error *hw_region_builder_finish(struct hw_region_builder *b, hw
 	region->offset16 = hw_trim(region->offset16, region->count * sizeof(*region->offset16));
 	region->state = hw_trim(region->state, region->count * sizeof(*region->state));
 	b->capacity = region->count;
+	if (b->links.count) {
+		b->links.region_start = region->start;
+		if (!hw_vec_push(&b->w->free_links, b->links))
+			return &hw_enomem;
+		b->links = (struct hw_free_links){ 0 };
+	}
 	struct hw_region done = *region;
 	region->offset16 = region->state = NULL;
 	region->count = b->capacity = 0;
@@ -128,6 +136,33 @@ static bool hw_view_load(struct hw_glibc_walker *w, struct hw_view *view, hw_add
 static bool hw_view_has(const struct hw_view *view, hw_addr_t addr, size_t len)
 {
 	return addr >= view->start && view->len >= len && addr - view->start <= view->len - len;
+}
+
+// The chunk before the header at `next` is free.
+static struct hw_error *hw_mark_free(struct hw_region_builder *b, const struct hw_view *view,
+				     hw_addr_t next)
+{
+	struct hw_region *region = &b->region;
+	struct hw_free_links *links = &b->links;
+	hw_addr_t chunk = hw_region_chunk_start(region, region->count - 1);
+	uint8_t copy[16];
+	const uint8_t *link = copy;
+	if (links->count == links->capacity) {
+		uint64_t capacity = links->capacity ? 2 * (uint64_t)links->capacity : 64;
+		uint64_t *fd = realloc(links->fd, capacity * sizeof(*fd));
+		if (!fd || capacity > UINT32_MAX)
+			return &hw_enomem;
+		links->fd = fd;
+		links->capacity = (uint32_t)capacity;
+	}
+	if (hw_view_has(view, chunk, next - chunk))
+		link = view->data + (chunk - view->start) + HW_GLIBC_HEADER;
+	else if (!hw_pages_read(&b->w->pages, chunk + HW_GLIBC_HEADER, copy, sizeof(copy)))
+		memset(copy, 0, sizeof(copy));
+	region->state[region->count - 1] = HW_CHUNK_FREE;
+	links->fd[links->count++] = hw_u64(link);
+	links->back_sum += hw_link_hash(chunk, hw_u64(link + 8));
+	return NULL;
 }
 
 static struct hw_error *hw_note_tcache_candidate(struct hw_glibc_walker *w,
@@ -305,7 +340,8 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 			if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first) {
 				uint64_t before = addr - region->start -
 						  16 * (uint64_t)region->offset16[count - 1];
-				region->state[count - 1] = HW_CHUNK_FREE;
+				region->count = count;
+				HW_TRY(hw_mark_free(&b, &view, addr));
 				if (hw_u64(data + (addr - view.start)) != before && !footer_reported) {
 					footer_reported = true;
 					hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
@@ -343,7 +379,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first && region->count &&
 		    hw_u64(data + (addr - view.start)) ==
 			    addr - hw_region_chunk_start(region, region->count - 1))
-			region->state[region->count - 1] = HW_CHUNK_FREE;
+			HW_TRY(hw_mark_free(&b, &view, addr));
 		if (addr == plan->top) {
 			if (!is_ordinary) {
 				hw_report_chunk(w, plan, addr, size_field);

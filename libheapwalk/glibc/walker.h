@@ -19,6 +19,25 @@ struct hw_glibc_state {
 	uint32_t flags;
 };
 
+// The links of a region's free chunks, picked up as the walk passes them: following lists through the
+// target instead would cost a read for each member.
+struct hw_free_links {
+	hw_addr_t region_start;
+	uint64_t *fd;          // of each HW_CHUNK_FREE in address order; owned
+	uint32_t count, capacity;
+	uint64_t back_sum;     // of hw_link_hash(chunk, bk)
+};
+
+// Lists are whole when the edges that fd says and those that bk says are the same set: their hashes add
+// up to the same sum.
+static inline uint64_t hw_link_hash(hw_addr_t from, hw_addr_t to)
+{
+	uint64_t h = (from >> 4) * 0x9e3779b97f4a7c15u ^ (to >> 4) * 0xc2b2ae3d27d4eb4fu;
+	h ^= h >> 29;
+	h *= 0xbf58476d1ce4e5b9u;
+	return h ^ h >> 32;
+}
+
 struct hw_glibc_walker {
 	struct hw_target *target;
 	struct hw_modules *modules;
@@ -41,6 +60,7 @@ struct hw_glibc_walker {
 	uint64_t tcache_count;
 
 	HW_VEC(struct hw_glibc_state *) states; // one an arena, same index; owned
+	HW_VEC(struct hw_free_links) free_links; // one a region that has free chunks
 	HW_VEC(hw_addr_t) tcache_candidates;    // mem of in-use chunks that look like a tcache
 	uint64_t trial_steps_left;              // bounds all searches for chains together
 };
@@ -107,6 +127,12 @@ bool hw_glibc_looks_like_tcache(const struct hw_glibc_walker *w,
 				const struct hw_glibc_tcache_layout *layout, const uint8_t *mem,
 				bool *ret_is_empty);
 struct hw_error *hw_glibc_mark_tcaches(struct hw_glibc_walker *w) HW_MUST_USE;
+
+// links.c
+// All bins of an arena at once from the links that were picked up. False: something does not fit
+// together, nothing is marked, and the lists are to be followed one by one in the target.
+struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t arena_index,
+					bool *ret_is_whole) HW_MUST_USE;
 
 // bins.c
 struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w) HW_MUST_USE;
