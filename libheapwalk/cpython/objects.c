@@ -22,21 +22,31 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 }
 
 // Upstream: _PyMem_DebugRawAlloc; the forbidden byte is 0xFD, 0xFB before 3.7.
-uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested)
+static bool hw_has_debug_head(const uint8_t *p, uint64_t *ret_requested)
 {
-	if (len < HW_DEBUG_HEAD_BYTES)
-		return 0;
-	uint64_t marks = hw_u64(block + 8);
+	uint64_t marks = hw_u64(p + 8);
 	uint64_t forbidden = marks >> 8;
 	uint8_t api = (uint8_t)marks;
 	if ((forbidden != 0xfdfdfdfdfdfdfdu && forbidden != 0xfbfbfbfbfbfbfbu) ||
 	    (api != 'r' && api != 'm' && api != 'o'))
-		return 0;
-	uint64_t requested = be64toh(hw_u64(block));
-	if (capacity < HW_DEBUG_HEAD_BYTES || requested > capacity - HW_DEBUG_HEAD_BYTES)
-		return 0;
-	*ret_requested = requested;
-	return HW_DEBUG_HEAD_BYTES;
+		return false;
+	*ret_requested = be64toh(hw_u64(p));
+	return true;
+}
+
+uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested)
+{
+	uint32_t bytes = 0;
+	uint64_t requested;
+	*ret_requested = capacity;
+	while (bytes < HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES &&
+	       *ret_requested >= HW_DEBUG_HEAD_BYTES && len >= bytes + HW_DEBUG_HEAD_BYTES &&
+	       hw_has_debug_head(block + bytes, &requested) &&
+	       requested <= *ret_requested - HW_DEBUG_HEAD_BYTES) {
+		bytes += HW_DEBUG_HEAD_BYTES;
+		*ret_requested = requested;
+	}
+	return bytes;
 }
 
 // Bytes from the object's start that an instance has at least; 0: its own fields contradict the type.
@@ -120,13 +130,11 @@ static bool hw_object_prove_at(const struct hw_object_prover *prover, struct hw_
 bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
 		     const uint8_t *block, size_t len, uint64_t capacity, struct hw_object *ret)
 {
-	uint64_t requested = 0;
+	uint64_t requested;
 	uint32_t debug = hw_debug_head(block, len, capacity, &requested);
-	if (debug) {
-		capacity = debug + requested;
-		if (len > capacity)
-			len = (size_t)capacity;
-	}
+	capacity = debug + requested;
+	if (len > capacity)
+		len = (size_t)capacity;
 	for (uint32_t i = 0; i < prover->head_count; i++)
 		if (hw_object_prove_at(prover, cache, block, len, capacity, prover->heads[i], debug,
 				       ret))

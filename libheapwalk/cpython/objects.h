@@ -9,12 +9,12 @@
 
 // What the debug hooks (PYTHONMALLOC=debug, Py_DEBUG) put before a block's data: 8 bytes of size,
 // big-endian, the API's letter, 7 forbidden bytes.
-enum { HW_DEBUG_HEAD_BYTES = 16 };
+enum { HW_DEBUG_HEAD_BYTES = 16, HW_DEBUG_HEADS_MAX = 2 };
 
 struct hw_object {
 	const struct hw_type *type;
 	uint32_t offset;      // of the object, from the start of the block
-	uint32_t debug_bytes; // HW_DEBUG_HEAD_BYTES when the hooks are on, else 0
+	uint32_t debug_bytes; // hw_debug_head()
 	int64_t refcount;
 	bool is_dead;         // refcount <= 0: on a free list
 };
@@ -38,7 +38,9 @@ enum { HW_OBJECT_LOOK_BYTES = 256 };
 bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
 		     const uint8_t *block, size_t len, uint64_t capacity, struct hw_object *ret);
 
-// 16 when the block starts with what the debug hooks write; then the size the application asked for.
+// Bytes of what the debug hooks write before the application's data: 0, 16, or 32 where a request went on
+// from one hooked domain to another (object to raw: everything larger than pymalloc's blocks).
+// *ret_requested is what the application asked for, `capacity` when there are no hooks.
 uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested);
 
 #endif

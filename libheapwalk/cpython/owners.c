@@ -416,3 +416,13 @@ void hw_owners_visit_dict(const struct hw_python_layout *layout, hw_addr_t dict,
 	hw_visit_dict(&(struct hw_owner){
 		.layout = layout, .addr = dict, .bytes = bytes, .len = len, .sink = sink });
 }
+
+bool hw_is_ast_arena_block(hw_addr_t user, const uint8_t *bytes, size_t len, uint64_t capacity)
+{
+	enum { HEADER_BYTES = 32 };
+	if (len < HEADER_BYTES)
+		return false;
+	uint64_t size = hw_u64(bytes), offset = hw_u64(bytes + 8), mem = hw_u64(bytes + 24);
+	return mem == user + HEADER_BYTES && size && size <= capacity - HEADER_BYTES &&
+	       offset <= size;
+}

@@ -42,6 +42,11 @@
 	X(NDARRAY_DATA, "cpython", "numpy.ndarray data")                                           \
 	X(NDARRAY_DIMS, "cpython", "numpy.ndarray dimensions")                                     \
 	X(STRUCT_CODES, "cpython", "struct format codes")                                          \
+	X(AST_ARENA, "cpython", "PyArena block")                                                   \
+	X(FREE_KEYS, "cpython", "free-listed PyDictKeysObject")                                    \
+	X(HASHTABLE, "cpython", "_Py_hashtable_t")                                                 \
+	X(HASHTABLE_BUCKETS, "cpython", "_Py_hashtable_t buckets")                                 \
+	X(HASHTABLE_ENTRY, "cpython", "_Py_hashtable_t entry")                                     \
 	X(ARENA_OBJECTS, "cpython", "arena_object table")                                          \
 	X(ARENA_MAP, "cpython", "arena map node")                                                  \
 	X(OBMALLOC_STATE, "cpython", "obmalloc state")                                             \
@@ -91,5 +96,10 @@ void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_obje
 // The claims of a dict's own table(s): for a dict that got its detail after it was visited.
 void hw_owners_visit_dict(const struct hw_python_layout *layout, hw_addr_t dict,
 			  const uint8_t *bytes, size_t len, struct hw_claim_sink *sink);
+
+// Is this a block of the arena that the compiler keeps a syntax tree in? It says so itself: its ab_mem
+// points behind its own header. The main script's lives as long as the script runs.
+// Upstream: Python/pyarena.c, struct _block {ab_size, ab_offset, ab_next, ab_mem}, 2.7 – 3.15.
+bool hw_is_ast_arena_block(hw_addr_t user, const uint8_t *bytes, size_t len, uint64_t capacity);
 
 #endif

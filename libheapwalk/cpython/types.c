@@ -123,7 +123,8 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	uint64_t itemsize = hw_u64(bytes + l->tp_itemsize);
 	uint32_t flags = hw_u32(bytes + l->tp_flags);
 	if (basicsize > HW_TYPE_BYTES_MAX || itemsize > HW_TYPE_BYTES_MAX ||
-	    !(flags & HW_TPFLAGS_READY) ||
+	    // 2.7 never makes some static types ready, method_descriptor for one.
+	    (flags & (HW_TPFLAGS_READY | HW_TPFLAGS_HEAPTYPE)) == HW_TPFLAGS_HEAPTYPE ||
 	    !hw_pages_read_string(cache->pages, hw_u64(bytes + l->tp_name), name, sizeof(name)) ||
 	    !hw_type_name_is_sane(name))
 		return NULL;

@@ -9,9 +9,9 @@
 #include "base/bytes.h"
 #include "heap/heap_internal.h"
 
-// How far behind the start of a block's user data a pointer may lead: debug hooks put 16 bytes there, an
-// object has its GC head and pre-header too, dict values of 3.11 and 3.12 their insertion order.
-enum { HW_CLAIM_SLACK = 16, HW_CLAIM_OBJECT_SLACK = 64, HW_CLAIM_INTERIOR_SLACK = 96 };
+// How far behind the start of a block's user data a pointer may lead: debug hooks put 16 or 32 bytes
+// there, an object has its GC head and pre-header too, dict values of 3.11 and 3.12 their insertion order.
+enum { HW_CLAIM_SLACK = 32, HW_CLAIM_OBJECT_SLACK = 96, HW_CLAIM_INTERIOR_SLACK = 96 };
 
 uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
 				 enum hw_type_category which)

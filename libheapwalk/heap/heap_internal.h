@@ -34,7 +34,7 @@ struct hw_heap {
 	struct hw_types types;
 	struct hw_object_prover prover;
 	struct hw_vtables *vtables; // NULL: none
-	bool has_python;
+	bool has_python, has_sqlite;
 
 	uint32_t *pool_slots;      // category ids of all pools' blocks
 	size_t pool_slots_bytes;

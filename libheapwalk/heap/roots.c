@@ -117,6 +117,98 @@ static void hw_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 	}
 }
 
+// ---- free lists ----------------------------------------------------------------------------------
+
+enum { HW_FREE_LIST_MAX = 1 << 20, HW_FREE_ARRAY_MAX = 256, HW_BUCKETS_MAX = 1 << 20 };
+
+// Freed floats are linked through ob_type (up to 3.13): no header tells them.
+static void hw_claim_free_floats(struct hw_worker *worker, hw_addr_t head)
+{
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	uint64_t object;
+	if (!hw_pages_read_u64(&worker->pages, head, &object))
+		return;
+	for (unsigned n = 0; object && n < HW_FREE_LIST_MAX; n++) {
+		struct hw_slot slot = hw_heap_slot_at(worker->heap, object);
+		if (!slot.category || HW_SLOT_CATEGORY(hw_slot_load(slot.category)))
+			return; // met already, or no block: the list is damaged or empty
+		hw_root_claim(worker, object, HW_CLAIM_FREE_LIST, "float");
+		if (!hw_pages_read_u64(&worker->pages, object + (uint64_t)l->ob_type, &object))
+			return;
+	}
+}
+
+static void hw_claim_free_keys(struct hw_worker *worker, hw_addr_t array, hw_addr_t count_addr)
+{
+	uint32_t count;
+	uint64_t keys;
+	if (!hw_pages_read_u32(&worker->pages, count_addr, &count))
+		return;
+	for (uint32_t i = 0; i < count && i < HW_FREE_ARRAY_MAX; i++)
+		if (hw_pages_read_u64(&worker->pages, array + 8 * (hw_addr_t)i, &keys))
+			hw_root_claim(worker, keys, HW_CLAIM_FREE_KEYS, "");
+}
+
+struct hw_file_symbol {
+	const char *file;
+	hw_addr_t address;
+};
+
+static bool hw_take_symbol_of_file(void *payload, const struct hw_symbol *symbol)
+{
+	struct hw_file_symbol *want = payload;
+	if (!symbol->file || strcmp(symbol->file, want->file))
+		return true;
+	want->address = symbol->address;
+	return false;
+}
+
+static hw_addr_t hw_symbol_of_file(struct hw_worker *worker, const char *name, const char *file)
+{
+	struct hw_file_symbol want = { .file = file };
+	hw_module_visit_symbols(worker->heap->in.python->module, name, hw_take_symbol_of_file, &want);
+	return want.address;
+}
+
+static void hw_claim_static_free_lists(struct hw_worker *worker)
+{
+	// 2.7's floats live in blocks of many: hw_heap_find_slot_blocks() has them.
+	if (worker->heap->in.python->layout.int_block_size == HW_ABSENT) {
+		hw_addr_t floats = hw_symbol_of_file(worker, "free_list", "floatobject.c");
+		if (floats)
+			hw_claim_free_floats(worker, floats);
+	}
+	hw_addr_t keys = hw_symbol_of_file(worker, "keys_free_list", "dictobject.c");
+	hw_addr_t count = hw_symbol_of_file(worker, "numfreekeys", "dictobject.c");
+	if (keys && count)
+		hw_claim_free_keys(worker, keys, count);
+}
+
+// ---- the table of static interned strings ---------------------------------------------------------
+
+static void hw_claim_hashtable(struct hw_worker *worker, hw_addr_t pointer)
+{
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	struct hw_pages *pages = &worker->pages;
+	uint64_t table, count, buckets, entry;
+	if (l->hashtable_buckets == HW_ABSENT || l->hashtable_bucket_count == HW_ABSENT ||
+	    !hw_pages_read_u64(pages, pointer, &table) || !table ||
+	    !hw_pages_read_u64(pages, table + (uint64_t)l->hashtable_bucket_count, &count) ||
+	    !hw_pages_read_u64(pages, table + (uint64_t)l->hashtable_buckets, &buckets))
+		return;
+	hw_root_claim(worker, table, HW_CLAIM_HASHTABLE, "interned");
+	hw_root_claim(worker, buckets, HW_CLAIM_HASHTABLE_BUCKETS, "interned");
+	for (uint64_t i = 0; i < count && i < HW_BUCKETS_MAX; i++) {
+		if (!hw_pages_read_u64(pages, buckets + 8 * i, &entry))
+			return;
+		for (unsigned n = 0; entry && n < HW_BUCKETS_MAX; n++) {
+			hw_root_claim(worker, entry, HW_CLAIM_HASHTABLE_ENTRY, "interned");
+			if (!hw_pages_read_u64(pages, entry, &entry))
+				break;
+		}
+	}
+}
+
 void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 {
 	const struct hw_python *python = heap->in.python;
@@ -130,7 +222,18 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 				      *interpreter + (uint64_t)l->interned_strings, &dict))
 			hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
 		hw_claim_threads(worker, *interpreter);
+		if (l->interp_float_free_list != HW_ABSENT)
+			hw_claim_free_floats(worker,
+					     *interpreter + (uint64_t)l->interp_float_free_list);
+		if (l->interp_keys_free_list != HW_ABSENT &&
+		    l->interp_keys_free_count != HW_ABSENT)
+			hw_claim_free_keys(worker,
+					   *interpreter + (uint64_t)l->interp_keys_free_list,
+					   *interpreter + (uint64_t)l->interp_keys_free_count);
 	}
+	hw_claim_static_free_lists(worker);
+	if (l->runtime_interned_table != HW_ABSENT && python->runtime)
+		hw_claim_hashtable(worker, python->runtime + (uint64_t)l->runtime_interned_table);
 	hw_claim_allocator_roots(worker);
 }
 

@@ -151,7 +151,7 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 	hw_addr_t object = row->start;
 	if (row->allocator == HW_ALLOCATOR_PYMALLOC || !hw_heap_slot_block_at(heap, row->start)) {
 		struct hw_slot slot = hw_heap_slot_at(heap, row->start);
-		uint8_t head[HW_DEBUG_HEAD_BYTES];
+		uint8_t head[HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES];
 		uint64_t requested;
 		object = slot.user;
 		if (hw_pages_read(pages, object, head, sizeof(head)))

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "heap/heap_internal.h"
+#include "native/sqlite.h"
 #include "native/strings.h"
 #include "native/vtable.h"
 
@@ -54,18 +55,26 @@ static void hw_slot_set(uint32_t *slot, uint32_t id)
 }
 
 // A block of no interpreter's: what its bytes show.
-static uint32_t hw_worker_native(struct hw_worker *worker, const uint8_t *bytes, size_t len,
-				 uint64_t capacity)
+static uint32_t hw_worker_native(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
+				 size_t len, uint64_t capacity)
 {
 	struct hw_heap *heap = worker->heap;
-	uint64_t requested;
-	uint32_t head = hw_debug_head(bytes, len, capacity, &requested);
-	if (head) {
-		bytes += head;
-		len = (size_t)hw_min(len - head, requested);
-	}
+	uint32_t head = hw_debug_head(bytes, len, capacity, &capacity);
+	user += head;
+	bytes += head;
+	len = (size_t)hw_min(len - head, capacity);
 	const char *class_name;
 	size_t text_len;
+	if (heap->has_python && hw_is_ast_arena_block(user, bytes, len, capacity))
+		return hw_category_of_claim(&heap->categories, HW_CLAIM_AST_ARENA, "");
+	if (heap->has_sqlite && hw_is_sqlite_block(bytes, len, capacity))
+		return hw_category_intern(&heap->categories,
+					  &(struct hw_category){ .domain = "sqlite3",
+								 .kind = "allocation",
+								 .detail = "",
+								 .state = HW_STATE_IN_USE,
+								 .state_word = "in use" },
+					  HW_CLAIM_KIND_COUNT);
 	if (len >= 8 && heap->vtables &&
 	    hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
 		return hw_category_intern(&heap->categories,
@@ -113,7 +122,7 @@ void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *by
 		return;
 	}
 	if (!old)
-		hw_slot_set(slot, hw_worker_native(worker, bytes, len, capacity));
+		hw_slot_set(slot, hw_worker_native(worker, user, bytes, len, capacity));
 }
 
 // ---- pymalloc ----------------------------------------------------------------------------------
