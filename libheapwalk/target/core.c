@@ -239,7 +239,7 @@ static int hw_core_segment_compare(const void *a, const void *b)
 	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-// Sorted and disjoint: where two say something of one address, the lower one counts.
+// Sorted and disjoint: one ends where the next begins, so that an absurd size harms nobody else.
 static void hw_core_sort_segments(struct hw_core *core)
 {
 	struct hw_core_segment *s = core->segments.data;
@@ -248,21 +248,23 @@ static void hw_core_sort_segments(struct hw_core *core)
 		return;
 	qsort(s, core->segments.count, sizeof(*s), hw_core_segment_compare);
 	for (size_t i = 0; i < core->segments.count; i++) {
-		struct hw_core_segment next = s[i];
-		hw_addr_t from = kept ? hw_max(next.start, s[kept - 1].end) : next.start;
-		clipped += from != next.start;
-		next.offset += from - next.start;
-		next.start = from;
-		next.dumped_end = hw_max(next.dumped_end, from);
-		next.seen_end = hw_max(next.seen_end, from);
-		if (next.start < next.end)
-			s[kept++] = next;
+		struct hw_core_segment *last = kept ? &s[kept - 1] : NULL;
+		if (last && s[i].start < last->end) {
+			clipped++;
+			if (s[i].start == last->start)
+				continue;
+			last->end = s[i].start;
+			last->dumped_end = hw_min(last->dumped_end, last->end);
+			last->seen_end = hw_min(last->seen_end, last->end);
+		}
+		s[kept++] = s[i];
 	}
 	core->segments.count = kept;
 	if (clipped && core->issues)
-		hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
-			      "core %s: %zu segments overlap others and count for their rest only",
-			      core->path, clipped);
+		hw_issues_add(
+			core->issues, HW_ERROR_CORRUPT, 0,
+			"core %s: %zu segments overlap the one before, which counts up to there",
+			core->path, clipped);
 }
 
 // A core that was cut short says how much of it is there.

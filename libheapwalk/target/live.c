@@ -23,7 +23,9 @@
 struct hw_live {
 	struct hw_target target;
 	int proc_fd; // /proc/PID
-	int mem_fd;  // /proc/PID/mem
+	int task_fd; // /proc/PID/task/TASK: the memory is reached through a thread that lives
+	pid_t task;  // the main thread, or when that has ended before the others, one of these
+	int mem_fd;  // "mem" below task_fd
 	bool no_stop;
 	bool has_no_readv; // process_vm_readv is missing or forbidden (seccomp): use mem_fd
 	unsigned stop_count;
@@ -55,7 +57,7 @@ static size_t hw_live_read_some(struct hw_target *self, hw_addr_t addr, void *bu
 		struct iovec local = { (char *)buf + done, len - done };
 		// NOLINTNEXTLINE: the kernel's interface takes remote addresses as pointers
 		struct iovec remote = { (void *)(uintptr_t)(addr + done), len - done };
-		ssize_t n = process_vm_readv(self->pid, &local, 1, &remote, 1, 0);
+		ssize_t n = process_vm_readv(live->task, &local, 1, &remote, 1, 0);
 		if (n > 0) {
 			done += (size_t)n;
 			continue;
@@ -90,7 +92,7 @@ static size_t hw_live_read_many(struct hw_target *self, const struct hw_span *sp
 			want += spans[done + i].len;
 		}
 		struct iovec local = { to, want };
-		ssize_t result = process_vm_readv(self->pid, &local, 1, remote, n, 0);
+		ssize_t result = process_vm_readv(live->task, &local, 1, remote, n, 0);
 		if (result < 0 && errno == EINTR)
 			continue;
 		if (result <= 0)
@@ -105,10 +107,10 @@ static size_t hw_live_read_many(struct hw_target *self, const struct hw_span *sp
 	return done;
 }
 
-// The whole of a file below /proc/PID, NUL-terminated; owned. NULL: errno says why.
+// The whole of a file below task_fd, NUL-terminated; owned. NULL: errno says why.
 static char *hw_live_slurp(const struct hw_live *live, const char *name)
 {
-	hw_cleanup_close int fd = openat(live->proc_fd, name, O_RDONLY | O_CLOEXEC);
+	hw_cleanup_close int fd = openat(live->task_fd, name, O_RDONLY | O_CLOEXEC);
 	size_t size = 1 << 16, len = 0;
 	hw_cleanup_free char *text = fd < 0 ? NULL : malloc(size);
 	if (!text)
@@ -210,7 +212,7 @@ static struct hw_error *hw_live_read_maps(struct hw_live *live)
 static hw_addr_t hw_live_read_sp(const struct hw_live *live, pid_t tid)
 {
 	char path[64], *end;
-	snprintf(path, sizeof(path), "task/%d/syscall", (int)tid);
+	snprintf(path, sizeof(path), "../%d/syscall", (int)tid);
 	hw_cleanup_free char *text = hw_live_slurp(live, path);
 	if (!text || !(end = strrchr(text, ' ')))
 		return 0;
@@ -250,7 +252,7 @@ static struct hw_error *hw_live_read_threads(struct hw_live *live)
 // Opens /proc/PID/mem of the program that runs now: a descriptor from before an execve shows the old one.
 static struct hw_error *hw_live_open_mem(struct hw_live *live)
 {
-	int fd = openat(live->proc_fd, "mem", O_RDONLY | O_CLOEXEC);
+	int fd = openat(live->task_fd, "mem", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		return hw_error_create(
 			HW_ERROR_OS,
@@ -268,9 +270,45 @@ static struct hw_error *hw_live_open_mem(struct hw_live *live)
 	return NULL;
 }
 
+static bool hw_live_is_ended(char state)
+{
+	return !state || state == 'Z' || state == 'X';
+}
+
+// Finds a thread that lives, the main one if it can be. False: the process has exited.
+static bool hw_live_find_task(struct hw_live *live)
+{
+	char path[64];
+	if (live->task_fd >= 0 && !hw_live_is_ended(hw_proc_state(live->proc_fd, live->task)))
+		return true;
+	int fd = openat(live->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
+	if (!tasks) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	pid_t tid;
+	while ((tid = hw_proc_next_task(tasks)) &&
+	       hw_live_is_ended(hw_proc_state(live->proc_fd, tid)))
+		;
+	closedir(tasks);
+	snprintf(path, sizeof(path), "task/%d", (int)tid);
+	fd = tid ? openat(live->proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return false;
+	if (live->task_fd >= 0)
+		close(live->task_fd);
+	live->task_fd = fd;
+	live->task = tid;
+	return true;
+}
+
 static struct hw_error *hw_live_refresh(struct hw_target *self)
 {
 	struct hw_live *live = (struct hw_live *)self;
+	if (!hw_live_find_task(live))
+		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
 	HW_TRY(hw_live_open_mem(live));
 	HW_TRY(hw_live_read_maps(live));
 	return hw_live_read_threads(live);
@@ -287,8 +325,7 @@ static void hw_live_resume(struct hw_target *self)
 
 static bool hw_live_is_alive(struct hw_target *self)
 {
-	char state = hw_proc_state(((struct hw_live *)self)->proc_fd, 0);
-	return state && state != 'Z' && state != 'X';
+	return hw_live_find_task((struct hw_live *)self);
 }
 
 static struct hw_error *hw_live_stop(struct hw_target *self)
@@ -314,6 +351,8 @@ static void hw_live_close(struct hw_target *self)
 	hw_tracer_resume(live->tracer);
 	if (live->mem_fd >= 0)
 		close(live->mem_fd);
+	if (live->task_fd >= 0)
+		close(live->task_fd);
 	if (live->proc_fd >= 0)
 		close(live->proc_fd);
 	hw_target_deinit(self);
@@ -339,7 +378,7 @@ static struct hw_error *hw_live_check_exe(struct hw_live *live)
 {
 	int pid = (int)live->target.pid;
 	char name[PATH_MAX];
-	ssize_t n = readlinkat(live->proc_fd, "exe", name, sizeof(name) - 1);
+	ssize_t n = readlinkat(live->task_fd, "exe", name, sizeof(name) - 1);
 	if (n < 0 && (errno == EACCES || errno == EPERM))
 		return hw_error_create(
 			HW_ERROR_OS,
@@ -356,7 +395,7 @@ static struct hw_error *hw_live_check_exe(struct hw_live *live)
 	live->target.exe = strdup(name);
 	if (!live->target.exe)
 		return &hw_enomem;
-	hw_cleanup_close int fd = openat(live->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	hw_cleanup_close int fd = openat(live->task_fd, "exe", O_RDONLY | O_CLOEXEC);
 	Elf64_Ehdr header;
 	if (fd < 0 || read(fd, &header, sizeof(header)) != (ssize_t)sizeof(header))
 		return NULL; // execute permission only: the map tells the rest
@@ -379,20 +418,19 @@ static char *hw_live_file_root(const struct hw_live *live)
 	char ours[64], theirs[64], *root;
 	struct stat our_root, their_root;
 	ssize_t a = readlink("/proc/self/ns/mnt", ours, sizeof(ours));
-	ssize_t b = readlinkat(live->proc_fd, "ns/mnt", theirs, sizeof(theirs));
+	ssize_t b = readlinkat(live->task_fd, "ns/mnt", theirs, sizeof(theirs));
 	if (a > 0 && a == b && !memcmp(ours, theirs, (size_t)a) && !stat("/", &our_root) &&
-	    !fstatat(live->proc_fd, "root", &their_root, 0) &&
+	    !fstatat(live->task_fd, "root", &their_root, 0) &&
 	    our_root.st_dev == their_root.st_dev && our_root.st_ino == their_root.st_ino)
 		return strdup("");
 	return asprintf(&root, "/proc/%d/root", (int)live->target.pid) < 0 ? NULL : root;
 }
 
 // A thread's number has a /proc directory too, but only its process can be stopped as a whole.
-static struct hw_error *hw_live_check_pid(const struct hw_live *live)
+static struct hw_error *hw_live_check_pid(struct hw_live *live)
 {
 	int pid = (int)live->target.pid;
-	char state = hw_proc_state(live->proc_fd, 0);
-	if (state == 'Z' || state == 'X')
+	if (!hw_live_find_task(live))
 		return hw_error_create(
 			HW_ERROR_NOT_FOUND,
 			"process %d is a zombie: it has exited and its memory is gone", pid);
@@ -421,7 +459,8 @@ struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_sto
 	target->word_bytes = 8;
 	hw_strtab_init(&target->strings);
 	live->no_stop = no_stop;
-	live->mem_fd = -1;
+	live->mem_fd = live->task_fd = -1;
+	live->task = pid;
 	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
 	live->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct hw_error *err = NULL;

@@ -48,10 +48,7 @@ struct hw_tracer {
 char hw_proc_state(int proc_fd, pid_t tid)
 {
 	char path[64], text[512];
-	if (tid)
-		snprintf(path, sizeof(path), "task/%d/stat", (int)tid);
-	else
-		snprintf(path, sizeof(path), "stat");
+	snprintf(path, sizeof(path), "task/%d/stat", (int)tid);
 	hw_cleanup_close int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;

@@ -21,8 +21,7 @@ void hw_tracer_resume(struct hw_tracer *tracer); // accepts NULL; frees it
 // The threads that are stopped with their registers; borrowed until hw_tracer_resume().
 const struct hw_thread *hw_tracer_threads(const struct hw_tracer *tracer, size_t *ret_count);
 
-// State letter of /proc/PID/stat or /proc/PID/task/TID/stat ('R', 'S', 'D', 'Z', …), 0 when it is gone.
-// tid 0: of the process.
+// State letter of /proc/PID/task/TID/stat ('R', 'S', 'D', 'Z', …), 0 when it is gone.
 char hw_proc_state(int proc_fd, pid_t tid);
 // The next thread id of an open /proc/PID/task; 0 at the end.
 pid_t hw_proc_next_task(DIR *tasks);
