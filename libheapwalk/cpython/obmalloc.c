@@ -6,28 +6,11 @@
 #include "base/cleanup.h"
 #include "cpython/obmalloc_internal.h"
 
-// Pool headers read at once: they are decoded while they are in the cache.
-enum { HW_POOL_BATCH = 4096 };
-
-struct hw_pool_batch {
-	struct hw_span *spans; // HW_POOL_BATCH
-	uint8_t *headers;      // the same number of headers
-};
-
-// What every pool of a size class has in common: no division per pool.
-struct hw_size_class {
-	uint32_t block_bytes;
-	uint16_t capacity;
-};
-
 struct hw_walk {
 	struct hw_target *target;
 	const struct hw_python_layout *layout;
 	struct hw_issues *issues;
 	struct hw_pymalloc *pm;
-	struct hw_size_class classes[HW_PYMALLOC_SIZE_CLASSES_MAX];
-	size_t bad_pools, missing_pools;
-	hw_addr_t first_bad;
 };
 
 // The debug information may be of a damaged file: nothing is indexed by it before this.
@@ -167,221 +150,15 @@ static void hw_keep_sound_arenas(struct hw_walk *walk)
 	pm->arenas.count = kept;
 }
 
-static void hw_init_classes(struct hw_walk *walk)
-{
-	for (uint32_t i = 0; i < walk->pm->size_class_count; i++) {
-		uint32_t block = (i + 1) * walk->pm->alignment;
-		walk->classes[i] = (struct hw_size_class){
-			.block_bytes = block,
-			.capacity = (uint16_t)((walk->pm->pool_bytes - HW_POOL_HEADER_BYTES) / block),
-		};
-	}
-}
-
-// Everything that a header says, without judging it; a szidx that is none leaves capacity 0.
-static struct hw_pool hw_decode_pool(const struct hw_walk *walk, hw_addr_t start,
-				     const uint8_t *header)
-{
-	const struct hw_python_layout *layout = walk->layout;
-	uint32_t szidx = hw_u32(header + layout->pool_szidx);
-	struct hw_pool pool = {
-		.start = start,
-		.freeblock = hw_u64(header + layout->pool_freeblock),
-		.ref_count = hw_u32(header + layout->pool_ref_count),
-		.next_offset = hw_u32(header + layout->pool_nextoffset),
-		.is_bad = szidx >= walk->pm->size_class_count,
-	};
-	if (!pool.is_bad) {
-		pool.szidx = (uint8_t)szidx;
-		pool.capacity = walk->classes[szidx].capacity;
-	}
-	return pool;
-}
-
-// A pool in use must lead back to its arena and stay inside itself.
-static bool hw_pool_is_sound(const struct hw_walk *walk, const struct hw_arena *arena,
-			     const struct hw_pool *pool, const uint8_t *header)
-{
-	const struct hw_size_class *class = &walk->classes[pool->szidx];
-	if (pool->is_bad || pool->ref_count > pool->capacity ||
-	    hw_u32(header + walk->layout->pool_arenaindex) != arena->index ||
-	    hw_u32(header + walk->layout->pool_maxnextoffset) + class->block_bytes !=
-		    walk->pm->pool_bytes)
-		return false;
-	if (pool->next_offset < HW_POOL_HEADER_BYTES ||
-	    pool->next_offset > HW_POOL_HEADER_BYTES + (uint32_t)pool->capacity * class->block_bytes)
-		return false;
-	return !pool->freeblock || (pool->freeblock >= pool->start + HW_POOL_HEADER_BYTES &&
-				    pool->freeblock < pool->start + pool->next_offset);
-}
-
-// Marks the pools on the arena's list of empty ones; how many.
-static uint32_t hw_mark_empty_pools(struct hw_walk *walk, struct hw_arena *arena,
-				    struct hw_pool *pools, const uint8_t *headers)
-{
-	uint32_t count = 0;
-	hw_addr_t link = arena->freepools;
-	while (link) {
-		uint64_t offset = link - arena->first_pool;
-		uint64_t index = offset / walk->pm->pool_bytes;
-		if (index >= arena->pool_count || offset % walk->pm->pool_bytes ||
-		    pools[index].is_empty) {
-			hw_issues_add(walk->issues, HW_ERROR_CORRUPT, arena->arena_object,
-				      "the list of empty pools of the arena at 0x%" PRIx64
-				      " leads to 0x%" PRIx64 ", %s", arena->start, link,
-				      index < arena->pool_count && pools[index].is_empty ?
-					      "which it has been to" : "which is no pool of it");
-			break;
-		}
-		pools[index].is_empty = true;
-		count++;
-		link = hw_u64(headers + index * HW_POOL_HEADER_BYTES + walk->layout->pool_nextpool);
-	}
-	return count;
-}
-
-static void hw_count_pool(const struct hw_walk *walk, struct hw_pymalloc_state *state,
-			  const struct hw_pool *pool)
-{
-	const struct hw_size_class *class = &walk->classes[pool->szidx];
-	struct hw_size_class_stats *stats = &state->classes[pool->szidx];
-	uint64_t used = (uint64_t)pool->ref_count * class->block_bytes;
-	uint64_t blocks = (uint64_t)pool->capacity * class->block_bytes;
-	stats->pools++;
-	stats->blocks_in_use += pool->ref_count;
-	stats->blocks_free += pool->capacity - pool->ref_count;
-	state->allocated_bytes += used;
-	state->available_bytes += blocks - used;
-	state->pool_header_bytes += HW_POOL_HEADER_BYTES;
-	state->quantization_bytes += walk->pm->pool_bytes - HW_POOL_HEADER_BYTES - blocks;
-}
-
-static void hw_decode_arena_pools(struct hw_walk *walk, struct hw_arena *arena,
-				  const struct hw_span *spans, const uint8_t *headers)
-{
-	struct hw_pymalloc *pm = walk->pm;
-	struct hw_pymalloc_state *state = &pm->states.data[arena->interpreter];
-	struct hw_pool *pools = pm->pools.data + arena->pool_first;
-	uint32_t missing = 0, bad = 0, unlisted = 0;
-	hw_addr_t first_bad = 0;
-	for (uint32_t i = 0; i < arena->pool_count; i++) {
-		pools[i] = hw_decode_pool(walk, arena->first_pool + (uint64_t)i * pm->pool_bytes,
-					  headers + (size_t)i * HW_POOL_HEADER_BYTES);
-		if (spans[i].is_missing) {
-			pools[i] = (struct hw_pool){ .start = pools[i].start, .is_bad = true };
-			missing++;
-		}
-	}
-	uint32_t empty = hw_mark_empty_pools(walk, arena, pools, headers);
-	for (uint32_t i = 0; i < arena->pool_count; i++) {
-		struct hw_pool *pool = &pools[i];
-		if (spans[i].is_missing)
-			continue;
-		if (!pool->is_empty && !pool->ref_count && !pool->is_bad) {
-			// Stopped between two steps of malloc: off the list, not yet in use.
-			pool->is_empty = true;
-			unlisted++;
-		}
-		if (pool->is_empty) {
-			pool->is_bad = false;
-			continue;
-		}
-		if (!hw_pool_is_sound(walk, arena, pool, headers + (size_t)i * HW_POOL_HEADER_BYTES)) {
-			pool->is_bad = true;
-			if (!bad++)
-				first_bad = pool->start;
-			continue;
-		}
-		hw_count_pool(walk, state, pool);
-	}
-	arena->is_missing = arena->pool_count && missing == arena->pool_count;
-	state->arena_count++;
-	state->unused_pools += arena->pools_free;
-	state->unused_pool_bytes += (uint64_t)arena->pools_free * pm->pool_bytes;
-	if (arena->first_pool != arena->start)
-		state->arena_alignment_bytes += pm->pool_bytes;
-	walk->missing_pools += missing;
-	walk->bad_pools += bad;
-	if (missing)
-		hw_issues_add(walk->issues, HW_ERROR_FAULT, arena->start,
-			      "%" PRIu32 " of %" PRIu32 " pools of the arena at 0x%" PRIx64
-			      " can't be read", missing, arena->pool_count, arena->start);
-	if (bad)
-		hw_issues_add(walk->issues, HW_ERROR_CORRUPT, first_bad,
-			      "%" PRIu32 " of %" PRIu32 " pool headers of the arena at 0x%" PRIx64
-			      " contradict themselves, the first at 0x%" PRIx64,
-			      bad, arena->pool_count, arena->start, first_bad);
-	if (!missing && (unlisted ||
-			 empty + arena->pools_total - arena->pool_count != arena->pools_free))
-		hw_issues_add(walk->issues, HW_ERROR_INVARIANT, arena->arena_object,
-			      "the arena at 0x%" PRIx64 " counts %" PRIu32 " free pools, but lists "
-			      "%" PRIu32 ", never carved %" PRIu32 " and has %" PRIu32
-			      " empty ones on no list", arena->start, arena->pools_free, empty,
-			      arena->pools_total - arena->pool_count, unlisted);
-}
-
-// Arenas [from, to), whose pools fit one batch.
-static void hw_read_batch(struct hw_walk *walk, struct hw_pool_batch *batch, size_t from, size_t to)
-{
-	struct hw_pymalloc *pm = walk->pm;
-	size_t count = 0;
-	for (size_t i = from; i < to; i++) {
-		for (uint32_t k = 0; k < pm->arenas.data[i].pool_count; k++)
-			batch->spans[count++] = (struct hw_span){
-				.addr = pm->arenas.data[i].first_pool + (uint64_t)k * pm->pool_bytes,
-				.len = HW_POOL_HEADER_BYTES,
-			};
-	}
-	hw_target_read_many(walk->target, batch->spans, count, batch->headers);
-	count = 0;
-	for (size_t i = from; i < to; i++) {
-		hw_decode_arena_pools(walk, &pm->arenas.data[i], batch->spans + count,
-				      batch->headers + count * HW_POOL_HEADER_BYTES);
-		count += pm->arenas.data[i].pool_count;
-	}
-}
-
-static struct hw_error *hw_read_pools(struct hw_walk *walk, struct hw_progress *progress)
-{
-	struct hw_pymalloc *pm = walk->pm;
-	uint64_t total = 0;
-	hw_vec_foreach(arena, &pm->arenas) {
-		arena->pool_first = (uint32_t)total;
-		total += arena->pool_count;
-	}
-	if (total > UINT32_MAX)
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "%" PRIu64 " pools are more than heapwalk can number", total);
-	hw_cleanup_free struct hw_span *spans = malloc(HW_POOL_BATCH * sizeof(*spans));
-	hw_cleanup_free uint8_t *headers = malloc((size_t)HW_POOL_BATCH * HW_POOL_HEADER_BYTES);
-	if (!spans || !headers || !hw_vec_reserve(&pm->pools, total))
-		return &hw_enomem;
-	struct hw_pool_batch batch = { spans, headers };
-	pm->pools.count = total;
-	for (size_t from = 0, to; from < pm->arenas.count; from = to) {
-		size_t count = 0;
-		for (to = from; to < pm->arenas.count; to++) {
-			count += pm->arenas.data[to].pool_count;
-			if (count > HW_POOL_BATCH)
-				break;
-		}
-		hw_read_batch(walk, &batch, from, to);
-		if (progress && hw_progress_poll(progress))
-			return hw_error_create(HW_ERROR_INTERRUPTED,
-					       "interrupted while the pool headers were read");
-	}
-	return NULL;
-}
-
-static struct hw_error *hw_prove_pools(const struct hw_walk *walk)
+static struct hw_error *hw_prove_pools(const struct hw_walk *walk, size_t bad, size_t missing)
 {
 	const struct hw_pymalloc *pm = walk->pm;
-	size_t read = pm->pools.count - walk->missing_pools;
-	if (read && walk->bad_pools * 2 > read)
+	size_t read = pm->pools.count - missing;
+	if (read && bad * 2 > read)
 		return hw_error_at(HW_ERROR_CORRUPT, pm->arenas.data[0].start,
 				   "%zu of %zu pool headers contradict themselves: either the heap "
 				   "is damaged or its geometry is not %" PRIu32 " KiB arenas of %"
-				   PRIu32 " KiB pools", walk->bad_pools, read,
+				   PRIu32 " KiB pools", bad, read,
 				   pm->arena_bytes >> 10, pm->pool_bytes >> 10);
 	for (size_t i = 0; i < pm->states.count; i++) {
 		const struct hw_pymalloc_state *state = &pm->states.data[i];
@@ -397,13 +174,14 @@ static struct hw_error *hw_prove_pools(const struct hw_walk *walk)
 static struct hw_error *hw_walk_all(struct hw_walk *walk, const struct hw_python *python,
 				    struct hw_progress *progress)
 {
+	size_t bad, missing;
 	HW_TRY(hw_check_layout(python));
 	HW_TRY(hw_collect_states(walk, python));
 	HW_TRY(hw_obmalloc_prove_geometry(walk->target, walk->layout, walk->pm));
 	hw_keep_sound_arenas(walk);
-	hw_init_classes(walk);
-	HW_TRY(hw_read_pools(walk, progress));
-	HW_TRY(hw_prove_pools(walk));
+	HW_TRY(hw_obmalloc_read_pools(walk->target, walk->layout, walk->issues, progress, walk->pm,
+				      &bad, &missing));
+	HW_TRY(hw_prove_pools(walk, bad, missing));
 	return hw_obmalloc_index_arenas(walk->pm);
 }
 

@@ -52,6 +52,12 @@ struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 					    struct hw_pymalloc *pm) HW_MUST_USE;
 // Do the arena object's members agree with each other and the geometry?
 bool hw_obmalloc_arena_is_sound(const struct hw_pymalloc *pm, const struct hw_arena *arena);
+// Fills pm->pools and the sums of pm->states; how many headers are bad, and how many are missing.
+struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
+					const struct hw_python_layout *layout,
+					struct hw_issues *issues, struct hw_progress *progress,
+					struct hw_pymalloc *pm, size_t *ret_bad,
+					size_t *ret_missing) HW_MUST_USE;
 // Makes hw_pymalloc_find_arena() answer.
 struct hw_error *hw_obmalloc_index_arenas(struct hw_pymalloc *pm) HW_MUST_USE;
 
