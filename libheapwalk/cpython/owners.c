@@ -150,15 +150,14 @@ static void hw_visit_type(const struct hw_owner *owner)
 	const struct hw_python_layout *l = owner->layout;
 	const struct hw_type *type = hw_type_at(owner->sink->cache, owner->addr);
 	uint64_t address;
-	char text[300];
 	if (!type)
 		return;
-	snprintf(text, sizeof(text), "type %s", type->name);
+	// A class is an instance of its metaclass: "type.__dict__", "ABCMeta.__dict__".
 	if (hw_owner_u64(owner, l->tp_dict, &address))
 		hw_owner_claim(owner, &(struct hw_claim){ .address = address,
 							  .kind = HW_CLAIM_OBJECT,
-							  .detail = HW_DETAIL_TEXT,
-							  .text = text });
+							  .detail = HW_DETAIL_INSTANCE_DICT,
+							  .type = owner->object->type });
 	if (!(type->flags & HW_TPFLAGS_HEAPTYPE))
 		return;
 	hw_owner_claim(owner, &(struct hw_claim){ .address = type->cached_keys,
