@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 HERE = TOP / "tests" / "gdb"
@@ -20,7 +21,7 @@ SKIP = 77
 
 # gdb as everybody has it, but for what would make its words depend on the machine.
 SETTINGS = ["set debuginfod enabled off", "set print frame-info short-location", "set confirm off",
-            "set startup-with-shell off"]
+            "set auto-load python-scripts off"]
 
 
 class Failed(Exception):
@@ -123,12 +124,24 @@ def running(*command):
     try:
         line = process.stdout.readline()
         check(line.startswith(b"ready"), command, "did not become ready:", line)
+        wait_until_reading(process.pid)
         yield process
     finally:
         process.kill()
         process.wait()
         process.stdin.close()
         process.stdout.close()
+
+
+def wait_until_reading(pid):
+    """It says "ready" a moment before it waits; in between its memory still changes."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        with open("/proc/%d/syscall" % pid, encoding="utf-8") as file:
+            if file.read().startswith("0 0x0 "):  # read(0, …)
+                return
+        os.sched_yield()
+    raise Failed("process %d does not wait for its standard input" % pid)
 
 
 def interpreters():

@@ -7,7 +7,7 @@ from support import (c_target, check_equal, gdb_json, heapwalk_json, interpreter
 def compare(process, name):
     for command in ("census", "arenas", "cpython-allocators"):
         in_gdb = gdb_json("heap %s" % command, "-p", process.pid)
-        alone = heapwalk_json(command, "-p", process.pid)
+        alone = heapwalk_json("-p", process.pid, command)
         check_equal(in_gdb.get("rows"), alone.get("rows"), "%s: rows of %s" % (name, command))
         check_equal(in_gdb, alone, "%s: %s" % (name, command))
     return gdb_json("heap", "-p", process.pid)

@@ -46,8 +46,8 @@ def test_two(folder):
 def test_memory_changed(folder):
     """gdb's user writes a word: the next dump shows it."""
     with c_target() as process:
-        result = gdb(["hexdump &hw_stage_number 4", "set var hw_stage_number = 0x41424344",
-                      "hexdump &hw_stage_number 4", "set var hw_stage_number = 2"],
+        result = gdb(["hexdump -length 4 &hw_stage_number", "set var hw_stage_number = 0x41424344",
+                      "hexdump -length 4 &hw_stage_number", "set var hw_stage_number = 2"],
                      "-p", process.pid, BUILD / "bin" / "gdb_target")
     check("DCBA" in result.out, "the written word is not in the dump:", result.out)
 
