@@ -4,18 +4,14 @@
 import os
 import tempfile
 
-from support import (c_target, check_equal, gdb, gdb_json, heapwalk_json, interpreters, main,
+from support import (c_target, check_equal, gcore, gdb_json, heapwalk_json, interpreters, main,
                      python_target)
-
-# gdb's gcore can't read the kernel's vsyscall page and says so
-GCORE = [r"warning: Memory read failed for corefile section, 4096 bytes at 0xffffffffff600000\."]
-
 
 def compare(process, name, exe):
     with tempfile.TemporaryDirectory() as folder:
         core = os.path.join(folder, "a core")  # its name has a blank
         live = heapwalk_json("-p", process.pid)
-        gdb(["gcore %s" % core], "-p", process.pid, errors=GCORE)
+        gcore(process, core)
         process.kill()
         process.wait()
         alone = heapwalk_json("-c", core, "-e", exe)

@@ -44,7 +44,7 @@ def test():
         with c_target() as process:
             result = gdb(["heap -top 1"], "-p", process.pid, script=script, HEAPWALK_LIBRARY="")
             check("TOTAL" in result.out, "no report in gdb:", result.out)
-            command = find(moved, "heapwalk")
+            command = os.path.join(moved, "bin", "heapwalk")
             alone = subprocess.run([command, "-p", str(process.pid)], capture_output=True, text=True,
                                    check=False)
             check(alone.returncode == 0 and "TOTAL" in alone.stdout, "no report:", alone.stderr)

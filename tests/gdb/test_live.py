@@ -4,8 +4,8 @@
 from support import (c_target, check_equal, gdb_json, heapwalk_json, interpreters, main, python_target)
 
 
-def compare(process, name):
-    for command in ("census", "arenas", "cpython-allocators"):
+def compare(process, name, commands=("census", "arenas", "cpython-allocators")):
+    for command in commands:
         in_gdb = gdb_json("heap %s" % command, "-p", process.pid)
         alone = heapwalk_json("-p", process.pid, command)
         check_equal(in_gdb.get("rows"), alone.get("rows"), "%s: rows of %s" % (name, command))
@@ -20,7 +20,7 @@ def count(report, kind):
 
 def test():
     with c_target() as process:
-        compare(process, "C program")
+        compare(process, "C program", ("census", "arenas"))
     for name, path in interpreters().items():
         with python_target(path) as process:
             report = compare(process, name)
