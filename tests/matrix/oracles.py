@@ -114,7 +114,7 @@ class Oracles:
             with open(path, "rb") as f:
                 return f.read()
 
-        self.expect = json.loads(text("expect.json"))
+        self.expect = json.loads(text("expect.json") or '{"counts": {}, "values": {}, "interpreters": [], "chunks": []}')
         self.stats_text, self.stats_again = text("stats"), text("stats-again")
         self.stats = PymallocStats(self.stats_text) if self.stats_text is not None else None
         # Taken twice, first and last of all; the hooks of 3.6 and 3.7 count calls, which is no state.
@@ -144,15 +144,19 @@ class Oracles:
 Mapping = collections.namedtuple("Mapping", "start end perms path")
 
 
-def read_mappings(pid):
-    """Every mapping of /proc/PID/maps."""
+def parse_mappings(text):
+    """Every mapping of the text of /proc/PID/maps."""
     found = []
-    with open("/proc/%d/maps" % pid) as f:
-        for line in f:
-            words = line.rstrip("\n").split(None, 5)
-            start, end = (int(x, 16) for x in words[0].split("-"))
-            found.append(Mapping(start, end, words[1], words[5] if len(words) > 5 else ""))
+    for line in text.splitlines():
+        words = line.split(None, 5)
+        start, end = (int(x, 16) for x in words[0].split("-"))
+        found.append(Mapping(start, end, words[1], words[5] if len(words) > 5 else ""))
     return found
+
+
+def read_mappings(pid):
+    with open("/proc/%d/maps" % pid) as f:
+        return parse_mappings(f.read())
 
 
 def private_writable(mappings):

@@ -179,6 +179,11 @@ def target_command(interpreter, workload):
     return [interpreter, os.path.join(HERE, "target.py"), workload, "{directory}"]
 
 
+def heapwalk_command():
+    """The command under test: of the build that ctest names, or of build/."""
+    return os.path.join(os.environ.get("HEAPWALK_BUILD", os.path.join(HERE, "../../build")), "bin", "heapwalk")
+
+
 def say(text):
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

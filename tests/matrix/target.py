@@ -181,15 +181,12 @@ def on_signal(number, frame):
     pass
 
 
-def main():
-    if len(sys.argv) != 3 or not all(w in workloads.WORKLOADS for w in sys.argv[1].split("+")):
-        raise SystemExit("usage: target.py WORKLOAD[+WORKLOAD...] DIRECTORY, with WORKLOAD one of "
-                         + " ".join(workloads.WORKLOADS))
-    directory = sys.argv[2]
+def run(builders, directory, depth=3):
+    """Build, take the oracles, pause; then answer signals for ever. `builders` take workloads.Notes."""
     signal.signal(signal.SIGUSR1, on_signal)
     sys.setrecursionlimit(10000)
     notes = workloads.Notes(directory)
-    keep = [workloads.WORKLOADS[w](notes) for w in sys.argv[1].split("+")]
+    keep = [build(notes) for build in builders]
     with open(os.path.join(directory, "expect.json"), "w") as f:
         json.dump({"counts": notes.counts, "values": notes.values, "chunks": notes.chunks,
                    "interpreters": notes.interpreters}, f)
@@ -197,7 +194,7 @@ def main():
     gc.collect()
     gc.disable()
     before = len(gc.get_objects())
-    dive(600 if "code" in sys.argv[1] else 3, finish, directory, keep, notes)
+    dive(depth, finish, directory, keep, notes)
     while True:
         # Somebody asks whether all is well: count, collect, allocate.
         gc.collect()
@@ -205,6 +202,14 @@ def main():
         alive = len(gc.get_objects()) >= before - 1000 and len(fresh) == 10000
         os.write(1, b"alive\n" if alive else b"damaged\n")
         signal.pause()
+
+
+def main():
+    if len(sys.argv) != 3 or not all(w in workloads.WORKLOADS for w in sys.argv[1].split("+")):
+        raise SystemExit("usage: target.py WORKLOAD[+WORKLOAD...] DIRECTORY, with WORKLOAD one of "
+                         + " ".join(workloads.WORKLOADS))
+    names = sys.argv[1].split("+")
+    run([workloads.WORKLOADS[name] for name in names], sys.argv[2], 600 if "code" in names else 3)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "matrix"))
 
-from process import Target, kernel_makes_plain_cores, run_heapwalk  # noqa: E402
+from process import Target, heapwalk_command, kernel_makes_plain_cores, run_heapwalk  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
 LIMIT = 0.02
@@ -24,7 +24,7 @@ def uncategorized(report):
 
 
 def main():
-    heapwalk = os.path.join(os.environ.get("HEAPWALK_BUILD", os.path.join(HERE, "../../build")), "bin", "heapwalk")
+    heapwalk = heapwalk_command()
     missing = [name for name in ("django", "numpy", "sqlalchemy") if not importlib.util.find_spec(name)]
     if missing or os.path.realpath(sys.executable) != os.path.realpath(PYTHON):
         print("skip: needs %s with packages python3-django, python3-numpy, python3-sqlalchemy" % PYTHON)
