@@ -67,7 +67,7 @@ def check(row, core, directory, sysroot):
     take(checks.nothing_unknown_in_heaps(rows))
     take(checks.glibc(arenas, truth))
     take(checks.glibc_rows(rows, arenas))
-    take(checks.summary(census, rows))
+    take(checks.summary(census, rows, sum(m.end - m.start for m in writable)))
     chunks = os.path.join(directory, "chunks")
     if os.path.exists(chunks):
         take(checks.chunks(rows, chunk_lines(chunks)))

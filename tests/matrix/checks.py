@@ -8,14 +8,24 @@ import re
 from oracles import POOL_HEADER_BYTES
 
 IN_USE = "in use"
+ARENA_HEADER_BYTES, HEAP_BYTES, TCACHE_BYTES = 0x8D0, 0x30 + 0x20, 0x290  # glibc 2.35 to 2.41
 GLIBC_FREE = {"tcache", "fastbin", "unsorted bin", "small bin", "large bin", "top"}
 # Types whose block is never resized and has no buffer beside it: its size follows from sys.getsizeof().
-EXACT_TYPES = {"float", "complex", "function", "cell", "property", "member_descriptor", "getset_descriptor",
+EXACT_TYPES = {"float", "complex", "function", "cell", "member_descriptor", "getset_descriptor",
                "Slotted", "Seventy", "SmallNode", "SlotGhost", "DictHolder", "MyFloat"}
 
 
 def address(text):
     return int(text, 16) if text else 0
+
+
+def past(row):
+    """The first address behind a row or an arena: "end" is its last byte."""
+    return address(row["end"]) + 1
+
+
+def length(row):
+    return past(row) - address(row["start"])
 
 
 class Rows:
@@ -32,7 +42,7 @@ class Rows:
     def at(self, where):
         """The row that contains an address, or None."""
         i = bisect.bisect_right(self.starts, where) - 1
-        if i < 0 or where >= address(self.rows[i]["end"]):
+        if i < 0 or where >= past(self.rows[i]):
             return None
         return self.rows[i]
 
@@ -66,7 +76,7 @@ def ledger(rows, mappings, smaps_bytes):
             row = rows.rows[i]
             if rows.starts[i] != at:
                 yield "row %s begins at %#x, the one before ended at %#x" % (show(row), rows.starts[i], at)
-            at = address(row["end"])
+            at = past(row)
             if at - rows.starts[i] != row["size"]:
                 yield "size of %s is said to be %d" % (show(row), row["size"])
             i += 1
@@ -114,7 +124,7 @@ def census(rows, objects, mappings, python):
                 yield "%#x, a %s: %s" % (o.address, o.tp_name, show(row))
             elif row["kind"] not in kinds_of(o) or row["domain"] != "python":
                 yield "%#x is a %s: %s" % (o.address, o.tp_name, show(row))
-            elif not address(row["start"]) <= o.address < address(row["end"]):
+            elif not address(row["start"]) <= o.address < past(row):
                 yield "%#x lies outside of its row: %s" % (o.address, show(row))
             elif row["allocator"] == "pymalloc" and o.tp_name in EXACT_TYPES and not python["values_inline"]:
                 wanted = (o.sizeof + debug + 15) // 16 * 16
@@ -175,13 +185,13 @@ def pymalloc_state(state, stats, who):
         if c["pools"] or c["blocks_in_use"] or c["blocks_free"]:
             yield "%s: class of %d bytes has %d pools, should have none" % (who, size, c["pools"])
     arenas = state["arenas"]
-    lengths = {address(a["end"]) - address(a["start"]) for a in arenas}
+    lengths = {length(a) for a in arenas}
     if lengths - {stats.arena_bytes}:
         yield "%s: arenas of %r bytes, not %d" % (who, sorted(lengths), stats.arena_bytes)
     pool = stats.pool_bytes
     computed = {
         "arenas": len(arenas),
-        "arenas_total_bytes": sum(address(a["end"]) - address(a["start"]) for a in arenas),
+        "arenas_total_bytes": sum(length(a) for a in arenas),
         "arenas_allocated_total": state["arenas_allocated_total"],
         "arenas_highwater": state["arenas_highwater"],
         "unused_pools": state["unused_pools"],
@@ -192,7 +202,7 @@ def pymalloc_state(state, stats, who):
         "quantization_bytes": sum(
             c["pools"] * ((pool - POOL_HEADER_BYTES) % c["size"]) for c in state["size_classes"]),
         "arena_alignment_bytes": sum(
-            address(a["end"]) - address(a["start"]) - a["pools_total"] * pool for a in arenas),
+            length(a) - a["pools_total"] * pool for a in arenas),
     }
     computed["total_bytes"] = sum(computed[k] for k in (
         "allocated_bytes", "available_bytes", "unused_pools_bytes", "pool_headers_bytes",
@@ -226,13 +236,10 @@ def pymalloc(report, oracles):
 
 def pymalloc_rows(rows, report):
     """The table and `cpython-allocators` are two views of one thing."""
-    by_arena = []
-    for state in report["interpreters"]:
-        for a in state["arenas"]:
-            by_arena.append((address(a["start"]), address(a["end"])))
+    wanted = sum(length(a) for state in report["interpreters"] for a in state["arenas"])
     total = sum(r["size"] for r in rows.rows if r["allocator"] == "pymalloc")
-    if total != sum(end - start for start, end in by_arena):
-        yield "rows of pymalloc add up to %d bytes, arenas to %d" % (total, sum(e - s for s, e in by_arena))
+    if total != wanted:
+        yield "rows of pymalloc add up to %d bytes, arenas to %d" % (total, wanted)
     used = collections.Counter(r["size"] for r in rows.rows if r["allocator"] == "pymalloc" and r["state"] == IN_USE)
     wanted = collections.Counter()
     for state in report["interpreters"]:
@@ -282,12 +289,15 @@ def glibc(report, oracles):
         ):
             if got != wanted:
                 yield "%s: %s is %d, malloc_info says %d" % (who, name, got, wanted)
+        # What is neither free nor the program's: the header of a thread arena and of its further heaps with
+        # the fences behind them (glibc 2.35 to 2.42), fences of the main arena where others called sbrk,
+        # and the tcache structs that malloc makes for itself.
         overhead = t.system_bytes - free - a["in_use_bytes"] - a["tcache_bytes"]
-        if "overhead_bytes" in a and a["overhead_bytes"] != overhead:
+        if a["overhead_bytes"] != overhead or a["unknown_bytes"]:
             yield "%s: %d bytes are neither in use, cached, free nor overhead" % (who, overhead - a["overhead_bytes"])
-        # Headers of a thread arena and its heaps; fences of the main arena, where others called sbrk.
-        most = 0x8D0 + (t.heaps - 1) * 0x50 if t.number else 0x400
-        if not 0 <= overhead <= most:
+        rest = overhead - (ARENA_HEADER_BYTES + (t.heaps - 1) * HEAP_BYTES if t.number else 0)
+        fences = rest % TCACHE_BYTES
+        if rest < 0 or fences > (0 if t.number else 0x400):
             yield "%s: in use and cached is %d bytes, malloc_info says %d (%d for headers)" % (
                 who, a["in_use_bytes"] + a["tcache_bytes"], t.system_bytes - free, overhead)
         sums.update(system=a["system_bytes"], free=free, fast=a["fastbin_bytes"])
@@ -323,27 +333,30 @@ def glibc_rows(rows, report):
         yield "rows in bins add up to %d bytes, arenas to %d" % (bins, wanted)
 
 
-def summary(census_report, rows):
-    """`heap` is the table, counted."""
-    wanted = collections.Counter()
-    sizes = collections.Counter()
+def summary(census_report, rows, smaps_bytes):
+    """`heap` is the table, counted, and adds up to what the kernel says."""
+    wanted, sizes = collections.Counter(), collections.Counter()
     for r in rows.rows:
-        if r["state"] == IN_USE:
-            key = (r["domain"], r["kind"], r["detail"])
-            wanted[key] += 1
-            sizes[key] += r["size"]
+        key = (r["state"] == IN_USE, r["domain"], r["kind"], r["detail"])
+        wanted[key] += 1
+        sizes[key] += r["size"]
     got, got_sizes = collections.Counter(), collections.Counter()
     for r in census_report["rows"]:
-        key = (r["domain"], r["kind"], r["detail"])
+        key = (r["state"] == IN_USE, r["domain"], r["kind"], r["detail"])
         got[key] += r["count"]
         got_sizes[key] += r["bytes"]
     for key in sorted(set(wanted) | set(got)):
         if (wanted[key], sizes[key]) != (got[key], got_sizes[key]):
             yield "census of %s: (count, bytes) is %r, table has %r" % (
-                "/".join(key), (got[key], got_sizes[key]), (wanted[key], sizes[key]))
+                "/".join(key[1:]), (got[key], got_sizes[key]), (wanted[key], sizes[key]))
     total = census_report["total"]
-    if (total["count"], total["bytes"]) != (sum(got.values()), sum(got_sizes.values())):
-        yield "total %r is not the sum of the rows" % (total,)
+    if (total["count"], total["bytes"]) != (len(rows.rows), smaps_bytes):
+        yield "total is %d rows of %d bytes; table has %d, smaps %d bytes" % (
+            total["count"], total["bytes"], len(rows.rows), smaps_bytes)
+    for name, state in (("in_use_bytes", IN_USE), ("overhead_bytes", "overhead"), ("unknown_bytes", "unknown")):
+        found = sum(r["size"] for r in rows.rows if r["state"] == state)
+        if total[name] != found:
+            yield "total.%s is %d, the table has %d" % (name, total[name], found)
 
 
 def same_rows(live, other, who):

@@ -55,7 +55,7 @@ def ask(options, source, where, failures):
         if noise:
             failures.append("%s: %s says on stderr: %s" % (source, command, " | ".join(noise[:3])))
         try:
-            failures.take(source + " " + command, checks.sound(answer.report, "census" if command == "heap" else command))
+            failures.take(source + " " + command, checks.sound(answer.frame, "census" if command == "heap" else command))
         except ValueError as error:
             failures.append("%s: %s prints no JSON: %s" % (source, command, error))
             answers[command] = None
@@ -83,7 +83,7 @@ def check_live(case, answers, truth, mappings, smaps_bytes, failures):
         if answers["arenas"]:
             failures.take("live", checks.glibc_rows(rows, answers["arenas"].report))
         if answers["heap"]:
-            failures.take("live", checks.summary(answers["heap"].report, rows))
+            failures.take("live", checks.summary(answers["heap"].report, rows, smaps_bytes))
     if answers["cpython-allocators"]:
         failures.take("live", checks.pymalloc(answers["cpython-allocators"].report, truth))
     if answers["arenas"]:
@@ -102,7 +102,8 @@ def check_core(source, core, live, options, failures):
             {k: v for k, v in a[command].report.items() if k not in ("target", "coverage")} for a in (live, answers)
         )
         if mine != theirs:
-            failures.append("%s: %s differs from live" % (source, command))
+            failures.append("%s: %s differs from live in %s" % (
+                source, command, ", ".join(k for k in mine if mine[k] != theirs.get(k))))
 
 
 def run_case(case, options):

@@ -13,8 +13,10 @@ from support import BUILD, HEAPWALK, HeapwalkTest, Program, main, run
 class BadInput(HeapwalkTest):
     def check_refused(self, done, *words, output=b""):
         errors = done.stderr.decode()
-        self.assertEqual(len(errors.splitlines()), 1, errors)
-        self.assertRegex(errors, r"^heapwalk: \S")
+        # A wrong option is followed, as getopt's users know it, by where to look it up.
+        lines = [line for line in errors.splitlines() if not line.startswith("Try ")]
+        self.assertEqual(len(lines), 1, errors)
+        self.assertRegex(errors, r"^(\S*/)?heapwalk: \S")
         self.assertNotEqual(done.returncode, 0, errors)
         self.assertGreater(done.returncode, 0, "killed by a signal: " + errors)
         for word in words:
@@ -88,7 +90,7 @@ class BadInput(HeapwalkTest):
         for percent in (90, 50, 10):
             os.truncate(core, size * percent // 100)
             done = run("-c", core, "--format", "json")
-            self.check_refused(done, "%", output=None)
+            self.check_refused(done, "heap bytes could not be read", output=None)
             report = json.loads(done.stdout)
             self.assertTrue(report["partial"])
             self.assertGreater(report["coverage"]["missing_bytes"], 0)
@@ -158,7 +160,7 @@ class BadInput(HeapwalkTest):
     def test_unreadable_address(self):
         with Program("blocks", "three") as program:
             self.check_refused(run("-p", program.pid, "hexdump", "0x10"), "0x10")
-            self.assertIn(b"the first of three", run(
+            self.assertIn(b"the first of thr", run(
                 "-p", program.pid, "hexdump", "%#x" % min(program.live_set())).stdout)
 
 
