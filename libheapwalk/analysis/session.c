@@ -403,12 +403,17 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 				       "the report is partial, Python's arenas are not in it: %s",
 				       session->pymalloc_error->message);
 	const struct hw_ledger *ledger = session->heap ? hw_heap_ledger(session->heap) : NULL;
-	if (ledger && ledger->missing_bytes)
+	if (ledger && ledger->missing_bytes) {
+		// Rounded down: a heap that lacks a byte was not seen whole.
+		unsigned __int128 seen = ledger->heap_bytes -
+					 hw_min(ledger->missing_bytes, ledger->heap_bytes);
 		return hw_error_create(HW_ERROR_PARTIAL,
-				       "the report is partial: %llu of %llu heap bytes could not "
-				       "be read",
+				       "the report is partial: %u %% of heap bytes seen, %llu of "
+				       "%llu could not be read",
+				       (unsigned)(seen * 100 / hw_max(ledger->heap_bytes, 1)),
 				       (unsigned long long)ledger->missing_bytes,
 				       (unsigned long long)ledger->heap_bytes);
+	}
 	return NULL;
 }
 

@@ -20,11 +20,23 @@ struct hw_cli {
 	uint64_t progress_next; // milliseconds
 };
 
+// A command line taken apart: global options may stand before the command and behind it.
+struct hw_words {
+	char **globals; // argv of the global options, [0] is the program's name; the caller frees it
+	int global_count;
+	char **words; // argv of the command, [0] is its name; the caller frees it
+	int count;
+	const char *bad; // an option that there isn't, or that lacks its value
+	bool bad_needs_value;
+};
+// False: out of memory.
+bool hw_cli_split(const struct argp_option *options, int argc, char **argv, struct hw_words *ret);
+
 void hw_cli_clear_progress(struct hw_cli *cli);
 
 // NULL: there is none.
 const struct hw_command *hw_cli_find_command(const char *name);
-// Words that a global option takes: 1 or 2; 0 when `word` is none.
+// Words that a global option takes: 1 or 2; 0 when `word` is none, -1 when it is a letter that is none.
 int hw_cli_global_words(const struct argp_option *options, const char *word);
 // The commands with their summaries, for --help. Owned by the caller.
 char *hw_cli_command_list(void);

@@ -73,7 +73,7 @@ int hw_cli_global_words(const struct argp_option *options, const char *word)
 	for (const char *letter = word + 1; *letter; letter++) {
 		const struct argp_option *option = hw_short_option(options, *letter);
 		if (!option)
-			return *letter == '?' || *letter == 'V' || letter == word + 1;
+			return *letter == '?' || *letter == 'V' ? 1 : -1;
 		if (option->arg)
 			return letter[1] ? 1 : 2;
 	}
@@ -89,10 +89,11 @@ char *hw_cli_command_list(void)
 		return NULL;
 	fputs("Commands (\"census\" when none is given):\n", stream);
 	for (const struct hw_command *command = hw_commands(); command->name; command++)
-		fprintf(stream, "  %-20s %s\n", command->name, command->summary);
-	fputs("\nSee 'heapwalk COMMAND --help' for a command's own arguments and options.\n"
-	      "Exit status: 0, all is there; 1, the report says what it lacks; 2, wrong words;\n"
-	      "3, the target can't be read or is damaged; 4, a fact is missing; 130, interrupted.",
+		fprintf(stream, "  %-18s  %s\n", command->name, command->summary);
+	fputs("\nSee 'heapwalk COMMAND --help' for a command's own arguments and options.\n\n"
+	      "Exit status: 0 all is there; 1 the report says what it lacks; 2 wrong words;\n"
+	      "3 the target can't be read or is damaged; 4 a fact is missing;\n"
+	      "130 interrupted; 141 the reader of the output has gone.",
 	      stream);
 	if (fclose(stream)) {
 		free(text);
@@ -152,7 +153,7 @@ int hw_cli_complete(const struct argp_option *options, int argc, const char *con
 	int words = argc ? argc - 1 : 0, i = 0;
 	while (i < words) {
 		int taken = hw_cli_global_words(options, argv[i]);
-		if (!taken)
+		if (taken <= 0)
 			break;
 		i += taken;
 	}

@@ -3,6 +3,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,17 @@ static const struct argp_option hw_global_options[] = {
 	{ 0 },
 };
 
+static _Noreturn void HW_PRINTF(1, 2) hw_die(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	fputs("heapwalk: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	exit(HW_STATUS_USAGE);
+}
+
 static error_t hw_parse_global(int key, char *arg, struct argp_state *state)
 {
 	struct hw_cli *cli = state->input;
@@ -65,7 +77,7 @@ static error_t hw_parse_global(int key, char *arg, struct argp_state *state)
 		errno = 0;
 		number = strtol(arg, &end, 10);
 		if (errno || *end || end == arg || number < 1 || number > 64)
-			argp_error(state, "--threads takes a number from 1 to 64, not \"%s\"", arg);
+			hw_die("--threads takes a number from 1 to 64, not \"%s\"", arg);
 		cli->options.threads = (unsigned)number;
 		break;
 	case HW_KEY_NO_STOP:
@@ -105,33 +117,23 @@ static const struct argp hw_argp = {
 	.help_filter = hw_help_filter,
 };
 
-// Global options end at the command's name, or at the first option that is the census's own.
-static int hw_global_end(int argc, char **argv)
-{
-	int i = 1;
-	while (i < argc) {
-		int words = hw_cli_global_words(hw_global_options, argv[i]);
-		if (!words)
-			break;
-		i += words;
-	}
-	return i < argc ? i : argc;
-}
-
 static void hw_parse(struct hw_cli *cli, int argc, char **argv)
 {
-	int end = hw_global_end(argc, argv);
+	struct hw_words words = { 0 };
+	if (!hw_cli_split(hw_global_options, argc, argv, &words))
+		hw_die("out of memory");
+	if (words.bad)
+		hw_die(words.bad_needs_value ? "%s needs a value: see heapwalk --help"
+					     : "there is no option %s: see heapwalk --help",
+		       words.bad);
 	argp_program_version_hook = hw_print_version;
-	argp_err_exit_status = HW_STATUS_USAGE;
-	argp_parse(&hw_argp, end, argv, ARGP_IN_ORDER, NULL, cli);
-	cli->argc = argc - end;
-	cli->argv = (const char **)argv + end;
-	// No command, or options only: the census.
-	if (!cli->argc || cli->argv[0][0] == '-') {
-		cli->argv--; // argv[0] of the program at the least
-		cli->argc++;
-		cli->argv[0] = "census";
-	}
+	// The words were looked at already: what is wrong with them is said in one sentence.
+	if (argp_parse(&hw_argp, words.global_count, words.globals, ARGP_IN_ORDER | ARGP_NO_ERRS,
+		       NULL, cli))
+		hw_die("an option is wrong or lacks its value: see heapwalk --help");
+	free(words.globals);
+	cli->argc = words.count;
+	cli->argv = (const char **)words.words;
 }
 
 // ---- output and progress ----
@@ -231,12 +233,6 @@ static int hw_fail(struct hw_cli *cli, struct hw_error *err)
 	return status;
 }
 
-static int hw_usage_error(const char *message)
-{
-	fprintf(stderr, "heapwalk: %s\nTry 'heapwalk --help' for more.\n", message);
-	return HW_STATUS_USAGE;
-}
-
 static int hw_run(struct hw_cli *cli)
 {
 	struct hw_session *session;
@@ -265,27 +261,22 @@ int main(int argc, char **argv)
 	struct hw_cli cli = { .options = { .size = sizeof(cli.options) } };
 	hw_parse(&cli, argc, argv);
 	const struct hw_command *command = hw_cli_find_command(cli.argv[0]);
+	if (!command)
+		hw_die("there is no command \"%s\": see heapwalk --help", cli.argv[0]);
 	if (hw_cli_asks_for_help(cli.argc, cli.argv)) {
-		if (!command)
-			return hw_usage_error("there is no such command");
 		hw_cli_command_help(command);
 		return EXIT_SUCCESS;
 	}
-	if (command && !cli.pid && !cli.core)
-		return hw_usage_error("no target was given: -p PID or -c CORE, before the command");
+	if (!cli.pid && !cli.core)
+		hw_die("no target was given: -p PID or -c CORE (see heapwalk --help)");
 	if (cli.pid && cli.core)
-		return hw_usage_error("-p and -c are two targets: give one of them");
-	if (!command) {
-		fprintf(stderr,
-			"heapwalk: there is no command \"%s\"\n"
-			"Try 'heapwalk --help' for more.\n",
-			cli.argv[0]);
-		return HW_STATUS_USAGE;
-	}
+		hw_die("-p and -c are two targets: give one of them");
 	if (!cli.quiet && isatty(STDERR_FILENO)) {
 		cli.options.progress = hw_show_progress;
 		cli.options.progress_payload = &cli;
 	}
 	hw_catch_signals();
-	return hw_run(&cli);
+	int status = hw_run(&cli);
+	free(cli.argv);
+	return status;
 }

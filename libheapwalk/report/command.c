@@ -56,7 +56,7 @@ static const struct hw_command_option hw_pyarena_options[] = {
 };
 static const struct hw_command_option hw_hexdump_options[] = {
 	HW_OPTION_FORMAT,
-	{ "top", "N", "Print the first N rows of 16 bytes only.", NULL },
+	{ "top", "N", "Print the first N rows of 32 bytes only.", NULL },
 	HW_OPTION_OUTPUT,
 	{ "length", "BYTES", "How many bytes; 512 is the default. 0x…, K, M are understood.", NULL },
 	{ "c", NULL, "Characters only, without the hexadecimal columns.", NULL },
@@ -103,12 +103,13 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	  "free, though malloc does not mark them so. Chunks that are a mapping of their own\n"   \
 	  "come last.")                                                                            \
 	X(cpython_allocators, "cpython-allocators", "", false, hw_pyarena_options,                 \
-	  "Show CPython's arenas and size classes, of every interpreter.",                         \
+	  "Show CPython's arenas and size classes, per interpreter.",                         \
 	  "Free pools are \"free / total\" of an arena. Size classes are those that have a pool;\n" \
 	  "the numbers are what sys._debugmallocstats() prints in the process itself. As csv it\n" \
 	  "is one table: the arenas, or the size classes if \"show\" is classes.")                 \
-	X(hexdump, "hexdump", "ADDR", false, hw_hexdump_options, "Show bytes of the target.",      \
-	  "ADDR is a decimal or 0x number. Ends with an error where memory can't be read.")
+	X(hexdump, "hexdump", "ADDR [LENGTH]", false, hw_hexdump_options, "Show bytes of the target.",      \
+	  "ADDR and LENGTH are decimal or 0x numbers; 512 bytes are shown without a LENGTH. It\n"  \
+	  "ends with an error where memory can't be read.")
 
 // clang-format on
 

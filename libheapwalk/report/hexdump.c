@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "report/report.h"
 
-enum { HW_HEXDUMP_ROW = 16, HW_HEXDUMP_DEFAULT = 512, HW_HEXDUMP_PIECE = 1 << 14 };
+enum { HW_HEXDUMP_ROW = 32, HW_HEXDUMP_DEFAULT = 512, HW_HEXDUMP_PIECE = 1 << 14 };
 #define HW_HEXDUMP_MAX (1ull << 30)
 
 enum { HW_HEXDUMP_ADDRESS, HW_HEXDUMP_HEX, HW_HEXDUMP_BARE, HW_HEXDUMP_TEXT, HW_HEXDUMP_CELLS };
@@ -27,11 +28,11 @@ static const struct hw_column hw_hexdump_char_columns[HW_HEXDUMP_CELLS] = {
 static void hw_hexdump_row(struct hw_report *report, hw_addr_t addr, const uint8_t *bytes,
 			   size_t len)
 {
-	char hex[HW_HEXDUMP_ROW * 3 + 2], bare[HW_HEXDUMP_ROW * 2 + 1];
+	char hex[HW_HEXDUMP_ROW * 3 + HW_HEXDUMP_ROW / 8], bare[HW_HEXDUMP_ROW * 2 + 1];
 	char text[HW_HEXDUMP_ROW + 1];
 	size_t used = 0;
 	for (size_t i = 0; i < HW_HEXDUMP_ROW; i++) {
-		const char *gap = i == 0 ? "" : i == 8 ? "  " : " ";
+		const char *gap = i == 0 ? "" : i % 8 == 0 ? "  " : " ";
 		if (i < len) {
 			used += (size_t)sprintf(hex + used, "%s%02x", gap, bytes[i]);
 			sprintf(bare + 2 * i, "%02x", bytes[i]);
@@ -101,19 +102,35 @@ static struct hw_error *hw_hexdump_print(struct hw_report *report, hw_addr_t add
 	return NULL;
 }
 
+// "ADDR" or "ADDR LENGTH"; *ret_length stays as it is without one.
+static struct hw_error *hw_hexdump_arguments(const char *text, hw_addr_t *ret_addr,
+					     uint64_t *ret_length)
+{
+	size_t len = strcspn(text, " ");
+	hw_cleanup_free char *addr = strndup(text, len);
+	if (!addr)
+		return &hw_enomem;
+	if (!*addr)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "hexdump needs an address: hexdump 0x7f0012345678");
+	if (!hw_number_parse(addr, ret_addr))
+		return hw_error_create(HW_ERROR_INVALID,
+				       "\"%.100s\" is no address: give a decimal or a 0x number",
+				       addr);
+	if (text[len] && (!hw_number_parse(text + len, ret_length) || !*ret_length))
+		return hw_error_create(HW_ERROR_INVALID,
+				       "\"%.100s\" is no length: give a number of bytes above 0",
+				       text + len + 1);
+	return NULL;
+}
+
 struct hw_error *hw_report_hexdump(struct hw_report *report)
 {
 	const struct hw_arguments *arguments = report->arguments;
 	hw_addr_t addr;
 	uint64_t length;
-	if (!*arguments->text)
-		return hw_error_create(HW_ERROR_INVALID,
-				       "hexdump needs an address: hexdump 0x7f0012345678");
-	if (!hw_number_parse(arguments->text, &addr))
-		return hw_error_create(HW_ERROR_INVALID,
-				       "\"%.100s\" is no address: give a decimal or a 0x number",
-				       arguments->text);
 	HW_TRY(hw_argument_number(arguments, "length", HW_HEXDUMP_DEFAULT, &length));
+	HW_TRY(hw_hexdump_arguments(arguments->text, &addr, &length));
 	length = hw_min(length, report->top < UINT64_MAX / HW_HEXDUMP_ROW
 					? report->top * HW_HEXDUMP_ROW
 					: UINT64_MAX);

@@ -146,6 +146,16 @@ static struct hw_error *hw_take_option(struct hw_arguments *arguments, int argc,
 	return *slot ? NULL : &hw_enomem;
 }
 
+static unsigned hw_word_count(const char *usage)
+{
+	unsigned count = 0;
+	for (const char *p = usage; *p; p += strspn(p, " ")) {
+		count++;
+		p += strcspn(p, " ");
+	}
+	return count;
+}
+
 static struct hw_error *hw_arguments_take(struct hw_arguments *arguments, int argc,
 					  const char *const *argv)
 {
@@ -164,9 +174,9 @@ static struct hw_error *hw_arguments_take(struct hw_arguments *arguments, int ar
 						       "%s takes no argument, but was given "
 						       "\"%.100s\"",
 						       command->name, argv[i]);
-			if (!command->takes_text && words > 1)
+			if (!command->takes_text && words > hw_word_count(command->usage))
 				return hw_error_create(HW_ERROR_INVALID,
-						       "%s takes one argument (%s), but was given "
+						       "%s takes no more than %s, but was given "
 						       "\"%.100s\" as well",
 						       command->name, command->usage, argv[i]);
 			if (!hw_append_word(&arguments->text, argv[i]))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "analysis/query.h"
+#include "base/bytes.h"
 
 static unsigned failures;
 
@@ -83,7 +84,7 @@ static void expect(const char *text, const char *want)
 	hw_query_destroy(query);
 }
 
-// `head`: the first line without its colon. `caret`: column of the caret. `hint`: in the last line.
+// `head`: the first line without its colon. `caret`: column of the caret. `hint`: in the last one.
 static void expect_error(const char *text, const char *head, size_t caret, const char *hint)
 {
 	struct hw_query *query = NULL;
@@ -100,9 +101,11 @@ static void expect_error(const char *text, const char *head, size_t caret, const
 	const char *message = hw_error_message(err);
 	CHECK(!strncmp(message, first, strlen(first)), "%s:\ngot  %s\nwant %s", text, message,
 	      first);
+	const char *caret_line = message + hw_min(strlen(first), strlen(message));
+	size_t width = strspn(caret_line, " ");
+	CHECK(width == caret && caret_line[width] == '^', "%s: caret at %zu, want %zu:\n%s", text,
+	      width, caret, message);
 	const char *last = strrchr(message, '\n') + 1;
-	CHECK(strspn(last, " ") == caret && last[caret] == '^', "%s: caret at %zu, want %zu:\n%s",
-	      text, strspn(last, " "), caret, message);
 	CHECK(strstr(last, hint), "%s: no \"%s\" in: %s", text, hint, last);
 	hw_error_destroy(err);
 }

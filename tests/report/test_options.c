@@ -120,7 +120,7 @@ static void test_errors(void)
 	expect_error(GNU, WORDS("census", "--by", "colour"), "takes one of domain, kind");
 	expect_error(GNU, WORDS("census", "everything"),
 		     "census takes no argument, but was given \"everything\"");
-	expect_error(GNU, WORDS("hexdump", "1", "2"), "hexdump takes one argument (ADDR)");
+	expect_error(GNU, WORDS("hexdump", "1", "2", "3"), "takes no more than ADDR [LENGTH]");
 	expect_error(GNU, WORDS("hexdump", "-c=5", "2"), "takes no value");
 }
 

@@ -196,7 +196,7 @@ static void test_select_json(void)
 	for (size_t i = 0; i < HW_ARRAY_COUNT(names); i++)
 		member(row, names[i]);
 	CHECK(!strcmp(json_object_get_string(member(row, "start")), "0x10000"), "start: %s", text);
-	CHECK(!strcmp(json_object_get_string(member(row, "end")), "0x12fff"), "end: %s", text);
+	CHECK(!strcmp(json_object_get_string(member(row, "end")), "0x13000"), "end: %s", text);
 	CHECK(json_object_get_uint64(member(row, "size")) == PAGES_BYTES, "size: %s", text);
 	CHECK(!strncmp(json_object_get_string(member(row, "first_bytes")), "51525354", 8),
 	      "bytes: %s", text);
@@ -257,12 +257,13 @@ static void test_text(void)
 static void test_hexdump(void)
 {
 	struct hw_session *session = forged_session();
-	char *text = output_of(session, WORDS("hexdump", "0x10000", "--length", "20"));
+	char *text = output_of(session, WORDS("hexdump", "0x10000", "--length", "36"));
 	CHECK(strstr(text, "0x0000000000010000  51 52 53 54 55 56 57 58  59 5a 41 42 43 44 45 46  "
-			   "QRSTUVWXYZABCDEF\n"),
+			   "47 48 49 4a 4b 4c 4d 4e  4f 50 51 52 53 54 55 56  "
+			   "QRSTUVWXYZABCDEFGHIJKLMNOPQRSTUV\n"),
 	      "first row: %s", text);
-	CHECK(strstr(text, "47 48 49 4a                                                   GHIJ\n"),
-	      "last row: %s", text);
+	CHECK(strstr(text, "0x0000000000010020  57 58 59 5a                     "), "last row: %s",
+	      text);
 	free(text);
 	text = output_of(session, WORDS("hexdump", "65536", "-c", "--top", "1"));
 	CHECK(strstr(text, "QRSTUVWXYZABCDEF") && !strstr(text, "51"), "characters: %s", text);
@@ -270,11 +271,15 @@ static void test_hexdump(void)
 	text = output_of(session, WORDS("hexdump", "0x10000", "--format", "json"));
 	struct json_object *report = parse_report(text, "heapwalk.hexdump/1");
 	CHECK(json_object_get_uint64(member(report, "length")) == 512, "default length: %s", text);
-	CHECK(json_object_array_length(member(report, "rows")) == 32, "rows: %s", text);
+	CHECK(json_object_array_length(member(report, "rows")) == 16, "rows: %s", text);
 	json_object_put(report);
 	free(text);
 	expect_failure(session, WORDS("hexdump"), HW_ERROR_INVALID, "needs an address");
 	expect_failure(session, WORDS("hexdump", "here"), HW_ERROR_INVALID, "is no address");
+	expect_failure(session, WORDS("hexdump", "0x10000", "few"), HW_ERROR_INVALID, "no length");
+	text = output_of(session, WORDS("hexdump", "0x10000", "4"));
+	CHECK(strstr(text, "  QRST\n"), "four bytes: %s", text);
+	free(text);
 	expect_failure(session, WORDS("hexdump", "0x5"), HW_ERROR_FAULT, "can be read at 0x5");
 	expect_failure(session, WORDS("hexdump", "0x12ff0"), HW_ERROR_FAULT,
 		       "ends at 0x13000, 16 of 512 bytes");
