@@ -408,8 +408,8 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 		unsigned __int128 seen = ledger->heap_bytes -
 					 hw_min(ledger->missing_bytes, ledger->heap_bytes);
 		return hw_error_create(HW_ERROR_PARTIAL,
-				       "the report is partial: %u %% of heap bytes seen, %llu of "
-				       "%llu could not be read",
+				       "the report is partial: %u %% of the heap was seen, %llu of "
+				       "%llu heap bytes could not be read",
 				       (unsigned)(seen * 100 / hw_max(ledger->heap_bytes, 1)),
 				       (unsigned long long)ledger->missing_bytes,
 				       (unsigned long long)ledger->heap_bytes);

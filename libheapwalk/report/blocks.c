@@ -15,7 +15,6 @@ enum { HW_BATCH_ROWS = 16384, HW_FIRST_BYTES = 20 };
 
 enum {
 	HW_BLOCK_START,
-	HW_BLOCK_LAST,
 	HW_BLOCK_END,
 	HW_BLOCK_SIZE,
 	HW_BLOCK_ALLOCATOR,
@@ -32,9 +31,8 @@ enum {
 
 #define HW_BLOCK_COLUMNS(size, state)                                                              \
 	{                                                                                          \
-		[HW_BLOCK_START] = { "Start", "start" }, [HW_BLOCK_LAST] = { "End", NULL },        \
-		[HW_BLOCK_END] = { NULL, "end" }, [HW_BLOCK_SIZE] = { size, "size" },              \
-		[HW_BLOCK_ALLOCATOR] = { NULL, "allocator" },                                      \
+		[HW_BLOCK_START] = { "Start", "start" }, [HW_BLOCK_END] = { "End", "end" },        \
+		[HW_BLOCK_SIZE] = { size, "size" }, [HW_BLOCK_ALLOCATOR] = { NULL, "allocator" },  \
 		[HW_BLOCK_STATE] = { state, "state" }, [HW_BLOCK_DOMAIN] = { "Domain", "domain" }, \
 		[HW_BLOCK_KIND] = { "Kind", "kind" }, [HW_BLOCK_DETAIL] = { "Detail", "detail" },  \
 		[HW_BLOCK_OBJECT] = { NULL, "object" },                                            \
@@ -115,8 +113,7 @@ static void hw_print_block(struct hw_block_list *list, const struct hw_gathered 
 	hw_render_bytes(from, hexdump, hex);
 	const struct hw_cell cells[HW_BLOCK_CELLS] = {
 		[HW_BLOCK_START] = hw_cell_address(block.start),
-		[HW_BLOCK_LAST] = hw_cell_address(hw_row_last(&from->row)),
-		[HW_BLOCK_END] = hw_cell_address(block.start + block.size_bytes),
+		[HW_BLOCK_END] = hw_cell_address(hw_row_last(&from->row)),
 		[HW_BLOCK_SIZE] = hw_cell_number(block.size_bytes),
 		[HW_BLOCK_ALLOCATOR] = hw_cell_text(block.allocator),
 		[HW_BLOCK_STATE] = hw_cell_text(block.state_word),

@@ -82,7 +82,7 @@ static struct hw_error *hw_pyarena_fill(struct hw_report *report, struct hw_pyar
 			[HW_PYARENA_INTERPRETER] = hw_cell_signed(state->interpreter_id),
 			[HW_PYARENA_OBJECT] = hw_cell_address(arena->arena_object),
 			[HW_PYARENA_START] = hw_cell_address(arena->start),
-			[HW_PYARENA_END] = hw_cell_address(last + 1),
+			[HW_PYARENA_END] = hw_cell_address(last),
 			[HW_PYARENA_LOCATION] = hw_cell_text(table->texts[i][0]),
 			[HW_PYARENA_FREE] = hw_cell_number(arena->pools_free),
 			[HW_PYARENA_TOTAL] = hw_cell_number(arena->pools_total),
