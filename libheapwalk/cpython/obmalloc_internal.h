@@ -61,6 +61,10 @@ struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
 // Makes hw_pymalloc_find_arena() answer.
 struct hw_error *hw_obmalloc_index_arenas(struct hw_pymalloc *pm) HW_MUST_USE;
 
+// The statics of a binary without symbols; false: not found for certain. Counters are left out.
+bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python *python,
+				struct hw_obmalloc_roots *roots);
+
 static inline bool hw_obmalloc_read_u64(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
 {
 	uint8_t word[8];

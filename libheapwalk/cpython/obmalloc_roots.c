@@ -132,17 +132,20 @@ static struct hw_error *hw_no_roots(const struct hw_python *python, const char *
 }
 
 static struct hw_error *hw_find_statics(struct hw_target *target, const struct hw_python *python,
-					struct hw_obmalloc_roots *roots)
+					struct hw_obmalloc_roots *roots, const char **ret_facts)
 {
 	const struct hw_python_layout *layout = &python->layout;
 	struct hw_static_candidates arenas, max_arenas, used;
 	hw_find_candidates(python, "arenas", 8, &arenas);
 	hw_find_candidates(python, "maxarenas", 4, &max_arenas);
 	hw_find_candidates(python, "usedpools", 0, &used);
-	if (!arenas.count)
-		return hw_no_roots(python, "arenas");
-	if (!max_arenas.count)
-		return hw_no_roots(python, "maxarenas");
+	if (!arenas.count || !max_arenas.count) {
+		*ret_facts = "statics of obmalloc.c, found by their pattern";
+		if (hw_obmalloc_search_statics(target, python, roots))
+			return NULL;
+		return hw_no_roots(python, arenas.count ? "maxarenas" : "arenas");
+	}
+	*ret_facts = "statics of obmalloc.c";
 	int best = -1;
 	for (unsigned a = 0; a < arenas.count; a++) {
 		for (unsigned m = 0; m < max_arenas.count; m++) {
@@ -270,7 +273,6 @@ struct hw_error *hw_obmalloc_find_states(struct hw_target *target, const struct 
 		return hw_find_interpreter_states(target, python, issues, ret);
 	}
 	struct hw_obmalloc_roots roots = { .interpreter_id = 0 };
-	ret->facts = "statics of obmalloc.c";
-	HW_TRY(hw_find_statics(target, python, &roots));
+	HW_TRY(hw_find_statics(target, python, &roots, &ret->facts));
 	return hw_vec_push(&ret->roots, roots) ? NULL : &hw_enomem;
 }

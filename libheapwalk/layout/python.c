@@ -72,23 +72,39 @@ static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modul
 	return NULL;
 }
 
-static struct hw_error *hw_load_layout(struct hw_python *python)
+// How to go on without debug information; `why_no_table` says what is wrong with the table's answer.
+static struct hw_error *hw_no_debug_info(struct hw_module *module, const char *version,
+					 const char *why_no_table)
+{
+	const char *build_id = hw_module_build_id(module);
+	return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
+			       "no debug information for %s (CPython %s, build-id %s), and %s; "
+			       "install its package (python3-dbg on Debian) or name its directory "
+			       "with the option debug-dirs", module->path, version,
+			       build_id ? build_id : "none", why_no_table);
+}
+
+// DWARF, or without any the table: is_from_table.
+static struct hw_error *hw_load_layout(struct hw_python *python, bool *ret_is_from_table)
 {
 	struct hw_module *module = python->module;
 	hw_layout_init(&python->layout);
-	if (!hw_layout_from_dwarf(module, &python->layout)) {
-		const char *build_id = hw_module_build_id(module);
-		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
-				       "no debug information for %s (CPython %s, build-id %s); "
-				       "install its package (python3-dbg on Debian) or name its "
-				       "directory with the option debug-dirs",
-				       module->path, python->version, build_id ? build_id : "none");
-	}
+	*ret_is_from_table = !hw_layout_from_dwarf(module, &python->layout);
 	const char *source = hw_dwarf_source(module);
-	if (source && source[0] == '/')
+	if (*ret_is_from_table) {
+		if (python->is_debug || !hw_layout_from_rows(python->version_hex, &python->layout))
+			return hw_no_debug_info(module, python->version,
+						python->is_debug ?
+							"heapwalk's table is of release builds" :
+							"heapwalk's table does not have that version");
+		snprintf(python->facts, sizeof(python->facts),
+			 "heapwalk's table for CPython %" PRIu32 ".%" PRIu32,
+			 python->version_hex >> 24, python->version_hex >> 16 & 0xff);
+	} else if (source && source[0] == '/') {
 		snprintf(python->facts, sizeof(python->facts), "DWARF of %s", source);
-	else
+	} else {
 		snprintf(python->facts, sizeof(python->facts), "DWARF in %s", module->path);
+	}
 	const char *missing = hw_layout_missing(&python->layout);
 	if (missing)
 		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
@@ -138,9 +154,19 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 				       "CPython %s in %s is a free-threaded build: its objects live "
 				       "in mimalloc heaps, which this version of heapwalk can't walk",
 				       python->version, module->path);
-	HW_TRY(hw_load_layout(python));
-	HW_TRY(hw_prove_types(target, modules, python));
-	return hw_python_find_interpreters(target, issues, python);
+	bool is_from_table;
+	HW_TRY(hw_load_layout(python, &is_from_table));
+	struct hw_error *err = hw_prove_types(target, modules, python);
+	if (!err)
+		err = hw_python_find_interpreters(target, issues, python);
+	if (err && is_from_table && err->code == HW_ERROR_CORRUPT) {
+		// A build that differs from its version's usual one: only its own facts will do.
+		struct hw_error *no_info =
+			hw_no_debug_info(module, python->version, hw_error_message(err));
+		hw_error_destroy(err);
+		err = no_info;
+	}
+	return err;
 }
 
 // Extension modules without an interpreter: its symbols must have been taken away.

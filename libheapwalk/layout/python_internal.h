@@ -22,6 +22,8 @@ static inline int32_t *hw_layout_value(struct hw_python_layout *layout,
 void hw_layout_init(struct hw_python_layout *layout); // all facts HW_ABSENT
 // Fills what the module's DWARF answers; false: it answers nothing.
 bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout);
+// Fills what rows.def has for a release build of that version; false: it has none.
+bool hw_layout_from_rows(uint32_t version_hex, struct hw_python_layout *layout);
 // Name of a fact that heapwalk can't do without and that is absent; NULL: they are all there.
 const char *hw_layout_missing(const struct hw_python_layout *layout);
 
@@ -39,7 +41,7 @@ struct hw_debug_offsets {
 bool hw_python_debug_offsets(struct hw_target *target, hw_addr_t runtime,
 			     struct hw_debug_offsets *ret);
 
-// Fills python->interpreters, main first. `facts` names the layout's source in errors.
+// Fills python->interpreters, main first.
 struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw_issues *issues,
 					     struct hw_python *python) HW_MUST_USE;
 

@@ -30,7 +30,8 @@ static void print_state(const struct hw_pymalloc *pm, const struct hw_pymalloc_s
 		       state->arenas_allocated_total,
 		       state->arenas_allocated_total - state->arenas_allocated,
 		       state->arenas_highwater);
-	printf("current %" PRIu64 "\n", state->arenas_allocated);
+	if (state->has_arenas_allocated)
+		printf("current %" PRIu64 "\n", state->arenas_allocated);
 	printf("arenas %" PRIu64 "\narena_bytes %" PRIu32 "\n", state->arena_count, pm->arena_bytes);
 	printf("allocated %" PRIu64 "\navailable %" PRIu64 "\n", state->allocated_bytes,
 	       state->available_bytes);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// obmalloc's statics in a binary without symbols, by what they must look like.
+//
+// usedpools first: an entry of an empty size class points 16 bytes before itself, one of another class at
+// a pool of it. Then `arenas`: the variable whose array has, at a pool's arenaindex, the arena that the
+// pool is in. Then `maxarenas` beside it. Two answers are none.
+#include <inttypes.h>
+
+#include "cpython/obmalloc_internal.h"
+
+enum {
+	HW_SEARCH_BYTES_MAX = 16 << 20, // of one section; Python's .data and .bss have about 1 MiB
+	HW_SEARCH_SAMPLES = 8,
+	HW_SEARCH_VARIABLES = 16,
+	HW_SEARCH_NEAR = 128,           // bytes between arenas and maxarenas, at most
+	HW_ARENA_BYTES_MAX = 2 << 20,
+	HW_INITIAL_ARENA_OBJECTS = 16,  // obmalloc.c: maxarenas starts here and doubles
+};
+
+struct hw_search {
+	struct hw_target *target;
+	const struct hw_python_layout *layout;
+	hw_addr_t starts[2]; // .data, .bss
+	uint8_t *bytes[2];
+	size_t sizes[2];
+	struct {
+		hw_addr_t pool;
+		uint32_t arena_index;
+	} samples[HW_SEARCH_SAMPLES];
+	unsigned sample_count;
+};
+
+static void hw_load_section(struct hw_search *search, int at, struct hw_module *module,
+			    const char *name)
+{
+	uint64_t size;
+	if (!hw_module_section(module, name, &search->starts[at], &size))
+		return;
+	size = hw_min(size, HW_SEARCH_BYTES_MAX);
+	search->bytes[at] = malloc(size + 1);
+	if (search->bytes[at])
+		search->sizes[at] = hw_target_read_some(search->target, search->starts[at],
+							search->bytes[at], size);
+}
+
+// Do these words look like usedpools at `addr`? Cheap: the target is not asked.
+static bool hw_looks_like_usedpools(const struct hw_search *search, const uint8_t *words,
+				    hw_addr_t addr, uint32_t class_count)
+{
+	for (uint32_t i = 0; i < class_count; i++) {
+		hw_addr_t self = addr + i * 16 - (hw_addr_t)search->layout->pool_nextpool;
+		hw_addr_t next = hw_u64(words + i * 16), prev = hw_u64(words + i * 16 + 8);
+		if ((next == self) != (prev == self) ||
+		    (next != self && (!next || !prev || (next | prev) % HW_POOL_BYTES_MIN)))
+			return false;
+	}
+	return true;
+}
+
+// The array of that many classes in one section; false: none, or more than one.
+static bool hw_search_used(const struct hw_search *search, int at, uint32_t class_count,
+			   hw_addr_t *ret)
+{
+	const size_t len = (size_t)class_count * 16;
+	bool is_found = false;
+	for (size_t i = 0; i + len <= search->sizes[at]; i += 8) {
+		hw_addr_t addr = search->starts[at] + i;
+		if (!hw_looks_like_usedpools(search, search->bytes[at] + i, addr, class_count) ||
+		    hw_obmalloc_prove_usedpools(search->target, search->layout, addr,
+						2 * class_count) != class_count)
+			continue;
+		if (is_found)
+			return false;
+		is_found = true;
+		*ret = addr;
+	}
+	return is_found;
+}
+
+static void hw_sample_pools(struct hw_search *search, hw_addr_t used, uint32_t class_count)
+{
+	for (uint32_t i = 0; i < class_count && search->sample_count < HW_SEARCH_SAMPLES; i++) {
+		hw_addr_t pool;
+		uint32_t index;
+		if (!hw_obmalloc_read_u64(search->target, used + i * 16, &pool) ||
+		    pool % HW_POOL_BYTES_MIN ||
+		    !hw_obmalloc_read_u32(search->target,
+					  pool + (hw_addr_t)search->layout->pool_arenaindex,
+					  &index) || index >= HW_MAX_ARENAS)
+			continue;
+		search->samples[search->sample_count].pool = pool;
+		search->samples[search->sample_count++].arena_index = index;
+	}
+}
+
+static bool hw_samples_lead_to(const struct hw_search *search, hw_addr_t array)
+{
+	for (unsigned i = 0; i < search->sample_count; i++) {
+		uint64_t start;
+		hw_addr_t object = array + (uint64_t)search->samples[i].arena_index *
+						   (uint64_t)search->layout->arena_object_size;
+		if (!hw_obmalloc_read_u64(search->target,
+					  object + (hw_addr_t)search->layout->arena_address,
+					  &start) ||
+		    !start || search->samples[i].pool - start >= HW_ARENA_BYTES_MAX)
+			return false;
+	}
+	return search->sample_count > 0;
+}
+
+// Variables that hold the array's address: arenas, and perhaps usable_arenas when that is its first.
+static unsigned hw_search_arenas(const struct hw_search *search, hw_addr_t *variables)
+{
+	unsigned count = 0;
+	hw_addr_t array = 0, refused = 0;
+	for (int at = 0; at < 2; at++) {
+		for (size_t i = 0; i + 8 <= search->sizes[at]; i += 8) {
+			hw_addr_t value = hw_u64(search->bytes[at] + i);
+			if (!value || value % 8 || value == refused)
+				continue;
+			const struct hw_mapping *m = hw_target_find_mapping(search->target, value);
+			if (!m || !hw_mapping_is_private_writable(m))
+				continue;
+			if (value != array && !hw_samples_lead_to(search, value)) {
+				refused = value;
+				continue;
+			}
+			if ((count && value != array) || count == HW_SEARCH_VARIABLES)
+				return 0;
+			array = value;
+			variables[count++] = search->starts[at] + i;
+		}
+	}
+	return count;
+}
+
+// Would the array have been allocated for that many objects? Its glibc chunk's size field tells.
+static bool hw_chunk_agrees(const struct hw_search *search, hw_addr_t array, uint32_t count)
+{
+	uint64_t field, want = (uint64_t)count * (uint64_t)search->layout->arena_object_size + 8;
+	if (!hw_obmalloc_read_u64(search->target, array - 8, &field))
+		return false;
+	field &= ~(uint64_t)7;
+	return field >= want && field < want + 2 * HW_POOL_BYTES_MIN && field < want * 2;
+}
+
+static bool hw_search_maxarenas(const struct hw_search *search, const hw_addr_t *variables,
+				unsigned count, hw_addr_t *ret_arenas, hw_addr_t *ret_max)
+{
+	uint64_t array;
+	uint32_t most = 0, found = 0;
+	if (!count || !hw_obmalloc_read_u64(search->target, variables[0], &array))
+		return false;
+	for (unsigned i = 0; i < search->sample_count; i++)
+		most = (uint32_t)hw_max(most, search->samples[i].arena_index);
+	for (unsigned v = 0; v < count; v++) {
+		for (hw_addr_t at = variables[v] - HW_SEARCH_NEAR;
+		     at <= variables[v] + HW_SEARCH_NEAR; at += 4) {
+			uint32_t value;
+			if (!hw_obmalloc_read_u32(search->target, at, &value) || value <= most ||
+			    value < HW_INITIAL_ARENA_OBJECTS || (value & (value - 1)) ||
+			    value > HW_MAX_ARENAS || !hw_chunk_agrees(search, array, value))
+				continue;
+			if (found && value != found)
+				return false;
+			found = value;
+			*ret_arenas = variables[v];
+			*ret_max = at;
+		}
+	}
+	return found != 0;
+}
+
+bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python *python,
+				struct hw_obmalloc_roots *roots)
+{
+	struct hw_search search = { .target = target, .layout = &python->layout };
+	hw_addr_t variables[HW_SEARCH_VARIABLES], used = 0;
+	uint32_t class_count = 0;
+	hw_load_section(&search, 0, python->module, ".data");
+	hw_load_section(&search, 1, python->module, ".bss");
+	// 64 classes of 8 bytes begin like 32 of 16: the longer one first.
+	for (uint32_t n = HW_PYMALLOC_SIZE_CLASSES_MAX; n >= 32 && !class_count; n /= 2) {
+		for (int at = 0; at < 2 && !class_count; at++) {
+			if (hw_search_used(&search, at, n, &used))
+				class_count = n;
+		}
+	}
+	bool is_found = false;
+	if (class_count) {
+		hw_sample_pools(&search, used, class_count);
+		unsigned count = hw_search_arenas(&search, variables);
+		is_found = hw_search_maxarenas(&search, variables, count, &roots->arenas,
+					       &roots->max_arenas);
+		roots->used = used;
+		roots->used_count = 2 * class_count;
+	}
+	free(search.bytes[0]);
+	free(search.bytes[1]);
+	return is_found;
+}
