@@ -7,6 +7,7 @@ import tempfile
 from support import (c_target, check_equal, gcore, gdb_json, heapwalk_json, interpreters, main,
                      python_target)
 
+
 def compare(process, name, exe):
     with tempfile.TemporaryDirectory() as folder:
         core = os.path.join(folder, "a core")  # its name has a blank
