@@ -39,10 +39,13 @@ bool hw_glibc_proves_main_arena(struct hw_glibc_walker *w, const struct hw_glibc
 	uint64_t next = hw_u64(state + layout->next);
 	if (next == addr)
 		return true;
-	uint64_t owner, after;
+	// Its own bin 127, which is never used, points at itself: that tells 2.27's layout from the ones
+	// before, which are the same but for 8 bytes in front.
+	uint64_t owner, last_bin, last_at = layout->bins + 16 * (HW_GLIBC_BINS - 1);
 	for (const uint16_t *size = hw_glibc_heap_info_sizes; *size; size++)
 		if (hw_pages_read_u64(&w->pages, next - *size, &owner) && owner == next &&
-		    hw_pages_read_u64(&w->pages, next + layout->next, &after))
+		    hw_pages_read_u64(&w->pages, next + last_at, &last_bin) &&
+		    last_bin == next + last_at - 16)
 			return true;
 	return false;
 }

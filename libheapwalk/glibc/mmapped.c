@@ -21,6 +21,7 @@ struct hw_mmapped_search {
 	uint64_t bytes;
 	uint64_t n_mmaps, mmapped_mem;
 	bool every_page;
+	bool may_stop; // as soon as number and bytes come out
 	bool is_done;
 };
 
@@ -180,7 +181,7 @@ static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_a
 		if (total) {
 			HW_TRY(hw_add_mmapped(search, addr, total, chunk));
 			addr += total;
-			if (hw_is_accounted_for(search)) {
+			if (search->may_stop && hw_is_accounted_for(search)) {
 				search->is_done = true;
 				break;
 			}
@@ -228,7 +229,8 @@ struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w)
 		return NULL;
 	hw_glibc_sort_regions(w);
 	HW_TRY(hw_search_all(&search));
-	if (!search.is_done) {
+	if (!hw_is_accounted_for(&search)) {
+		search.may_stop = search.found.count <= search.n_mmaps;
 		hw_mmapped_search_clear(&search);
 		search.every_page = true;
 		HW_TRY(hw_search_all(&search));
