@@ -102,13 +102,15 @@ bool hw_die_complete_type(Dwarf_Die *die, Dwarf_Die *ret)
 	Dwarf_Die type;
 	if (!hw_die_peel(die, &type))
 		return false;
-	if (dwarf_hasattr(&type, DW_AT_declaration)) {
+	if (dwarf_attr(&type, DW_AT_signature, &attr)) {
 		// -fdebug-types-section: the body is in a type unit
 		Dwarf_Die body;
-		if (!dwarf_attr(&type, DW_AT_signature, &attr) || !dwarf_formref_die(&attr, &body))
+		if (!dwarf_formref_die(&attr, &body))
 			return false;
 		type = body;
 	}
+	if (dwarf_hasattr(&type, DW_AT_declaration))
+		return false;
 	*ret = type;
 	return true;
 }
@@ -211,6 +213,23 @@ static uint64_t hw_die_array_count(Dwarf_Die *array)
 	return count;
 }
 
+// Bytes of a complete type, 0 when it has none. By ourselves for arrays: libdw does not follow the signature
+// of an element that is in a type unit.
+static uint64_t hw_die_size(Dwarf_Die *type)
+{
+	Dwarf_Die body = *type, element;
+	uint64_t count = 1, bytes;
+	Dwarf_Word size;
+	for (unsigned i = 0; dwarf_tag(&body) == DW_TAG_array_type; i++)
+		if (i == HW_DIE_DIMENSIONS ||
+		    __builtin_mul_overflow(count, hw_die_array_count(&body), &count) ||
+		    !hw_die_type_of(&body, &element) || !hw_die_complete_type(&element, &body))
+			return 0;
+	if (dwarf_aggregate_size(&body, &size) || __builtin_mul_overflow(count, size, &bytes))
+		return 0;
+	return bytes;
+}
+
 // Which bits of its storage unit a bit field has. DWARF 4 counts from the start of the structure,
 // DWARF 2 from the most significant bit of the unit.
 static void hw_die_bit_field(Dwarf_Die *member, uint64_t member_offset,
@@ -246,7 +265,6 @@ static bool hw_die_step(Dwarf_Die *type, const char *name, size_t len, Dwarf_Die
 void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query)
 {
 	Dwarf_Die body = *type, member, member_type;
-	Dwarf_Word size = 0;
 	uint64_t offset = 0, last_offset;
 	bool has_member = false;
 	for (const char *path = query->member; path && *path;) {
@@ -262,11 +280,9 @@ void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query)
 			body = member_type; // of a type that is only declared: a pointer's target
 		}
 	}
-	if (dwarf_aggregate_size(&body, &size))
-		size = 0;
 	query->found = true;
 	query->offset = offset;
-	query->size = size;
+	query->size = hw_die_size(&body);
 	query->count = 1;
 	query->is_pointer = dwarf_tag(&body) == DW_TAG_pointer_type;
 	if (dwarf_tag(&body) == DW_TAG_array_type)
