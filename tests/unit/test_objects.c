@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Types, objects and owners forged in an image: what proves itself, what must not.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpython/owners.h"
+
+static int failures;
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #cond);                 \
+			failures++;                                                                \
+		}                                                                                  \
+	} while (0)
+
+// One writable mapping; the layout is that of a GIL build of 3.12.
+enum {
+	BASE = 0x100000,
+	BYTES = 0x10000,
+	TYPE = BASE,            // PyType_Type
+	META = BASE + 0x1000,   // a metaclass: its instances are types
+	PLAIN = BASE + 0x2000,  // a class without GC
+	BOX = BASE + 0x3000,    // a class with GC
+	MANAGED = BASE + 0x4000, // a class with GC and pre-header
+	LIST = BASE + 0x5000,
+	NAMES = BASE + 0xf000,
+	OFF_NAME = 24, OFF_BASICSIZE = 32, OFF_ITEMSIZE = 40, OFF_FLAGS = 168, OFF_BASE = 256,
+	OFF_DICTOFFSET = 288,
+	GC_HEAD = 16,
+};
+
+static uint8_t image[BYTES];
+static struct hw_python python;
+static struct hw_types types;
+static struct hw_pages pages;
+static struct hw_type_cache cache;
+static struct hw_target *target;
+static struct hw_object_prover prover;
+
+static void put(hw_addr_t at, uint64_t value)
+{
+	memcpy(image + (at - BASE), &value, sizeof(value));
+}
+
+static void make_type(hw_addr_t at, const char *name, hw_addr_t metatype, uint64_t flags,
+		      uint64_t basicsize)
+{
+	static hw_addr_t next_name = NAMES;
+	memcpy(image + (next_name - BASE), name, strlen(name) + 1);
+	put(at, 1);
+	put(at + 8, metatype);
+	put(at + OFF_NAME, next_name);
+	put(at + OFF_BASICSIZE, basicsize);
+	put(at + OFF_FLAGS, flags | HW_TPFLAGS_READY);
+	next_name += strlen(name) + 1;
+}
+
+static void start(void)
+{
+	static struct hw_image_piece piece = {
+		.addr = BASE, .bytes = image, .len = BYTES, .flags = HW_MAP_READ | HW_MAP_WRITE, .path = ""
+	};
+	memset(&python.layout, 0xff, sizeof(python.layout));
+	struct hw_python_layout *l = &python.layout;
+	l->object_size = 16;
+	l->ob_refcnt = 0;
+	l->ob_type = 8;
+	l->ob_size = 16;
+	l->gc_head_size = GC_HEAD;
+	l->type_size = 416;
+	l->tp_name = OFF_NAME;
+	l->tp_basicsize = OFF_BASICSIZE;
+	l->tp_itemsize = OFF_ITEMSIZE;
+	l->tp_flags = OFF_FLAGS;
+	l->tp_base = OFF_BASE;
+	l->tp_dictoffset = OFF_DICTOFFSET;
+	l->ht_tpname = 888;
+	l->long_lv_tag = 16;
+	l->list_ob_item = 24;
+	python.type_type = TYPE;
+	make_type(TYPE, "type", TYPE, HW_TPFLAGS_TYPE_SUBCLASS | HW_TPFLAGS_HAVE_GC, 920);
+	make_type(META, "Meta", TYPE, HW_TPFLAGS_TYPE_SUBCLASS | HW_TPFLAGS_HAVE_GC, 920);
+	make_type(PLAIN, "Plain", META, 0, 24);
+	make_type(BOX, "Box", TYPE, HW_TPFLAGS_HAVE_GC, 24);
+	put(BOX + OFF_ITEMSIZE, 8);
+	make_type(MANAGED, "Managed", TYPE,
+		  HW_TPFLAGS_HAVE_GC | HW_TPFLAGS_HEAPTYPE | HW_TPFLAGS_MANAGED_DICT, 16);
+	make_type(LIST, "list", TYPE, HW_TPFLAGS_HAVE_GC, 40);
+	struct hw_error *err = hw_target_open_image(&piece, 1, &target);
+	if (!err)
+		err = hw_types_init(&types, &python);
+	if (err) {
+		fprintf(stderr, "%s\n", hw_error_message(err));
+		exit(1);
+	}
+	hw_pages_init(&pages, target);
+	cache = (struct hw_type_cache){ .types = &types, .pages = &pages };
+	hw_object_prover_init(&prover, &python, BYTES);
+}
+
+static void forget(void)
+{
+	hw_types_deinit(&types);
+	hw_pages_drop(&pages);
+	memset(cache.slots, 0, sizeof(cache.slots));
+	struct hw_error *err = hw_types_init(&types, &python);
+	if (err)
+		exit(1);
+}
+
+static void test_types(void)
+{
+	const struct hw_type *type = hw_type_at(&cache, PLAIN);
+	CHECK(type && !strcmp(type->name, "Plain") && type->basicsize == 24 && !type->head_bytes);
+	CHECK(hw_type_at(&cache, PLAIN) == type);
+	CHECK(hw_type_at(&cache, TYPE) && hw_type_at(&cache, META));
+	type = hw_type_at(&cache, MANAGED);
+	CHECK(type && type->has_preheader && type->head_bytes == GC_HEAD + 16);
+	// Addresses that are none: null, unaligned, nowhere, the kernel's, an instance, plain data.
+	CHECK(!hw_type_at(&cache, 0));
+	CHECK(!hw_type_at(&cache, PLAIN + 4));
+	CHECK(!hw_type_at(&cache, BASE + BYTES));
+	CHECK(!hw_type_at(&cache, 0xffffffff80000000u));
+	CHECK(!hw_type_at(&cache, BASE + 0x8000));
+}
+
+static void test_damaged_types(void)
+{
+	const hw_addr_t at = BASE + 0x6000;
+	make_type(at, "Odd", TYPE, 0, 24);
+	CHECK(hw_type_at(&cache, at));
+	forget();
+	put(at + 8, PLAIN); // an instance of a class that makes no types
+	CHECK(!hw_type_at(&cache, at));
+	forget();
+	put(at + 8, at); // its own type, and not PyType_Type
+	CHECK(!hw_type_at(&cache, at));
+	forget();
+	put(at + 8, at + 0x800); // two that are each other's metatype
+	put(at + 0x800 + 8, at);
+	CHECK(!hw_type_at(&cache, at));
+	forget();
+	put(at + 8, TYPE);
+	put(at + OFF_BASICSIZE, UINT64_MAX);
+	CHECK(!hw_type_at(&cache, at));
+	forget();
+	put(at + OFF_BASICSIZE, 24);
+	put(at + OFF_NAME, 0x10); // a name that can't be read
+	CHECK(!hw_type_at(&cache, at));
+	forget();
+	put(at + OFF_NAME, NAMES + 0xf00); // an empty one
+	CHECK(!hw_type_at(&cache, at));
+	forget();
+	put(at + OFF_NAME, NAMES);
+	put(at + OFF_BASE, at + 0x800); // bases in a ring
+	make_type(at + 0x800, "Other", TYPE, 0, 24);
+	put(at + 0x800 + OFF_BASE, at);
+	CHECK(hw_type_at(&cache, at));
+	memset(image + (at - BASE), 0, 0x1000);
+	forget();
+}
+
+static bool prove(const uint64_t *words, size_t count, struct hw_object *ret)
+{
+	return hw_object_prove(&prover, &cache, (const uint8_t *)words, count * 8, count * 8, ret);
+}
+
+static void test_objects(void)
+{
+	struct hw_object object;
+	const uint64_t plain[] = { 3, PLAIN, 77, 0 };
+	CHECK(prove(plain, 4, &object) && object.offset == 0 && object.refcount == 3 &&
+	      !object.is_dead && !strcmp(object.type->name, "Plain"));
+	// More references than any 16-bit count: still an object.
+	const uint64_t popular[] = { 70000, PLAIN, 0, 0 };
+	CHECK(prove(popular, 4, &object) && object.refcount == 70000);
+	const uint64_t immortal[] = { UINT32_MAX, PLAIN, 0, 0 };
+	CHECK(prove(immortal, 4, &object));
+	// A pointer is no count.
+	const uint64_t pointer[] = { 0x7f0000001000, PLAIN, 0, 0 };
+	CHECK(!prove(pointer, 4, &object));
+	const uint64_t dead[] = { 0, PLAIN, 0, 0 };
+	CHECK(prove(dead, 4, &object) && object.is_dead);
+	// A type with GC is not where one without is, nor the other way round.
+	const uint64_t box_at_0[] = { 1, BOX, 0, 0 };
+	CHECK(!prove(box_at_0, 4, &object));
+	const uint64_t plain_at_16[] = { 0, 0, 1, PLAIN, 0, 0 };
+	CHECK(!prove(plain_at_16, 6, &object));
+	const uint64_t box[] = { 0, 0, 1, BOX, 2, 0, 0, 0 };
+	CHECK(prove(box, 8, &object) && object.offset == 16);
+	const uint64_t managed[] = { 0, 0, 0, 0, 1, MANAGED };
+	CHECK(prove(managed, 6, &object) && object.offset == 32);
+	// More items than the block has room for, and so many that the product overflows.
+	const uint64_t too_long[] = { 0, 0, 1, BOX, 20, 0, 0, 0 };
+	CHECK(!prove(too_long, 8, &object));
+	const uint64_t absurd[] = { 0, 0, 1, BOX, (uint64_t)1 << 61, 0, 0, 0 };
+	CHECK(!prove(absurd, 8, &object));
+	// A block far larger than such an object ever gets.
+	static const uint64_t roomy[64] = { 1, PLAIN };
+	CHECK(!prove(roomy, 64, &object));
+	// A tuple of classes also reads as an instance of its first item, its length as the count.
+	const uint64_t of_classes[] = { 0, 0, 1, BOX, 3, MANAGED, PLAIN, PLAIN };
+	CHECK(prove(of_classes, 8, &object) && !strcmp(object.type->name, "Box"));
+	// Too short to hold a header.
+	CHECK(!prove(plain, 1, &object));
+	CHECK(!hw_object_prove(&prover, &cache, (const uint8_t *)plain, 0, 0, &object));
+}
+
+static void test_debug_hooks(void)
+{
+	struct hw_object object;
+	uint64_t block[] = { 0, 0xfdfdfdfdfdfdfd00u | 'o', 1, PLAIN, 0, 0xfdfdfdfdfdfdfdfdu };
+	block[0] = htobe64(24);
+	CHECK(prove(block, 6, &object) && object.offset == 16 && object.debug_bytes == 16);
+	// 2.7's and 3.6's forbidden byte.
+	block[1] = 0xfbfbfbfbfbfbfb00u | 'o';
+	CHECK(prove(block, 6, &object) && object.offset == 16);
+	// A size that the block has no room for is no header of the hooks.
+	block[0] = htobe64(4096);
+	CHECK(!prove(block, 6, &object));
+	// An object too large for a pool: the raw domain's header, then the object domain's.
+	uint64_t twice[] = { 0, 0xfdfdfdfdfdfdfd00u | 'r', 0, 0xfdfdfdfdfdfdfd00u | 'o', 1, PLAIN, 0,
+			     0, 0 };
+	twice[0] = htobe64(48);
+	twice[2] = htobe64(24);
+	CHECK(prove(twice, 9, &object) && object.offset == 32 && object.debug_bytes == 32);
+	uint64_t requested;
+	CHECK(hw_debug_head((const uint8_t *)twice, sizeof(twice), sizeof(twice), &requested) == 32 &&
+	      requested == 24);
+	CHECK(!hw_debug_head((const uint8_t *)twice, 8, 8, &requested) && requested == 8);
+}
+
+static struct hw_claim claims[8];
+static unsigned claim_count;
+
+static void take_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
+{
+	(void)sink;
+	if (claim_count < 8)
+		claims[claim_count++] = *claim;
+}
+
+static void test_owners(void)
+{
+	struct hw_claim_sink sink = { .claim = take_claim, .cache = &cache };
+	struct hw_object object;
+	const uint64_t list[] = { 0, 0, 1, LIST, 4, 0x5000, 8, 0 };
+	CHECK(prove(list, 8, &object));
+	sink.block = 0x1000;
+	sink.block_end = 0x1040;
+	hw_owners_visit(&python.layout, &object, 0x1000, (const uint8_t *)list, sizeof(list), &sink);
+	CHECK(claim_count == 1 && claims[0].address == 0x5000 &&
+	      claims[0].kind == HW_CLAIM_LIST_ITEMS);
+	// A pointer into the owner's own block is no buffer, and null is none.
+	claim_count = 0;
+	sink.block = 0x5000 - 8;
+	sink.block_end = 0x5000 + 8;
+	hw_owners_visit(&python.layout, &object, 0x1000, (const uint8_t *)list, sizeof(list), &sink);
+	CHECK(claim_count == 0);
+	// A user's class of the name "list" has no ob_item.
+	const hw_addr_t mine = BASE + 0x7000;
+	make_type(mine, "list", TYPE, HW_TPFLAGS_HAVE_GC | HW_TPFLAGS_HEAPTYPE, 40);
+	CHECK(hw_type_at(&cache, mine) && hw_type_at(&cache, mine)->rule_count == 0);
+	// A subclass has it.
+	const hw_addr_t sub = BASE + 0x8000;
+	make_type(sub, "Mine", TYPE, HW_TPFLAGS_HAVE_GC | HW_TPFLAGS_HEAPTYPE, 40);
+	put(sub + OFF_BASE, LIST);
+	CHECK(hw_type_at(&cache, sub) && hw_type_at(&cache, sub)->rule_count == 1);
+}
+
+static void test_ast_arena(void)
+{
+	uint64_t block[8] = { 32, 16, 0, 0x4000 + 32 };
+	CHECK(hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64));
+	CHECK(!hw_is_ast_arena_block(0x4010, (const uint8_t *)block, 64, 64));
+	block[1] = 40; // used beyond its size
+	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64));
+	block[0] = 1024; // larger than the block
+	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64));
+	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 24, 24));
+}
+
+int main(void)
+{
+	start();
+	test_types();
+	test_damaged_types();
+	test_objects();
+	test_debug_hooks();
+	test_owners();
+	test_ast_arena();
+	hw_types_deinit(&types);
+	hw_pages_deinit(&pages);
+	hw_target_close(target);
+	return failures != 0;
+}
