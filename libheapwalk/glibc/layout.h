@@ -61,6 +61,11 @@ struct hw_glibc_tcache_layout {
 	uint16_t bins, entries;
 	bool counts_left; // counts are slots left: tcache_count - cached
 };
+// sizeof; it may run into the last word that malloc_usable_size() counts, behind the chunk.
+static inline size_t hw_glibc_tcache_bytes(const struct hw_glibc_tcache_layout *layout)
+{
+	return layout->entries + 8 * (size_t)layout->bins;
+}
 
 // All three end with a row whose `since` is NULL.
 extern const struct hw_glibc_layout hw_glibc_layouts[];

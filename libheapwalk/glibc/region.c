@@ -174,8 +174,8 @@ static struct hw_error *hw_note_tcache_candidate(struct hw_glibc_walker *w,
 		return NULL;
 	uint8_t copy[1024];
 	const uint8_t *mem;
-	size_t len = size - HW_GLIBC_HEADER;
-	if (hw_view_has(view, chunk, size)) {
+	size_t len = hw_glibc_tcache_bytes(layout);
+	if (hw_view_has(view, chunk, HW_GLIBC_HEADER + len)) {
 		mem = view->data + (chunk - view->start) + HW_GLIBC_HEADER;
 	} else {
 		if (len > sizeof(copy) ||

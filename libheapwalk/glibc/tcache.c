@@ -101,7 +101,7 @@ void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w)
 			continue;
 		const struct hw_glibc_tcache_layout *layout =
 			hw_glibc_tcache_layout_of(hw_region_chunk_size(region, index));
-		if (!layout || !hw_pages_read(&w->pages, *mem, bytes, layout->chunk_size - 16u))
+		if (!layout || !hw_pages_read(&w->pages, *mem, bytes, hw_glibc_tcache_bytes(layout)))
 			continue;
 		for (unsigned i = 0; i < HW_GLIBC_TCACHE_SMALL_BINS; i++) {
 			hw_addr_t entry = hw_entry_of(layout, bytes, i);
@@ -181,7 +181,7 @@ static void hw_mark_tcache(struct hw_glibc_walker *w, hw_addr_t tcache, bool is_
 		return;
 	const struct hw_glibc_tcache_layout *layout =
 		hw_glibc_tcache_layout_of(hw_region_chunk_size(region, index));
-	if (!layout || !hw_pages_read(&w->pages, tcache, bytes, layout->chunk_size - 16u) ||
+	if (!layout || !hw_pages_read(&w->pages, tcache, bytes, hw_glibc_tcache_bytes(layout)) ||
 	    !hw_glibc_looks_like_tcache(w, layout, bytes, &is_empty) || (is_empty && !is_known) ||
 	    !hw_proves_tcache(w, layout, bytes))
 		return;
@@ -209,7 +209,7 @@ static enum hw_tls_word hw_tls_word_kind(struct hw_glibc_walker *w, uint64_t wor
 		return HW_TLS_OTHER;
 	const struct hw_glibc_tcache_layout *layout =
 		hw_glibc_tcache_layout_of(hw_region_chunk_size(region, index));
-	if (!layout || !hw_pages_read(&w->pages, word, bytes, layout->chunk_size - 16u) ||
+	if (!layout || !hw_pages_read(&w->pages, word, bytes, hw_glibc_tcache_bytes(layout)) ||
 	    !hw_glibc_looks_like_tcache(w, layout, bytes, &is_empty) ||
 	    !hw_proves_tcache(w, layout, bytes))
 		return HW_TLS_OTHER;
