@@ -21,7 +21,7 @@ static void hw_advance(struct hw_parser *parser)
 	parser->token = hw_query_lex(parser->text, parser->token.at + parser->token.len);
 }
 
-// "HEAD:", the query on one line, a caret under `at`, the hint if there is one.
+// "HEAD:", the query on one line, a caret under `at` with the hint behind it.
 static struct hw_error *hw_query_error(const struct hw_parser *parser, size_t at, const char *hint,
 				       const char *head)
 {
@@ -37,7 +37,7 @@ static struct hw_error *hw_query_error(const struct hw_parser *parser, size_t at
 	memset(blank, ' ', columns);
 	blank[columns] = 0;
 	return hw_error_create(HW_ERROR_INVALID, "%s:\n%s\n%s^%s%s", head, shown, blank,
-			       hint ? "\n" : "", hint ? hint : "");
+			       hint ? " " : "", hint ? hint : "");
 }
 
 static struct hw_error *hw_parse_error(const struct hw_parser *parser, const char *hint)
