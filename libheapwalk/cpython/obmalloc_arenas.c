@@ -39,6 +39,8 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 	struct hw_pymalloc_state *state = &pm->states.data[state_index];
 	uint64_t array;
 	uint32_t count;
+	if (!roots->arenas)
+		return NULL; // proved to have none
 	if (!hw_obmalloc_read_u64(target, roots->arenas, &array) ||
 	    !hw_obmalloc_read_u32(target, roots->max_arenas, &count))
 		return hw_error_at(HW_ERROR_FAULT, roots->arenas,
@@ -114,6 +116,17 @@ static bool hw_pool_proves(struct hw_target *target, const struct hw_python_layo
 	       (szidx + 1) * alignment + hw_u32(header + layout->pool_maxnextoffset) == pool_bytes;
 }
 
+// The row that is usual where the layout has a radix tree of arenas or has none.
+static unsigned hw_usual_geometry(const struct hw_python_layout *layout)
+{
+	return layout->arena_map_bot_size == HW_ABSENT ? 0 : 1;
+}
+
+uint32_t hw_obmalloc_usual_arena_bytes(const struct hw_python_layout *layout)
+{
+	return hw_geometries[hw_usual_geometry(layout)].arena_bytes;
+}
+
 struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 					    const struct hw_python_layout *layout,
 					    struct hw_pymalloc *pm)
@@ -125,7 +138,7 @@ struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 		alignments[0] = pm->alignment;
 		alignment_count = 1;
 	}
-	unsigned usual = layout->arena_map_bot_size == HW_ABSENT ? 0 : 1;
+	unsigned usual = hw_usual_geometry(layout);
 	pm->arena_bytes = hw_geometries[usual].arena_bytes;
 	pm->pool_bytes = hw_geometries[usual].pool_bytes;
 	pm->alignment = alignments[0];

@@ -50,6 +50,8 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 					    const struct hw_python_layout *layout,
 					    struct hw_pymalloc *pm) HW_MUST_USE;
+// Before any arena is known: what a build with this layout usually has.
+uint32_t hw_obmalloc_usual_arena_bytes(const struct hw_python_layout *layout);
 // Do the arena object's members agree with each other and the geometry?
 bool hw_obmalloc_arena_is_sound(const struct hw_pymalloc *pm, const struct hw_arena *arena);
 // Fills pm->pools and the sums of pm->states; how many headers are bad, and how many are missing.
@@ -61,7 +63,8 @@ struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
 // Makes hw_pymalloc_find_arena() answer.
 struct hw_error *hw_obmalloc_index_arenas(struct hw_pymalloc *pm) HW_MUST_USE;
 
-// The statics of a binary without symbols; false: not found for certain. Counters are left out.
+// The statics of a binary without symbols; false: not found for certain. Counters are left out; so are
+// arenas and max_arenas when it is certain that there is no arena.
 bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python *python,
 				struct hw_obmalloc_roots *roots);
 

@@ -13,7 +13,6 @@ enum {
 	HW_SEARCH_SAMPLES = 8,
 	HW_SEARCH_VARIABLES = 16,
 	HW_SEARCH_NEAR = 128,           // bytes between arenas and maxarenas, at most
-	HW_ARENA_BYTES_MAX = 2 << 20,
 	HW_INITIAL_ARENA_OBJECTS = 16,  // obmalloc.c: maxarenas starts here and doubles
 };
 
@@ -95,6 +94,8 @@ static void hw_sample_pools(struct hw_search *search, hw_addr_t used, uint32_t c
 
 static bool hw_samples_lead_to(const struct hw_search *search, hw_addr_t array)
 {
+	// Neighbours are often adjacent: a pool just beyond an arena is not in it.
+	const uint32_t arena_bytes = hw_obmalloc_usual_arena_bytes(search->layout);
 	for (unsigned i = 0; i < search->sample_count; i++) {
 		uint64_t start;
 		hw_addr_t object = array + (uint64_t)search->samples[i].arena_index *
@@ -102,7 +103,7 @@ static bool hw_samples_lead_to(const struct hw_search *search, hw_addr_t array)
 		if (!hw_obmalloc_read_u64(search->target,
 					  object + (hw_addr_t)search->layout->arena_address,
 					  &start) ||
-		    !start || search->samples[i].pool - start >= HW_ARENA_BYTES_MAX)
+		    !start || search->samples[i].pool - start >= arena_bytes)
 			return false;
 	}
 	return search->sample_count > 0;
@@ -134,14 +135,19 @@ static unsigned hw_search_arenas(const struct hw_search *search, hw_addr_t *vari
 	return count;
 }
 
-// Would the array have been allocated for that many objects? Its glibc chunk's size field tells.
+// Was the array allocated for that many objects? The size field of its glibc chunk tells, or with
+// the debug hooks the header that they put before it: {u64 big-endian size, char api, …}.
 static bool hw_chunk_agrees(const struct hw_search *search, hw_addr_t array, uint32_t count)
 {
-	uint64_t field, want = (uint64_t)count * (uint64_t)search->layout->arena_object_size + 8;
-	if (!hw_obmalloc_read_u64(search->target, array - 8, &field))
+	uint8_t head[16];
+	uint64_t want = (uint64_t)count * (uint64_t)search->layout->arena_object_size;
+	if (hw_target_read_some(search->target, array - 16, head, sizeof(head)) != sizeof(head))
 		return false;
-	field &= ~(uint64_t)7;
-	return field >= want && field < want + 2 * HW_POOL_BYTES_MIN && field < want * 2;
+	if (head[8] == 'r')
+		return be64toh(hw_u64(head)) == want;
+	// A mapped chunk is rounded up to pages.
+	uint64_t chunk = hw_u64(head + 8) & ~(uint64_t)7;
+	return chunk >= want + 8 && chunk < want + 2 * HW_POOL_BYTES_MIN && chunk < want * 2;
 }
 
 static bool hw_search_maxarenas(const struct hw_search *search, const hw_addr_t *variables,
@@ -171,6 +177,37 @@ static bool hw_search_maxarenas(const struct hw_search *search, const hw_addr_t 
 	return found != 0;
 }
 
+// Nothing is in usedpools, and a small object that always lives (the main interpreter's dict of modules)
+// is a chunk of malloc: another allocator is in force (PYTHONMALLOC=malloc), and no arena was made.
+static bool hw_malloc_is_in_force(const struct hw_search *search, const struct hw_python *python)
+{
+	const struct hw_python_layout *layout = search->layout;
+	uint64_t modules;
+	uint8_t head[16];
+	if (search->sample_count || !python->interpreters.count ||
+	    layout->interp_modules == HW_ABSENT || layout->dict_size == HW_ABSENT ||
+	    layout->gc_head_size == HW_ABSENT ||
+	    !hw_obmalloc_read_u64(search->target,
+				  python->interpreters.data[0] + (hw_addr_t)layout->interp_modules,
+				  &modules))
+		return false;
+	uint64_t bytes = (uint64_t)layout->dict_size + (uint64_t)layout->gc_head_size;
+	hw_addr_t block = modules - (hw_addr_t)layout->gc_head_size;
+	if (hw_target_read_some(search->target, block - 16, head, sizeof(head)) != sizeof(head))
+		return false;
+	uint64_t most = bytes + 8 + 15; // malloc's own word, rounded up to 16
+	if (head[8] == 'o' && be64toh(hw_u64(head)) == bytes) {
+		// The debug hooks put 16 bytes before it and 8 after, up to 3.7 16.
+		bytes += 24;
+		most += 32;
+		if (hw_target_read_some(search->target, block - 32, head, sizeof(head)) !=
+		    sizeof(head))
+			return false;
+	}
+	uint64_t chunk = hw_u64(head + 8) & ~(uint64_t)7;
+	return chunk % 16 == 0 && chunk >= bytes + 8 && chunk <= most;
+}
+
 bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python *python,
 				struct hw_obmalloc_roots *roots)
 {
@@ -191,7 +228,8 @@ bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python
 		hw_sample_pools(&search, used, class_count);
 		unsigned count = hw_search_arenas(&search, variables);
 		is_found = hw_search_maxarenas(&search, variables, count, &roots->arenas,
-					       &roots->max_arenas);
+					       &roots->max_arenas) ||
+			   hw_malloc_is_in_force(&search, python);
 		roots->used = used;
 		roots->used_count = 2 * class_count;
 	}

@@ -4,9 +4,14 @@
 #include <inttypes.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "layout/python_internal.h"
 
-enum { HW_INTERPRETERS_MAX = 1 << 16 };
+enum {
+	HW_INTERPRETERS_MAX = 1 << 16,
+	HW_SEARCH_CHAIN_MAX = 64,
+	HW_SEARCH_BYTES_MAX = 16 << 20, // of a section; Python's have about 1 MiB
+};
 
 static bool hw_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
 {
@@ -31,6 +36,62 @@ static bool hw_interpreter_is_plausible(struct hw_target *target,
 	       back == interp;
 }
 
+// How many interpreters follow from here, itself included; 0: it is none. Its dict of modules is a dict:
+// two GC heads in a ring would lead back to each other too.
+static unsigned hw_chain_length(struct hw_target *target, const struct hw_python_layout *layout,
+				hw_addr_t interp, hw_addr_t dict_type)
+{
+	unsigned count = 0;
+	for (; interp && count < HW_SEARCH_CHAIN_MAX; count++) {
+		uint64_t tstate, modules, type;
+		if (!hw_interpreter_is_plausible(target, layout, interp) ||
+		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate) ||
+		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_modules, &modules) ||
+		    !hw_read_word(target, modules + (hw_addr_t)layout->ob_type, &type) || !tstate ||
+		    type != dict_type ||
+		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_next, &interp))
+			return 0;
+	}
+	return count;
+}
+
+// interp_head of a build without symbols: the variable that leads to the most interpreters, for other
+// statics of pystate.c point to the main one, which is the last.
+static bool hw_search_interpreter_head(struct hw_target *target, const struct hw_python *python,
+				       hw_addr_t *ret)
+{
+	static const char *const sections[] = { ".bss", ".data" };
+	struct hw_symbol dict_type;
+	unsigned longest = 0;
+	if (python->layout.interp_modules == HW_ABSENT ||
+	    !hw_module_symbol(python->module, "PyDict_Type", &dict_type))
+		return false;
+	for (size_t s = 0; s < sizeof(sections) / sizeof(sections[0]); s++) {
+		hw_addr_t start;
+		uint64_t size;
+		if (!hw_module_section(python->module, sections[s], &start, &size))
+			continue;
+		size = hw_min(size, HW_SEARCH_BYTES_MAX);
+		hw_cleanup_free uint8_t *bytes = malloc(size + 1);
+		size_t got = bytes ? hw_target_read_some(target, start, bytes, size) : 0;
+		for (size_t i = 0; i + 8 <= got; i += 8) {
+			hw_addr_t value = hw_u64(bytes + i);
+			const struct hw_mapping *m = value && value % 8 == 0 ?
+							     hw_target_find_mapping(target, value) :
+							     NULL;
+			if (!m || !hw_mapping_is_private_writable(m))
+				continue;
+			unsigned length =
+				hw_chain_length(target, &python->layout, value, dict_type.address);
+			if (length > longest) {
+				longest = length;
+				*ret = start + i;
+			}
+		}
+	}
+	return longest > 0;
+}
+
 static struct hw_error *hw_find_interpreter_head(struct hw_target *target,
 						 const struct hw_python *python, hw_addr_t *ret)
 {
@@ -41,7 +102,8 @@ static struct hw_error *hw_find_interpreter_head(struct hw_target *target,
 		place = python->runtime + (hw_addr_t)layout->runtime_interpreters_head;
 	else if (hw_module_symbol(python->module, "interp_head", &symbol))
 		place = symbol.address;
-	else if (!hw_dwarf_variable(python->module, "pystate.c", "interp_head", &place))
+	else if (!hw_dwarf_variable(python->module, "pystate.c", "interp_head", &place) &&
+		 !hw_search_interpreter_head(target, python, &place))
 		return hw_error_create(
 			HW_ERROR_NO_DEBUG_INFO,
 			"neither _PyRuntime nor interp_head is known in %s, so CPython %s's "

@@ -4,13 +4,17 @@
 
 A target works, prints the statistics as the last thing it does, and pauses. Interpreters: those of
 HEAPWALK_PYTHONS (':' between), else pyenv's and Debian's. Exit status 77: none was found.
+
+--stripped: the same without symbols and debug information, which leaves everything but the counters.
 """
 
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 STATS = os.path.join(os.environ.get("HEAPWALK_BUILD", "build"), "bin", "pymalloc_stats")
@@ -80,6 +84,7 @@ LINES = {
     "quantization": r"# bytes lost to quantization\s*=\s*([\d,]+)",
     "alignment": r"# bytes lost to arena alignment\s*=\s*([\d,]+)",
 }
+COUNTERS = ("total", "reclaimed", "highwater", "current")
 
 
 def interpreters():
@@ -89,6 +94,21 @@ def interpreters():
     found = glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python"))
     found += [p for p in ("/usr/bin/python3", "/usr/bin/python3.11d") if os.path.exists(p)]
     return sorted(found)
+
+
+def without_symbols(python, folder):
+    """What to add to the environment so that a stripped copy of its libpython is what runs, or None."""
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(python)))
+    libraries = [lib for lib in glob.glob(os.path.join(prefix, "lib", "libpython*.so.1.0"))]
+    if not libraries:
+        # Stripped as Debian's is: its debug information is kept out of reach.
+        symbols = subprocess.run(["readelf", "-SW", python], stdout=subprocess.PIPE, check=False)
+        return None if b".symtab" in symbols.stdout else {"DEBUG_DIRS": folder}
+    target = os.path.join(folder, os.path.basename(prefix))
+    os.makedirs(target, exist_ok=True)
+    for lib in libraries:
+        subprocess.run(["strip", "-o", os.path.join(target, os.path.basename(lib)), lib], check=True)
+    return {"LD_LIBRARY_PATH": target}
 
 
 def version(python):
@@ -137,7 +157,7 @@ def wait_for_pause(process):
     return False
 
 
-def check(python, environment, sub):
+def check(python, environment, sub, stripped):
     """Lines that say what differs."""
     env = dict(os.environ, **environment)
     out = os.path.join(os.environ.get("TMPDIR", "/tmp"), "mallocstats.%d" % os.getpid())
@@ -148,7 +168,7 @@ def check(python, environment, sub):
             if not wait_for_pause(process):
                 return ["it never paused: " + open(out).read()[-300:]], 0
             seen = subprocess.run([STATS, str(process.pid)], stdout=subprocess.PIPE,
-                                  universal_newlines=True, check=False)
+                                  universal_newlines=True, check=False, env=env)
         finally:
             process.kill()
             process.wait()
@@ -158,12 +178,15 @@ def check(python, environment, sub):
     outside, problems = parse_outside(seen.stdout)
     if sub:
         inside = inside[1:] + inside[:1]  # the main interpreter printed last
+    source = "heapwalk's table" if stripped else "DWARF"
+    if "\nfacts " + source not in seen.stdout:
+        problems.append("its facts are not from " + source)
     if seen.returncode:
         problems.append("exit status %d" % seen.returncode)
     if not inside:
         # 2.7 has no such report; with PYTHONMALLOC=malloc it does not speak of pymalloc.
         has_arenas = bool(outside) and outside[0]["arenas"] > 0
-        if has_arenas == bool(environment):
+        if has_arenas == ("PYTHONMALLOC" in environment):
             problems.append("arenas, but malloc is in force" if has_arenas else "no arenas")
         return problems, 1
     if len(inside) != len(outside):
@@ -172,6 +195,8 @@ def check(python, environment, sub):
     for i, (want, got) in enumerate(zip(inside, outside)):
         numbers += len(want) + 3 * len(want["classes"])
         for name, value in want.items():
+            if stripped and name in COUNTERS and name not in got:
+                continue
             if got.get(name) != value:
                 problems.append("state %d: %s is %s inside, %s outside" % (
                     i, name, value, got.get(name)))
@@ -182,12 +207,22 @@ def check(python, environment, sub):
 
 
 def main():
-    pythons, bad = interpreters(), 0
-    if not pythons:
-        print("no interpreter found")
-        return 77
-    for python in pythons:
+    stripped = "--stripped" in sys.argv
+    folder = tempfile.mkdtemp()
+    try:
+        return run_all(stripped, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def run_all(stripped, folder):
+    bad, seen = 0, 0
+    for python in interpreters():
         number = version(python)
+        common = without_symbols(python, folder) if stripped else {}
+        if common is None:
+            continue
+        seen += 1
         cases = [({}, False)]
         if number >= (3, 6):
             cases += [({"PYTHONMALLOC": name}, False) for name in (
@@ -195,11 +230,14 @@ def main():
         if number in ((3, 12), (3, 13)):
             cases += [({}, True), ({"PYTHONMALLOC": "debug"}, True)]
         for environment, sub in cases:
-            problems, numbers = check(python, environment, sub)
+            problems, numbers = check(python, dict(environment, **common), sub, stripped)
             name = "%s %s%s" % (python, environment.get("PYTHONMALLOC", ""),
                                 " sub-interpreters" if sub else "")
             print("%s: %s" % (name, "; ".join(problems) or "%d numbers equal" % numbers))
             bad += bool(problems)
+    if not seen:
+        print("no interpreter found")
+        return 77
     return 1 if bad else 0
 
 
