@@ -37,10 +37,7 @@ static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *
 	if (len < 16)
 		return NULL;
 	uint64_t count = hw_u64(desc), page_bytes = hw_u64(desc + 8);
-	count = hw_min(count, (len - 16) / HW_FILE_ROW_BYTES);
-	const char *name = (const char *)desc + 16 + hw_u64(desc) * HW_FILE_ROW_BYTES;
-	const char *end = (const char *)desc + len;
-	if (count != hw_u64(desc)) {
+	if (count > (len - 16) / HW_FILE_ROW_BYTES) {
 		if (core->issues)
 			hw_issues_add(
 				core->issues, HW_ERROR_CORRUPT, 0,
@@ -49,6 +46,8 @@ static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *
 				core->path);
 		return NULL;
 	}
+	const char *name = (const char *)desc + 16 + count * HW_FILE_ROW_BYTES;
+	const char *end = (const char *)desc + len;
 	for (uint64_t i = 0; i < count; i++) {
 		const uint8_t *row = desc + 16 + i * HW_FILE_ROW_BYTES;
 		struct hw_core_file file = { .start = hw_u64(row), .end = hw_u64(row + 8) };

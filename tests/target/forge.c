@@ -18,6 +18,8 @@ void forge_free(struct forge *forge)
 size_t forge_add(struct forge *forge, const void *bytes, size_t len)
 {
 	size_t at = forge->size;
+	if (!len)
+		return at;
 	if (at + len > forge->capacity) {
 		forge->capacity = (at + len) * 2;
 		forge->bytes = realloc(forge->bytes, forge->capacity);

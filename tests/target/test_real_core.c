@@ -21,37 +21,14 @@ enum { BLOCK_BYTES = 5 << 20, MAPPINGS = 512 };
 
 static char directory[] = "/tmp/heapwalk-core-XXXXXX";
 
-static void *sleep_for_ever(void *arg)
-{
-	uint64_t one = 1;
-	if (write(*(int *)arg, &one, sizeof(one)) != (ssize_t)sizeof(one))
-		_exit(3);
-	for (;;)
-		pause();
-	return NULL;
-}
-
+// A program of its own, without a sanitizer's terabytes of shadow.
 static void body(int ready, int go)
 {
-	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
-	char byte;
-	uint8_t *block = malloc(BLOCK_BYTES);
-	for (size_t i = 0; i < BLOCK_BYTES; i++)
-		block[i] = (uint8_t)(i * 13 ^ i >> 9);
-	int *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int fd = open("data", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (chdir(directory) || setrlimit(RLIMIT_CORE, &unlimited) || fd < 0 || ftruncate(fd, 8192))
-		_exit(3);
-	int *data = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	*shared = *data = 42;
-	for (int i = 0; i < 3; i++) {
-		pthread_t thread;
-		pthread_create(&thread, NULL, sleep_for_ever, &ready);
-	}
-	child_report(ready, (uintptr_t)block);
-	while (read(go, &byte, 1) != 1)
-		;
-	_exit(0);
+	char ready_text[16], go_text[16];
+	snprintf(ready_text, sizeof(ready_text), "%d", ready);
+	snprintf(go_text, sizeof(go_text), "%d", go);
+	execl(CORE_TARGET, CORE_TARGET, ready_text, go_text, (char *)NULL);
+	_exit(3);
 }
 
 // ---- what a target shows ----
@@ -117,7 +94,7 @@ static void look(struct hw_target *target, struct view *view)
 
 static bool is_elf_path(const char *path)
 {
-	return *path == '/' && (strstr(path, ".so") || strstr(path, "test_target_real_core"));
+	return *path == '/' && (strstr(path, ".so") || strstr(path, "core_target"));
 }
 
 static void compare(const struct view *live, const struct view *core)
@@ -193,7 +170,7 @@ static void check_core(const char *path, pid_t pid, hw_addr_t block)
 	CHECK(is_same);
 	hw_target_close(target);
 	// the executable named: the right one, a wrong one
-	CHECK_OK(hw_target_open_core(path, "/proc/self/exe", NULL, &issues, &target));
+	CHECK_OK(hw_target_open_core(path, CORE_TARGET, NULL, &issues, &target));
 	CHECK_TEXT(target->exe, live_view.exe);
 	hw_target_close(target);
 	target = NULL;
