@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "glibc/layout.h"
 #include "glibc/malloc.h"
+#include "symbols/dwarf.h"
 #include "targets/expectations.h"
 
 enum { OUTPUT_BYTES = 2 << 20 };
@@ -277,6 +279,35 @@ static void compare_expectations(struct hw_target *target, const struct hw_glibc
 	equal("tcache structs", structs, tcaches);
 }
 
+// The layout's row rebuilt from libc's debug information, where there is some.
+static void compare_dwarf(const struct hw_glibc *glibc, struct hw_modules *modules)
+{
+	struct hw_module *module = hw_modules_at(modules, glibc->main_arena);
+	const struct hw_glibc_layout *l = glibc->layout;
+	const struct {
+		const char *member;
+		uint64_t offset;
+	} facts[] = {
+		{ "fastbinsY", l->fastbins },	{ "top", l->top },
+		{ "bins", l->bins },		{ "next", l->next },
+		{ "system_mem", l->system_mem }, { "max_system_mem", l->max_system_mem },
+		{ "attached_threads", l->attached_threads },
+	};
+	enum { COUNT = sizeof(facts) / sizeof(facts[0]) };
+	struct hw_dwarf_query queries[COUNT + 1];
+	for (size_t i = 0; i < COUNT; i++)
+		queries[i] = (struct hw_dwarf_query){ .unit = "malloc.c", .type = "malloc_state",
+						      .member = facts[i].member };
+	queries[COUNT] = (struct hw_dwarf_query){ .unit = "malloc.c", .type = "malloc_state" };
+	if (!module || !hw_dwarf_resolve(module, queries, COUNT + 1))
+		return;
+	for (size_t i = 0; i < COUNT; i++)
+		if (queries[i].found)
+			equal(facts[i].member, facts[i].offset, queries[i].offset);
+	equal("sizeof(struct malloc_state)", l->size, queries[COUNT].size);
+	fprintf(stderr, "layout compared with %s\n", hw_dwarf_source(module));
+}
+
 int main(int argc, char **argv)
 {
 	const char *debug_dirs = NULL;
@@ -308,6 +339,7 @@ int main(int argc, char **argv)
 		if (debug_dirs && strcmp(glibc.facts, "symbols") == 0 && !strstr(argv[0], "static"))
 			fail("the symbols were to be hidden");
 		hw_glibc_check(&glibc, &issues);
+		compare_dwarf(&glibc, modules);
 		compare_malloc_info(&glibc, output);
 		compare_totals(&glibc, output);
 		compare_expectations(target, &glibc, output);
