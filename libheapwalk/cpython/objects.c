@@ -9,6 +9,9 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 	const struct hw_python_layout *l = &python->layout;
 	*prover = (struct hw_object_prover){
 		.layout = l,
+		.ob_type = (uint32_t)l->ob_type,
+		.ob_refcnt = (uint32_t)l->ob_refcnt,
+		.object_size = (uint32_t)l->object_size,
 		// Immortal objects (3.12+) have counts up to 2^32.
 		.refcount_max = mapped_bytes / 8 + ((uint64_t)1 << 33),
 	};
@@ -34,7 +37,8 @@ static bool hw_has_debug_head(const uint8_t *p, uint64_t *ret_requested)
 	return true;
 }
 
-uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested)
+uint32_t hw_debug_head_slow(const uint8_t *block, size_t len, uint64_t capacity,
+			    uint64_t *ret_requested)
 {
 	uint32_t bytes = 0;
 	uint64_t requested;
@@ -91,40 +95,30 @@ static uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct h
 	return bytes;
 }
 
+// realloc() leaves a block that shrinks to three quarters or more where it is; an allocator may give a
+// few words more; PyType_GenericAlloc adds an item, and a dict slot at the end.
+static uint64_t hw_object_room_max(const struct hw_type *type, uint64_t bytes)
+{
+	return bytes + bytes / 3 + 2 * (uint64_t)type->itemsize + 96;
+}
+
+void hw_type_measure(struct hw_type *type)
+{
+	type->room_min = type->basicsize;
+	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
+		type->room_max = UINT32_MAX;
+	else if (type->shape == HW_SHAPE_PLAIN && !type->itemsize)
+		type->room_max = (uint32_t)hw_object_room_max(type, type->basicsize);
+}
+
 static bool hw_object_fits(const struct hw_python_layout *l, const struct hw_type *type,
 			   const uint8_t *object, size_t len, uint64_t capacity)
 {
+	if (type->room_max)
+		return capacity >= type->room_min &&
+		       (capacity <= type->room_max || type->room_max == UINT32_MAX);
 	uint64_t bytes = hw_object_bytes(l, type, object, len);
-	if (!bytes || bytes > capacity)
-		return false;
-	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
-		return true;
-	// realloc() leaves a block that shrinks to three quarters or more where it is; an allocator
-	// may give a few words more; PyType_GenericAlloc adds an item, and a dict slot at the end.
-	return capacity <= bytes + bytes / 3 + 2 * (uint64_t)type->itemsize + 96;
-}
-
-static bool hw_object_prove_at(const struct hw_object_prover *prover, struct hw_type_cache *cache,
-			       const uint8_t *block, size_t len, uint64_t capacity, uint32_t head,
-			       uint32_t debug, struct hw_object *ret)
-{
-	const struct hw_python_layout *l = prover->layout;
-	uint32_t at = debug + head;
-	if (len < at + (size_t)l->object_size)
-		return false;
-	const struct hw_type *type = hw_type_at(cache, hw_u64(block + at + l->ob_type));
-	if (!type || type->head_bytes != head)
-		return false;
-	int64_t refcount = (int64_t)hw_u64(block + at + l->ob_refcnt);
-	if (refcount < 0 || (uint64_t)refcount > prover->refcount_max ||
-	    !hw_object_fits(l, type, block + at, len - at, capacity - at))
-		return false;
-	*ret = (struct hw_object){ .type = type,
-				   .offset = at,
-				   .debug_bytes = debug,
-				   .refcount = refcount,
-				   .is_dead = !refcount };
-	return true;
+	return bytes && bytes <= capacity && capacity <= hw_object_room_max(type, bytes);
 }
 
 bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
@@ -135,9 +129,24 @@ bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache
 	capacity = debug + requested;
 	if (len > capacity)
 		len = (size_t)capacity;
-	for (uint32_t i = 0; i < prover->head_count; i++)
-		if (hw_object_prove_at(prover, cache, block, len, capacity, prover->heads[i], debug,
-				       ret))
-			return true;
+	for (uint32_t i = 0; i < prover->head_count; i++) {
+		uint32_t head = prover->heads[i], at = debug + head;
+		if (len < at + (size_t)prover->object_size)
+			break;
+		const struct hw_type *type =
+			hw_type_at(cache, hw_u64(block + at + prover->ob_type));
+		if (!type || type->head_bytes != head)
+			continue;
+		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt);
+		if (refcount > prover->refcount_max ||
+		    !hw_object_fits(prover->layout, type, block + at, len - at, capacity - at))
+			continue;
+		*ret = (struct hw_object){ .type = type,
+					   .offset = at,
+					   .debug_bytes = debug,
+					   .refcount = (int64_t)refcount,
+					   .is_dead = !refcount };
+		return true;
+	}
 	return false;
 }

@@ -21,6 +21,7 @@ struct hw_object {
 
 struct hw_object_prover {
 	const struct hw_python_layout *layout;
+	uint32_t ob_type, ob_refcnt, object_size; // the layout's, at hand
 	uint64_t refcount_max; // more references than the target has words: not a reference count
 	uint32_t heads[4];     // distinct places of an object in its block, ascending
 	uint32_t head_count;
@@ -41,6 +42,20 @@ bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache
 // Bytes of what the debug hooks write before the application's data: 0, 16, or 32 where a request went on
 // from one hooked domain to another (object to raw: everything larger than pymalloc's blocks).
 // *ret_requested is what the application asked for, `capacity` when there are no hooks.
-uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity, uint64_t *ret_requested);
+uint32_t hw_debug_head_slow(const uint8_t *block, size_t len, uint64_t capacity,
+			    uint64_t *ret_requested);
+static inline uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity,
+				     uint64_t *ret_requested)
+{
+	// Most blocks: no forbidden bytes, known from two of them.
+	if (len < HW_DEBUG_HEAD_BYTES || block[15] < 0xfb || block[15] != block[9]) {
+		*ret_requested = capacity;
+		return 0;
+	}
+	return hw_debug_head_slow(block, len, capacity, ret_requested);
+}
+
+// How much room an instance takes, as far as the type alone tells. Called once, before others see it.
+void hw_type_measure(struct hw_type *type);
 
 #endif

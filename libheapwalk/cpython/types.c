@@ -199,6 +199,7 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 				type->base = hw_type_look_up(cache, base, depth);
 			type->shape = hw_type_shape_of(type);
 			hw_owners_bind(type, l);
+			hw_type_measure(type);
 		}
 	}
 

@@ -59,6 +59,8 @@ struct hw_type {
 	int32_t dictoffset;         // 0: none, or managed
 	enum hw_type_shape shape;
 	uint8_t head_bytes;         // before the object: GC head and pre-header
+	// Room after the head that a block has which holds an instance; max 0: it depends on the instance
+	uint32_t room_min, room_max;
 	bool has_gc, has_preheader;
 	uint8_t rule_count;
 	uint8_t rules[HW_TYPE_RULES_MAX]; // indexes of owner rules, owners.c

@@ -13,13 +13,10 @@
 // there, an object has its GC head and pre-header too, dict values of 3.11 and 3.12 their insertion order.
 enum { HW_CLAIM_SLACK = 32, HW_CLAIM_OBJECT_SLACK = 96, HW_CLAIM_INTERIOR_SLACK = 96 };
 
-uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
-				 enum hw_type_category which)
+uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type *type,
+				      enum hw_type_category which)
 {
-	_Atomic uint32_t *cached = (_Atomic uint32_t *)&type->categories[which];
-	uint32_t id = atomic_load_explicit(cached, memory_order_relaxed);
-	if (id)
-		return id;
+	uint32_t id = 0;
 	struct hw_category category = { .domain = "python",
 					.kind = type->name,
 					.detail = "",
@@ -48,7 +45,8 @@ uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *typ
 	}
 	if (!id)
 		id = hw_category_intern(&heap->categories, &category, HW_CLAIM_OBJECT);
-	atomic_store_explicit(cached, id, memory_order_relaxed);
+	atomic_store_explicit((_Atomic uint32_t *)&type->categories[which], id,
+			      memory_order_relaxed);
 	return id;
 }
 

@@ -83,8 +83,14 @@ void hw_worker_deinit(struct hw_worker *worker);
 // claim.c: hw_claim_sink.claim of a worker.
 void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim);
 // Category of an object of that type.
-uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
-				 enum hw_type_category which);
+uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type *type,
+				      enum hw_type_category which);
+static inline uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
+					       enum hw_type_category which)
+{
+	uint32_t id = atomic_load_explicit(&type->categories[which], memory_order_relaxed);
+	return id ? id : hw_heap_make_object_category(heap, type, which);
+}
 
 // scan.c: look at every block once, on several threads.
 struct hw_error *hw_heap_scan(struct hw_heap *heap) HW_MUST_USE;
