@@ -44,8 +44,11 @@ static int hw_debug_file_try(const struct hw_module *module, const char *path,
 	else
 		is_ours = checksum && hw_debug_file_checksum(file->bytes, file->size) == *checksum;
 	if (is_ours && (*ret_path = strdup(path))) {
-		fd = file->fd;
-		file->fd = -1; // libdwfl's now
+		fd = hw_debug_file_slim(file);
+		if (fd < 0) {
+			fd = file->fd;
+			file->fd = -1; // libdwfl's now
+		}
 	}
 	hw_elf_file_close(file);
 	return fd;

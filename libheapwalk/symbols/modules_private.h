@@ -40,6 +40,13 @@ struct hw_modules {
 
 // The module's file, verified against the image, or NULL.
 struct hw_elf_file *hw_module_file(struct hw_module *module);
+// A section header; false: there are fewer, or the table sticks out of the file.
+bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_Shdr *ret);
+// "" when it is damaged; borrowed from the file.
+const char *hw_file_section_name(const struct hw_elf_file *file, const Elf64_Shdr *section);
+// slim.c: a copy of a compressed debug file without the sections that nobody here asks for; a descriptor, or
+// -1 when that gains nothing.
+int hw_debug_file_slim(const struct hw_elf_file *file);
 // The module in libdwfl, which finds its debug file when it is first asked for symbols or DWARF; or NULL.
 Dwfl_Module *hw_module_dwfl(struct hw_module *module);
 void hw_module_debug_file_close(struct hw_module_private *priv);

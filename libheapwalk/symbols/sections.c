@@ -16,7 +16,7 @@ static const uint8_t *hw_file_table(const struct hw_elf_file *file, uint64_t off
 	return file->bytes + offset;
 }
 
-static bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_Shdr *ret)
+bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_Shdr *ret)
 {
 	Elf64_Ehdr ehdr;
 	memcpy(&ehdr, file->bytes, sizeof(ehdr)); // its size was checked when it was opened
@@ -28,18 +28,28 @@ static bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_
 	return true;
 }
 
+const char *hw_file_section_name(const struct hw_elf_file *file, const Elf64_Shdr *section)
+{
+	Elf64_Ehdr ehdr;
+	Elf64_Shdr names;
+	memcpy(&ehdr, file->bytes, sizeof(ehdr));
+	if (!hw_file_section(file, ehdr.e_shstrndx, &names))
+		return "";
+	const uint8_t *text = hw_file_table(file, names.sh_offset, names.sh_size, 1);
+	if (!text || section->sh_name >= names.sh_size ||
+	    !memchr(text + section->sh_name, 0, names.sh_size - section->sh_name))
+		return "";
+	return (const char *)text + section->sh_name;
+}
+
 bool hw_module_section(struct hw_module *module, const char *name, hw_addr_t *ret_addr,
 		       uint64_t *ret_size)
 {
 	struct hw_elf_file *file = hw_module_file(module);
-	Elf64_Shdr names, section;
-	if (!file || !hw_file_section(file, ((const Elf64_Ehdr *)file->bytes)->e_shstrndx, &names))
-		return false;
-	const uint8_t *text = hw_file_table(file, names.sh_offset, names.sh_size, 1);
-	size_t want = strlen(name) + 1;
-	for (size_t i = 1; text && hw_file_section(file, i, &section); i++) {
-		if (section.sh_name > names.sh_size || names.sh_size - section.sh_name < want ||
-		    memcmp(text + section.sh_name, name, want) || !(section.sh_flags & SHF_ALLOC))
+	Elf64_Shdr section;
+	for (size_t i = 1; file && hw_file_section(file, i, &section); i++) {
+		if (!(section.sh_flags & SHF_ALLOC) ||
+		    strcmp(hw_file_section_name(file, &section), name))
 			continue;
 		*ret_addr = section.sh_addr + module->priv->bias;
 		*ret_size = section.sh_size;
