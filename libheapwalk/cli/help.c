@@ -111,6 +111,19 @@ bool hw_cli_asks_for_help(int argc, const char *const *argv)
 	return false;
 }
 
+// In lines of the help's width, below its column of descriptions.
+static void hw_print_values(const char *const *values)
+{
+	enum { COLUMN = 21, WIDTH = 78 };
+	int at = printf("%*sone of", COLUMN, "");
+	for (; *values; values++) {
+		if (at + (int)strlen(*values) + 2 > WIDTH)
+			at = printf("\n%*s", COLUMN - 1, "") - 1;
+		at += printf(" %s%s", *values, values[1] ? "," : "");
+	}
+	putchar('\n');
+}
+
 void hw_cli_command_help(const struct hw_command *command)
 {
 	printf("Usage: heapwalk -p PID|-c CORE %s [OPTION...]%s%s\n%s\n\n", command->name,
@@ -121,10 +134,8 @@ void hw_cli_command_help(const struct hw_command *command)
 			 option->name, option->metavar ? " " : "",
 			 option->metavar ? option->metavar : "");
 		printf("  %-18s %s\n", spelt, option->help);
-		for (const char *const *value = option->values; value && *value; value++)
-			printf("%s%s%s",
-			       value == option->values ? "                     one of " : ", ",
-			       *value, value[1] ? "" : "\n");
+		if (option->values)
+			hw_print_values(option->values);
 	}
 	printf("\n%s\n", command->help);
 }

@@ -57,8 +57,7 @@ static error_t hw_parse_global(int key, char *arg, struct argp_state *state)
 		errno = 0;
 		number = strtol(arg, &end, 10);
 		if (errno || *end || end == arg || number < 1 || number > INT32_MAX)
-			argp_error(state, "\"%s\" is no process id: -p takes a positive number",
-				   arg);
+			hw_die("\"%s\" is no process id: -p takes a positive number", arg);
 		cli->pid = (int)number;
 		break;
 	case 'c':

@@ -11,7 +11,7 @@
 #include "base/cleanup.h"
 #include "report/report.h"
 
-enum { HW_BATCH_ROWS = 16384, HW_FIRST_BYTES = 20 };
+enum { HW_BATCH_ROWS = 16384, HW_FIRST_BYTES = 20, HW_CHUNK_HEADER_BYTES = 16 };
 
 enum {
 	HW_BLOCK_START,
@@ -71,13 +71,18 @@ static void hw_gather(struct hw_block_list *list, const struct hw_row *row, stru
 	*ret = (struct hw_gathered){ .row = *row };
 	hw_session_block(list->report->session, row, &list->pages, &block, &ret->refcount);
 	ret->object = block.object;
-	size_t len = hw_min(row->size_bytes, HW_FIRST_BYTES);
+	// A chunk's first bytes are malloc's: what the program was given begins behind them.
+	uint64_t header = row->allocator == HW_ALLOCATOR_GLIBC
+				  ? hw_min(row->size_bytes, HW_CHUNK_HEADER_BYTES)
+				  : 0;
+	hw_addr_t start = row->start + header;
+	size_t len = hw_min(row->size_bytes - header, HW_FIRST_BYTES);
 	if (list->is_ordered) {
-		if (hw_pages_read(&list->pages, row->start, ret->bytes, len))
+		if (hw_pages_read(&list->pages, start, ret->bytes, len))
 			ret->len = (uint8_t)len;
 		return;
 	}
-	const uint8_t *bytes = hw_window_get(&list->window, row->start, len);
+	const uint8_t *bytes = len ? hw_window_get(&list->window, start, len) : NULL;
 	if (bytes) {
 		memcpy(ret->bytes, bytes, len);
 		ret->len = (uint8_t)len;
