@@ -17,11 +17,12 @@ struct hw_walk {
 static struct hw_error *hw_check_layout(const struct hw_python *python)
 {
 	const struct hw_python_layout *l = &python->layout;
-	const int32_t pool_words[] = { l->pool_ref_count,   l->pool_freeblock, l->pool_nextpool,
-				       l->pool_arenaindex,  l->pool_szidx,     l->pool_nextoffset,
+	const int32_t pool_words[] = { l->pool_ref_count,    l->pool_freeblock, l->pool_nextpool,
+				       l->pool_arenaindex,   l->pool_szidx,     l->pool_nextoffset,
 				       l->pool_maxnextoffset };
-	const int32_t arena_words[] = { l->arena_address, l->arena_pool_address, l->arena_nfreepools,
-					l->arena_ntotalpools, l->arena_freepools };
+	const int32_t arena_words[] = { l->arena_address, l->arena_pool_address,
+					l->arena_nfreepools, l->arena_ntotalpools,
+					l->arena_freepools };
 	bool is_known = l->pool_header_size != HW_ABSENT && l->arena_object_size != HW_ABSENT;
 	bool is_sound = l->pool_header_size == HW_POOL_HEADER_BYTES && l->arena_object_size >= 8 &&
 			l->arena_object_size <= HW_ARENA_OBJECT_BYTES_MAX;
@@ -40,7 +41,8 @@ static struct hw_error *hw_check_layout(const struct hw_python *python)
 		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
 				       "%s does not describe obmalloc's struct pool_header and "
 				       "struct arena_object; install CPython %s's complete debug "
-				       "information", python->facts, python->version);
+				       "information",
+				       python->facts, python->version);
 	if (!is_sound)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,
 				       "CPython %s has obmalloc structures of unknown shape (%s)",
@@ -52,8 +54,8 @@ static void hw_read_counters(struct hw_target *target, const struct hw_obmalloc_
 			     struct hw_pymalloc_state *state)
 {
 	if (roots->arenas_allocated)
-		state->has_arenas_allocated = hw_obmalloc_read_u64(
-			target, roots->arenas_allocated, &state->arenas_allocated);
+		state->has_arenas_allocated = hw_obmalloc_read_u64(target, roots->arenas_allocated,
+								   &state->arenas_allocated);
 	state->has_arena_totals =
 		roots->arenas_total && roots->arenas_highwater &&
 		hw_obmalloc_read_u64(target, roots->arenas_total, &state->arenas_allocated_total) &&
@@ -69,8 +71,7 @@ static struct hw_error *hw_collect_states(struct hw_walk *walk, const struct hw_
 	struct hw_pymalloc *pm = walk->pm;
 	struct hw_obmalloc_states states = { .facts = NULL };
 	hw_cleanup_error struct hw_error *first_err = NULL;
-	struct hw_error *err =
-		hw_obmalloc_find_states(walk->target, python, walk->issues, &states);
+	struct hw_error *err = hw_obmalloc_find_states(walk->target, python, walk->issues, &states);
 	size_t failed = 0;
 	pm->facts = states.facts;
 	for (size_t i = 0; !err && i < states.roots.count; i++) {
@@ -85,13 +86,15 @@ static struct hw_error *hw_collect_states(struct hw_walk *walk, const struct hw_
 			break;
 		}
 		size_t arenas_before = pm->arenas.count;
-		struct hw_error *damage = hw_obmalloc_read_arenas(
-			walk->target, walk->layout, roots, (uint32_t)i, walk->issues, pm);
+		struct hw_error *damage = hw_obmalloc_read_arenas(walk->target, walk->layout, roots,
+								  (uint32_t)i, walk->issues, pm);
 		if (!damage && pm->arenas.count == arenas_before && !classes)
 			// No arena, and no proof either that this is where they would be.
-			damage = hw_error_at(HW_ERROR_CORRUPT, roots->used,
-					     "obmalloc has no arenas, but its usedpools at 0x%" PRIx64
-					     " are not the empty ones that prove it", roots->used);
+			damage = hw_error_at(
+				HW_ERROR_CORRUPT, roots->used,
+				"obmalloc has no arenas, but its usedpools at 0x%" PRIx64
+				" are not the empty ones that prove it",
+				roots->used);
 		if (!pm->alignment && classes)
 			pm->alignment = HW_SMALL_REQUEST_THRESHOLD / classes;
 		if (damage && damage->code == HW_ERROR_NO_MEMORY) {
@@ -130,7 +133,8 @@ static void hw_keep_sound_arenas(struct hw_walk *walk)
 		struct hw_arena arena = pm->arenas.data[i];
 		if (!hw_obmalloc_arena_is_sound(pm, &arena)) {
 			hw_issues_add(walk->issues, HW_ERROR_CORRUPT, arena.arena_object,
-				      "arena object %" PRIu32 " at 0x%" PRIx64 " contradicts itself; "
+				      "arena object %" PRIu32 " at 0x%" PRIx64
+				      " contradicts itself; "
 				      "its arena at 0x%" PRIx64 " is left out",
 				      arena.index, arena.arena_object, arena.start);
 			continue;
@@ -143,8 +147,8 @@ static void hw_keep_sound_arenas(struct hw_walk *walk)
 			continue;
 		}
 		arena.first_pool = hw_align_up(arena.start, pm->pool_bytes);
-		arena.pool_count = (uint32_t)((arena.pool_address - arena.first_pool) /
-					      pm->pool_bytes);
+		arena.pool_count =
+			(uint32_t)((arena.pool_address - arena.first_pool) / pm->pool_bytes);
 		pm->arenas.data[kept++] = arena;
 	}
 	pm->arenas.count = kept;
@@ -157,16 +161,17 @@ static struct hw_error *hw_prove_pools(const struct hw_walk *walk, size_t bad, s
 	if (read && bad * 2 > read)
 		return hw_error_at(HW_ERROR_CORRUPT, pm->arenas.data[0].start,
 				   "%zu of %zu pool headers contradict themselves: either the heap "
-				   "is damaged or its geometry is not %" PRIu32 " KiB arenas of %"
-				   PRIu32 " KiB pools", bad, read,
-				   pm->arena_bytes >> 10, pm->pool_bytes >> 10);
+				   "is damaged or its geometry is not %" PRIu32
+				   " KiB arenas of %" PRIu32 " KiB pools",
+				   bad, read, pm->arena_bytes >> 10, pm->pool_bytes >> 10);
 	for (size_t i = 0; i < pm->states.count; i++) {
 		const struct hw_pymalloc_state *state = &pm->states.data[i];
 		if (state->has_arenas_allocated && state->arenas_allocated != state->arena_count)
 			hw_issues_add(walk->issues, HW_ERROR_INVARIANT, state->address,
 				      "obmalloc of interpreter %" PRId64 " counts %" PRIu64
-				      " arenas, but %" PRIu64 " were found", state->interpreter_id,
-				      state->arenas_allocated, state->arena_count);
+				      " arenas, but %" PRIu64 " were found",
+				      state->interpreter_id, state->arenas_allocated,
+				      state->arena_count);
 	}
 	return NULL;
 }
@@ -192,7 +197,10 @@ struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *m
 	(void)modules; // the statics are in python->module
 	*ret = (struct hw_pymalloc){ .target = target };
 	struct hw_walk walk = {
-		.target = target, .layout = &python->layout, .issues = issues, .pm = ret,
+		.target = target,
+		.layout = &python->layout,
+		.issues = issues,
+		.pm = ret,
 	};
 	struct hw_error *err = hw_walk_all(&walk, python, progress);
 	if (err)

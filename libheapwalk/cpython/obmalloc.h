@@ -16,32 +16,35 @@
 #include "symbols/modules.h"
 #include "target/window.h"
 
-enum { HW_PYMALLOC_ALIGNMENT_MAX = 16, HW_PYMALLOC_SIZE_CLASSES_MAX = 64,
-       HW_POOL_HEADER_BYTES = 48 };
+enum {
+	HW_PYMALLOC_ALIGNMENT_MAX = 16,
+	HW_PYMALLOC_SIZE_CLASSES_MAX = 64,
+	HW_POOL_HEADER_BYTES = 48
+};
 
 struct hw_pool {
 	hw_addr_t start;
-	hw_addr_t freeblock;     // head of the list of freed blocks, 0: none
-	uint32_t ref_count;      // blocks in use
-	uint32_t next_offset;    // of the first virgin block, from the pool's start
-	uint16_t capacity;       // blocks; 0 when szidx is none (is_bad)
-	uint8_t szidx;           // size class
-	bool is_empty;           // on the arena's freepools list, header stale
-	bool is_bad;             // header contradicts itself or is missing; an issue was added
+	hw_addr_t freeblock;  // head of the list of freed blocks, 0: none
+	uint32_t ref_count;   // blocks in use
+	uint32_t next_offset; // of the first virgin block, from the pool's start
+	uint16_t capacity;    // blocks; 0 when szidx is none (is_bad)
+	uint8_t szidx;        // size class
+	bool is_empty;        // on the arena's freepools list, header stale
+	bool is_bad;          // header contradicts itself or is missing; an issue was added
 };
 
 struct hw_arena {
 	hw_addr_t arena_object;
-	hw_addr_t start;         // of the arena's memory
-	hw_addr_t first_pool;    // start rounded up to a pool
-	hw_addr_t pool_address;  // first pool that was never carved
-	hw_addr_t freepools;     // head of the list of empty pools
-	uint32_t index;          // in mgmt.arenas
+	hw_addr_t start;                  // of the arena's memory
+	hw_addr_t first_pool;             // start rounded up to a pool
+	hw_addr_t pool_address;           // first pool that was never carved
+	hw_addr_t freepools;              // head of the list of empty pools
+	uint32_t index;                   // in mgmt.arenas
 	uint32_t pools_free, pools_total; // nfreepools, ntotalpools
-	uint32_t pool_count;     // carved: (pool_address - first_pool) / pool_bytes, checked
-	uint32_t pool_first;     // into hw_pymalloc.pools
-	uint32_t interpreter;    // into hw_pymalloc.states
-	bool is_missing;         // no pool header of it can be read; an issue was added
+	uint32_t pool_count;  // carved: (pool_address - first_pool) / pool_bytes, checked
+	uint32_t pool_first;  // into hw_pymalloc.pools
+	uint32_t interpreter; // into hw_pymalloc.states
+	bool is_missing;      // no pool header of it can be read; an issue was added
 };
 
 struct hw_size_class_stats {
@@ -50,17 +53,17 @@ struct hw_size_class_stats {
 
 // One obmalloc state: the process's before 3.12, an interpreter's since.
 struct hw_pymalloc_state {
-	int64_t interpreter_id;  // 0 for the main one; of a shared state: the first that uses it
-	hw_addr_t address;       // of struct _obmalloc_state, 0 when it is made of statics
-	uint64_t max_arenas;     // slots of the array of arena objects
-	uint64_t arenas_allocated;                          // obmalloc's own counter, and
-	uint64_t arenas_allocated_total, arenas_highwater;  // since the start: has_arena_totals
+	int64_t interpreter_id;    // 0 for the main one; of a shared state: the first that uses it
+	hw_addr_t address;         // of struct _obmalloc_state, 0 when it is made of statics
+	uint64_t max_arenas;       // slots of the array of arena objects
+	uint64_t arenas_allocated; // obmalloc's own counter, and
+	uint64_t arenas_allocated_total, arenas_highwater; // since the start: has_arena_totals
 	uint64_t raw_allocated_blocks;
 	bool has_raw_allocated_blocks; // 3.9 and later
 	bool has_arenas_allocated;
-	bool has_arena_totals;         // not in 2.7
-	uint64_t arena_count;    // arenas found; damaged ones are not among them
-	uint64_t unused_pools;   // sum of nfreepools
+	bool has_arena_totals; // not in 2.7
+	uint64_t arena_count;  // arenas found; damaged ones are not among them
+	uint64_t unused_pools; // sum of nfreepools
 	// The lines of _PyObject_DebugMallocStats(): without damage their sum is all the arenas' bytes.
 	uint64_t allocated_bytes, available_bytes, unused_pool_bytes;
 	uint64_t pool_header_bytes, quantization_bytes, arena_alignment_bytes;
@@ -69,13 +72,14 @@ struct hw_pymalloc_state {
 
 struct hw_pymalloc {
 	struct hw_target *target;
-	uint32_t arena_bytes, pool_bytes, alignment; // proved against the arenas; 0 arenas: from layout
-	uint32_t size_class_count;                   // 32 or 64
+	uint32_t arena_bytes, pool_bytes,
+		alignment;         // proved against the arenas; 0 arenas: from layout
+	uint32_t size_class_count; // 32 or 64
 	HW_VEC(struct hw_pymalloc_state) states;
 	HW_VEC(struct hw_arena) arenas; // sorted by start
 	HW_VEC(struct hw_pool) pools;   // arena by arena, by address: never the never-carved ones
 	const char *facts;              // where the roots came from
-	uint32_t *arena_slots;          // arena index + 1 by address, hashed: hw_pymalloc_find_arena()
+	uint32_t *arena_slots; // arena index + 1 by address, hashed: hw_pymalloc_find_arena()
 	uint32_t arena_slot_count;
 };
 
@@ -85,7 +89,8 @@ struct hw_pymalloc {
 // only said when it is proved.
 struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *modules,
 				  const struct hw_python *python, struct hw_issues *issues,
-				  struct hw_progress *progress, struct hw_pymalloc *ret) HW_MUST_USE;
+				  struct hw_progress *progress,
+				  struct hw_pymalloc *ret) HW_MUST_USE;
 void hw_pymalloc_deinit(struct hw_pymalloc *pymalloc);
 
 // Reads every pool and checks the invariants above: each one broken is an issue. Fails only when it is

@@ -33,8 +33,9 @@ static struct hw_arena hw_decode_arena(const struct hw_python_layout *layout, co
 
 struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 					 const struct hw_python_layout *layout,
-					 const struct hw_obmalloc_roots *roots, uint32_t state_index,
-					 struct hw_issues *issues, struct hw_pymalloc *pm)
+					 const struct hw_obmalloc_roots *roots,
+					 uint32_t state_index, struct hw_issues *issues,
+					 struct hw_pymalloc *pm)
 {
 	struct hw_pymalloc_state *state = &pm->states.data[state_index];
 	uint64_t array;
@@ -52,7 +53,8 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 	if (!array || array % 8 || !count || count > HW_MAX_ARENAS)
 		return hw_error_at(HW_ERROR_CORRUPT, roots->arenas,
 				   "obmalloc's arenas is 0x%" PRIx64 " and maxarenas %" PRIu32
-				   ": they can't both be right", array, count);
+				   ": they can't both be right",
+				   array, count);
 	size_t size = (size_t)layout->arena_object_size;
 	uint32_t per_chunk = (uint32_t)(HW_ARENAS_CHUNK_BYTES / size);
 	hw_cleanup_free uint8_t *chunk = malloc(per_chunk * size);
@@ -61,8 +63,8 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 	for (uint32_t at = 0; at < count;) {
 		uint32_t want = (uint32_t)hw_min(per_chunk, count - at);
 		hw_addr_t addr = array + (uint64_t)at * size;
-		uint32_t got = (uint32_t)(hw_target_read_some(target, addr, chunk, want * size) /
-					  size);
+		uint32_t got =
+			(uint32_t)(hw_target_read_some(target, addr, chunk, want * size) / size);
 		for (uint32_t i = 0; i < got; i++) {
 			struct hw_arena arena = hw_decode_arena(layout, chunk + i * size);
 			if (!arena.start)
@@ -79,10 +81,12 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 		if (!at)
 			return hw_error_at(HW_ERROR_FAULT, array,
 					   "obmalloc's array of arena objects at 0x%" PRIx64
-					   " can't be read", array);
+					   " can't be read",
+					   array);
 		hw_issues_add(issues, HW_ERROR_FAULT, array + (uint64_t)at * size,
 			      "only %" PRIu32 " of the %" PRIu32 " arena objects at 0x%" PRIx64
-			      " can be read", at, count, array);
+			      " can be read",
+			      at, count, array);
 		break;
 	}
 	return NULL;
@@ -148,7 +152,8 @@ struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 			&hw_geometries[(i / alignment_count + usual) % HW_GEOMETRY_COUNT];
 		uint32_t alignment = alignments[i % alignment_count];
 		size_t fits = 0, proofs = 0;
-		hw_vec_foreach(arena, &pm->arenas) {
+		hw_vec_foreach(arena, &pm->arenas)
+		{
 			if (!hw_arena_fits(arena, geometry))
 				continue;
 			if (fits++ < HW_GEOMETRY_SAMPLE)

@@ -15,10 +15,11 @@ static void hw_check_pool(const struct hw_pymalloc *pm, const struct hw_pool *po
 	// allocated + free + virgin == capacity: what is neither on the list nor virgin is in use.
 	if (pool->ref_count + free_count != pool->capacity)
 		hw_issues_add(issues, HW_ERROR_INVARIANT, pool->start,
-			      "the pool at 0x%" PRIx64 " counts %" PRIu32 " blocks in use, but %"
-			      PRIu32 " of its %u are neither on its free list (%" PRIu32
-			      ") nor virgin", pool->start, pool->ref_count,
-			      pool->capacity - free_count, (unsigned)pool->capacity, listed);
+			      "the pool at 0x%" PRIx64 " counts %" PRIu32
+			      " blocks in use, but %" PRIu32
+			      " of its %u are neither on its free list (%" PRIu32 ") nor virgin",
+			      pool->start, pool->ref_count, pool->capacity - free_count,
+			      (unsigned)pool->capacity, listed);
 }
 
 struct hw_error *hw_pymalloc_check(const struct hw_pymalloc *pymalloc, struct hw_issues *issues,
@@ -33,8 +34,8 @@ struct hw_error *hw_pymalloc_check(const struct hw_pymalloc *pymalloc, struct hw
 			const struct hw_pool *pool = &pymalloc->pools.data[arena->pool_first + k];
 			if (pool->is_empty || pool->is_bad)
 				continue;
-			const uint8_t *bytes =
-				hw_window_get(&window, pool->start, pymalloc->pool_bytes);
+			const uint8_t *bytes = hw_window_get(&window, pool->start,
+							     pymalloc->pool_bytes);
 			if (bytes)
 				hw_check_pool(pymalloc, pool, bytes, issues);
 			else

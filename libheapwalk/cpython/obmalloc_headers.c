@@ -11,7 +11,7 @@
 #include "cpython/obmalloc_internal.h"
 
 enum {
-	HW_POOL_BATCH = 4096,     // headers read at once, decoded while they are in the cache
+	HW_POOL_BATCH = 4096, // headers read at once, decoded while they are in the cache
 	HW_POOL_WORKERS_MAX = 8,
 	HW_POOLS_PER_WORKER = 16384, // fewer are not worth a thread
 };
@@ -35,10 +35,10 @@ struct hw_pool_reader {
 // One thread's buffers and sums.
 struct hw_pool_worker {
 	struct hw_pool_reader *reader;
-	bool is_caller;      // its progress may be shown
+	bool is_caller; // its progress may be shown
 	bool is_out_of_memory;
-	struct hw_span *spans; // HW_POOL_BATCH
-	uint8_t *headers;      // the same number of headers
+	struct hw_span *spans;          // HW_POOL_BATCH
+	uint8_t *headers;               // the same number of headers
 	struct hw_pymalloc_state *sums; // one a state
 	size_t bad_pools, missing_pools;
 };
@@ -49,7 +49,8 @@ static void hw_init_classes(struct hw_pool_reader *reader)
 		uint32_t block = (i + 1) * reader->pm->alignment;
 		reader->classes[i] = (struct hw_size_class){
 			.block_bytes = block,
-			.capacity = (uint16_t)((reader->pm->pool_bytes - HW_POOL_HEADER_BYTES) / block),
+			.capacity =
+				(uint16_t)((reader->pm->pool_bytes - HW_POOL_HEADER_BYTES) / block),
 		};
 	}
 }
@@ -85,7 +86,8 @@ static bool hw_pool_is_sound(const struct hw_pool_reader *reader, const struct h
 		    reader->pm->pool_bytes)
 		return false;
 	if (pool->next_offset < HW_POOL_HEADER_BYTES ||
-	    pool->next_offset > HW_POOL_HEADER_BYTES + (uint32_t)pool->capacity * class->block_bytes)
+	    pool->next_offset >
+		    HW_POOL_HEADER_BYTES + (uint32_t)pool->capacity * class->block_bytes)
 		return false;
 	return !pool->freeblock || (pool->freeblock >= pool->start + HW_POOL_HEADER_BYTES &&
 				    pool->freeblock < pool->start + pool->next_offset);
@@ -104,14 +106,17 @@ static uint32_t hw_mark_empty_pools(struct hw_pool_reader *reader, struct hw_are
 		    pools[index].is_empty) {
 			hw_issues_add(reader->issues, HW_ERROR_CORRUPT, arena->arena_object,
 				      "the list of empty pools of the arena at 0x%" PRIx64
-				      " leads to 0x%" PRIx64 ", %s", arena->start, link,
-				      index < arena->pool_count && pools[index].is_empty ?
-					      "which it has been to" : "which is no pool of it");
+				      " leads to 0x%" PRIx64 ", %s",
+				      arena->start, link,
+				      index < arena->pool_count && pools[index].is_empty
+					      ? "which it has been to"
+					      : "which is no pool of it");
 			break;
 		}
 		pools[index].is_empty = true;
 		count++;
-		link = hw_u64(headers + index * HW_POOL_HEADER_BYTES + reader->layout->pool_nextpool);
+		link = hw_u64(headers + index * HW_POOL_HEADER_BYTES +
+			      reader->layout->pool_nextpool);
 	}
 	return count;
 }
@@ -163,7 +168,8 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 			pool->is_bad = false;
 			continue;
 		}
-		if (!hw_pool_is_sound(reader, arena, pool, headers + (size_t)i * HW_POOL_HEADER_BYTES)) {
+		if (!hw_pool_is_sound(reader, arena, pool,
+				      headers + (size_t)i * HW_POOL_HEADER_BYTES)) {
 			pool->is_bad = true;
 			if (!bad++)
 				first_bad = pool->start;
@@ -182,18 +188,20 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 	if (missing)
 		hw_issues_add(reader->issues, HW_ERROR_FAULT, arena->start,
 			      "%" PRIu32 " of %" PRIu32 " pools of the arena at 0x%" PRIx64
-			      " can't be read", missing, arena->pool_count, arena->start);
+			      " can't be read",
+			      missing, arena->pool_count, arena->start);
 	if (bad)
 		hw_issues_add(reader->issues, HW_ERROR_CORRUPT, first_bad,
 			      "%" PRIu32 " of %" PRIu32 " pool headers of the arena at 0x%" PRIx64
 			      " contradict themselves, the first at 0x%" PRIx64,
 			      bad, arena->pool_count, arena->start, first_bad);
-	if (!missing && (unlisted ||
-			 empty + arena->pools_total - arena->pool_count != arena->pools_free))
+	if (!missing &&
+	    (unlisted || empty + arena->pools_total - arena->pool_count != arena->pools_free))
 		hw_issues_add(reader->issues, HW_ERROR_INVARIANT, arena->arena_object,
 			      "the arena at 0x%" PRIx64 " counts %" PRIu32 " free pools, but lists "
 			      "%" PRIu32 ", never carved %" PRIu32 " and has %" PRIu32
-			      " empty ones on no list", arena->start, arena->pools_free, empty,
+			      " empty ones on no list",
+			      arena->start, arena->pools_free, empty,
 			      arena->pools_total - arena->pool_count, unlisted);
 }
 
@@ -235,8 +243,8 @@ static void *hw_pool_worker_run(void *payload)
 		if (from >= pm->arenas.count)
 			break;
 		hw_read_batch(worker, from, hw_min(from + step, pm->arenas.count));
-		if (reader->progress && (worker->is_caller ? hw_progress_poll(reader->progress) :
-							     hw_progress_stopped(reader->progress)))
+		if (reader->progress && (worker->is_caller ? hw_progress_poll(reader->progress)
+							   : hw_progress_stopped(reader->progress)))
 			break;
 	}
 	return NULL;
@@ -282,15 +290,16 @@ static struct hw_error *hw_run_workers(struct hw_pool_reader *reader, size_t *re
 	pthread_t threads[HW_POOL_WORKERS_MAX];
 	bool is_started[HW_POOL_WORKERS_MAX] = { false };
 	size_t count = hw_worker_count(reader);
-	hw_cleanup_free struct hw_pymalloc_state *sums =
-		calloc(count * pm->states.count + 1, sizeof(*sums));
+	hw_cleanup_free struct hw_pymalloc_state *sums = calloc(count * pm->states.count + 1,
+								sizeof(*sums));
 	if (!sums)
 		return &hw_enomem;
 	for (size_t i = 0; i < count; i++) {
-		workers[i] = (struct hw_pool_worker){ .reader = reader, .is_caller = i == 0,
+		workers[i] = (struct hw_pool_worker){ .reader = reader,
+						      .is_caller = i == 0,
 						      .sums = sums + i * pm->states.count };
-		is_started[i] = i && !pthread_create(&threads[i], NULL, hw_pool_worker_run,
-						     &workers[i]);
+		is_started[i] = i &&
+				!pthread_create(&threads[i], NULL, hw_pool_worker_run, &workers[i]);
 	}
 	hw_pool_worker_run(&workers[0]);
 	for (size_t i = 1; i < count; i++) {
@@ -314,19 +323,23 @@ static struct hw_error *hw_run_workers(struct hw_pool_reader *reader, size_t *re
 struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
 					const struct hw_python_layout *layout,
 					struct hw_issues *issues, struct hw_progress *progress,
-					struct hw_pymalloc *pm, size_t *ret_bad, size_t *ret_missing)
+					struct hw_pymalloc *pm, size_t *ret_bad,
+					size_t *ret_missing)
 {
-	struct hw_pool_reader reader = { .target = target, .layout = layout, .issues = issues,
-					 .progress = progress, .pm = pm };
+	struct hw_pool_reader reader = {
+		.target = target, .layout = layout, .issues = issues, .progress = progress, .pm = pm
+	};
 	uint64_t total = 0;
 	*ret_bad = *ret_missing = 0;
-	hw_vec_foreach(arena, &pm->arenas) {
+	hw_vec_foreach(arena, &pm->arenas)
+	{
 		arena->pool_first = (uint32_t)total;
 		total += arena->pool_count;
 	}
 	if (total > UINT32_MAX)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "%" PRIu64 " pools are more than heapwalk can number", total);
+				       "%" PRIu64 " pools are more than heapwalk can number",
+				       total);
 	if (!hw_vec_reserve(&pm->pools, total))
 		return &hw_enomem;
 	pm->pools.count = total;

@@ -43,8 +43,8 @@ uint32_t hw_obmalloc_prove_usedpools(struct hw_target *target,
 // No array and no slots: no arenas.
 struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 					 const struct hw_python_layout *layout,
-					 const struct hw_obmalloc_roots *roots, uint32_t state_index,
-					 struct hw_issues *issues,
+					 const struct hw_obmalloc_roots *roots,
+					 uint32_t state_index, struct hw_issues *issues,
 					 struct hw_pymalloc *pm) HW_MUST_USE;
 // Fills pm->arena_bytes, pool_bytes, size_class_count, and alignment when it is 0.
 struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,

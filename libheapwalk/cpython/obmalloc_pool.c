@@ -122,9 +122,10 @@ void hw_pool_mark_free(const struct hw_pymalloc *pymalloc, const struct hw_pool 
 		}
 		if (wrong) {
 			hw_issues_add(issues, HW_ERROR_CORRUPT, pool->start,
-				      "the list of free blocks of the pool at 0x%" PRIx64 " leads %s, "
-				      "to 0x%" PRIx64 ", after %" PRIu32 " blocks", pool->start, wrong,
-				      link, listed);
+				      "the list of free blocks of the pool at 0x%" PRIx64
+				      " leads %s, "
+				      "to 0x%" PRIx64 ", after %" PRIu32 " blocks",
+				      pool->start, wrong, link, listed);
 			break;
 		}
 		listed++;

@@ -8,7 +8,8 @@
 enum {
 	HW_STATIC_CANDIDATES_MAX = 8,
 	HW_ARENA_OBJECTS_PROVED = 16,
-	HW_USE_MAIN_OBMALLOC = 1 << 5, // Py_RTFLAGS_USE_MAIN_OBMALLOC, pycore_interp.h, 3.12 and later
+	HW_USE_MAIN_OBMALLOC =
+		1 << 5, // Py_RTFLAGS_USE_MAIN_OBMALLOC, pycore_interp.h, 3.12 and later
 };
 
 // Variables of one name; LTO describes each twice, and another file may have one too.
@@ -95,8 +96,8 @@ static bool hw_arena_object_is_plausible(const struct hw_python_layout *layout,
 	hw_addr_t pool_address = hw_u64(object + layout->arena_pool_address);
 	uint32_t nfree = hw_u32(object + layout->arena_nfreepools);
 	uint32_t ntotal = hw_u32(object + layout->arena_ntotalpools);
-	return !address || (address % HW_POOL_BYTES_MIN == 0 && pool_address >= address &&
-			    ntotal && nfree <= ntotal && ntotal <= 1024);
+	return !address || (address % HW_POOL_BYTES_MIN == 0 && pool_address >= address && ntotal &&
+			    nfree <= ntotal && ntotal <= 1024);
 }
 
 // 0: these two are not obmalloc's; 1: nothing speaks against it (no arena was ever made); 2: they are.
@@ -212,7 +213,8 @@ static struct hw_error *hw_find_interpreter_state(struct hw_target *target,
 		if (!hw_obmalloc_read_u64(target, interp + (hw_addr_t)layout->interp_obmalloc, ret))
 			return hw_error_at(HW_ERROR_FAULT, interp,
 					   "the obmalloc pointer of the interpreter at 0x%" PRIx64
-					   " can't be read", interp);
+					   " can't be read",
+					   interp);
 		return NULL;
 	}
 	// One that uses the main interpreter's allocator has an embedded state all the same: unused.
@@ -240,8 +242,8 @@ static struct hw_error *hw_find_interpreter_states(struct hw_target *target,
 	for (size_t i = 0; i < count; i++) {
 		hw_addr_t interp = finished ? finished : python->interpreters.data[i], state;
 		uint64_t id = i;
-		struct hw_error *err =
-			hw_find_interpreter_state(target, layout, interp, i == 0, &state);
+		struct hw_error *err = hw_find_interpreter_state(target, layout, interp, i == 0,
+								 &state);
 		if (err) {
 			hw_issues_take(issues, err);
 			continue;
@@ -268,8 +270,8 @@ struct hw_error *hw_obmalloc_find_states(struct hw_target *target, const struct 
 		if (python->layout.obmalloc_arenas == HW_ABSENT ||
 		    python->layout.obmalloc_maxarenas == HW_ABSENT)
 			return hw_no_roots(python, "mgmt.arenas");
-		ret->facts = python->layout.obmalloc_is_pointer ? "interp->obmalloc, a pointer" :
-								  "interp->obmalloc, embedded";
+		ret->facts = python->layout.obmalloc_is_pointer ? "interp->obmalloc, a pointer"
+								: "interp->obmalloc, embedded";
 		return hw_find_interpreter_states(target, python, issues, ret);
 	}
 	struct hw_obmalloc_roots roots = { .interpreter_id = 0 };

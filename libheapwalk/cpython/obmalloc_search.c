@@ -12,8 +12,8 @@ enum {
 	HW_SEARCH_BYTES_MAX = 16 << 20, // of one section; Python's .data and .bss have about 1 MiB
 	HW_SEARCH_SAMPLES = 8,
 	HW_SEARCH_VARIABLES = 16,
-	HW_SEARCH_NEAR = 128,           // bytes between arenas and maxarenas, at most
-	HW_INITIAL_ARENA_OBJECTS = 16,  // obmalloc.c: maxarenas starts here and doubles
+	HW_SEARCH_NEAR = 128,          // bytes between arenas and maxarenas, at most
+	HW_INITIAL_ARENA_OBJECTS = 16, // obmalloc.c: maxarenas starts here and doubles
 };
 
 struct hw_search {
@@ -85,7 +85,8 @@ static void hw_sample_pools(struct hw_search *search, hw_addr_t used, uint32_t c
 		    pool % HW_POOL_BYTES_MIN ||
 		    !hw_obmalloc_read_u32(search->target,
 					  pool + (hw_addr_t)search->layout->pool_arenaindex,
-					  &index) || index >= HW_MAX_ARENAS)
+					  &index) ||
+		    index >= HW_MAX_ARENAS)
 			continue;
 		search->samples[search->sample_count].pool = pool;
 		search->samples[search->sample_count++].arena_index = index;

@@ -62,13 +62,14 @@ static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modul
 	if (memcmp(name, "type", sizeof(name)) != 0)
 		return hw_error_at(HW_ERROR_CORRUPT, text,
 				   "the name of PyType_Type at 0x%" PRIx64 " is not \"type\"; the "
-				   "layout from %s is another build's", type, python->facts);
+				   "layout from %s is another build's",
+				   type, python->facts);
 	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_basicsize, word, sizeof(word)));
 	if (hw_u64(word) != (uint64_t)layout->heap_type_size)
 		return hw_error_at(HW_ERROR_CORRUPT, type,
 				   "PyType_Type.tp_basicsize is %" PRIu64 ", but %s says %d: that "
-				   "is another build's", hw_u64(word), python->facts,
-				   (int)layout->heap_type_size);
+				   "is another build's",
+				   hw_u64(word), python->facts, (int)layout->heap_type_size);
 	return NULL;
 }
 
@@ -80,8 +81,8 @@ static struct hw_error *hw_no_debug_info(struct hw_module *module, const char *v
 	return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
 			       "no debug information for %s (CPython %s, build-id %s), and %s; "
 			       "install its package (python3-dbg on Debian) or name its directory "
-			       "with the option debug-dirs", module->path, version,
-			       build_id ? build_id : "none", why_no_table);
+			       "with the option debug-dirs",
+			       module->path, version, build_id ? build_id : "none", why_no_table);
 }
 
 // DWARF, or without any the table: is_from_table.
@@ -93,10 +94,10 @@ static struct hw_error *hw_load_layout(struct hw_python *python, bool *ret_is_fr
 	const char *source = hw_dwarf_source(module);
 	if (*ret_is_from_table) {
 		if (python->is_debug || !hw_layout_from_rows(python->version_hex, &python->layout))
-			return hw_no_debug_info(module, python->version,
-						python->is_debug ?
-							"heapwalk's table is of release builds" :
-							"heapwalk's table does not have that version");
+			return hw_no_debug_info(
+				module, python->version,
+				python->is_debug ? "heapwalk's table is of release builds"
+						 : "heapwalk's table does not have that version");
 		snprintf(python->facts, sizeof(python->facts),
 			 "heapwalk's table for CPython %" PRIu32 ".%" PRIu32,
 			 python->version_hex >> 24, python->version_hex >> 16 & 0xff);
@@ -141,19 +142,21 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 	if (!python->version_hex)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,
 				       "%s defines PyType_Type, but nothing in it tells which "
-				       "version of CPython it is", module->path);
+				       "version of CPython it is",
+				       module->path);
 	hw_python_format_version(python->version_hex, python->version, sizeof(python->version));
 	// Py_REF_DEBUG, which Py_DEBUG switches on, has a function for negative reference counts.
 	python->is_debug = hw_module_symbol(module, "_Py_NegativeRefcount", &symbol);
 	snprintf(python->build, sizeof(python->build), "%s",
-		 python->is_free_threaded ? "free-threaded" :
-		 python->is_debug	  ? "debug" :
-					    "release");
+		 python->is_free_threaded ? "free-threaded"
+		 : python->is_debug       ? "debug"
+					  : "release");
 	if (python->is_free_threaded)
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "CPython %s in %s is a free-threaded build: its objects live "
-				       "in mimalloc heaps, which this version of heapwalk can't walk",
-				       python->version, module->path);
+		return hw_error_create(
+			HW_ERROR_UNSUPPORTED,
+			"CPython %s in %s is a free-threaded build: its objects live "
+			"in mimalloc heaps, which this version of heapwalk can't walk",
+			python->version, module->path);
 	bool is_from_table;
 	HW_TRY(hw_load_layout(python, &is_from_table));
 	struct hw_error *err = hw_prove_types(target, modules, python);
@@ -161,8 +164,8 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 		err = hw_python_find_interpreters(target, issues, python);
 	if (err && is_from_table && err->code == HW_ERROR_CORRUPT) {
 		// A build that differs from its version's usual one: only its own facts will do.
-		struct hw_error *no_info =
-			hw_no_debug_info(module, python->version, hw_error_message(err));
+		struct hw_error *no_info = hw_no_debug_info(module, python->version,
+							    hw_error_message(err));
 		hw_error_destroy(err);
 		err = no_info;
 	}
@@ -178,7 +181,8 @@ static void hw_report_hidden_cpython(struct hw_modules *modules, struct hw_issue
 			continue;
 		hw_issues_add(issues, HW_ERROR_NO_DEBUG_INFO, module->start,
 			      "%s is mapped, but no file has a symbol PyType_Type: if CPython runs "
-			      "here, its symbols are missing", module->path);
+			      "here, its symbols are missing",
+			      module->path);
 		return;
 	}
 }

@@ -17,8 +17,8 @@ struct hw_python_layout {
 #define HW_FIELD(name, unit, type, member) int32_t name;
 #define HW_SIZE(name, unit, type) int32_t name;
 #include "layout/fields.def"
-	bool obmalloc_is_pointer;   // interp->obmalloc: 3.13 a pointer, 3.12 embedded
-	uint32_t usedpools_count;   // poolp[] entries, 2 a size class, where a type tells; else 0
+	bool obmalloc_is_pointer; // interp->obmalloc: 3.13 a pointer, 3.12 embedded
+	uint32_t usedpools_count; // poolp[] entries, 2 a size class, where a type tells; else 0
 };
 
 // The CPython in a target.
@@ -27,11 +27,11 @@ struct hw_python {
 	uint32_t version_hex;     // PY_VERSION_HEX, 0x030b07f0
 	bool is_debug;            // Py_DEBUG
 	bool is_free_threaded;
-	char version[32];         // "3.11.7"
-	char build[32];           // "release", "debug", "free-threaded", …
-	char facts[256];          // where the layout came from
-	hw_addr_t runtime;        // _PyRuntime, 0 before 3.7
-	hw_addr_t type_type;      // &PyType_Type
+	char version[32];               // "3.11.7"
+	char build[32];                 // "release", "debug", "free-threaded", …
+	char facts[256];                // where the layout came from
+	hw_addr_t runtime;              // _PyRuntime, 0 before 3.7
+	hw_addr_t type_type;            // &PyType_Type
 	HW_VEC(hw_addr_t) interpreters; // PyInterpreterState, main first
 	struct hw_python_layout layout;
 };

@@ -45,7 +45,8 @@ static unsigned hw_chain_length(struct hw_target *target, const struct hw_python
 	for (; interp && count < HW_SEARCH_CHAIN_MAX; count++) {
 		uint64_t tstate, modules, type;
 		if (!hw_interpreter_is_plausible(target, layout, interp) ||
-		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate) ||
+		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head,
+				  &tstate) ||
 		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_modules, &modules) ||
 		    !hw_read_word(target, modules + (hw_addr_t)layout->ob_type, &type) || !tstate ||
 		    type != dict_type ||
@@ -76,13 +77,13 @@ static bool hw_search_interpreter_head(struct hw_target *target, const struct hw
 		size_t got = bytes ? hw_target_read_some(target, start, bytes, size) : 0;
 		for (size_t i = 0; i + 8 <= got; i += 8) {
 			hw_addr_t value = hw_u64(bytes + i);
-			const struct hw_mapping *m = value && value % 8 == 0 ?
-							     hw_target_find_mapping(target, value) :
-							     NULL;
+			const struct hw_mapping *m = value && value % 8 == 0
+							     ? hw_target_find_mapping(target, value)
+							     : NULL;
 			if (!m || !hw_mapping_is_private_writable(m))
 				continue;
-			unsigned length =
-				hw_chain_length(target, &python->layout, value, dict_type.address);
+			unsigned length = hw_chain_length(target, &python->layout, value,
+							  dict_type.address);
 			if (length > longest) {
 				longest = length;
 				*ret = start + i;
@@ -127,11 +128,12 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 		main_interp = 0;
 	hw_addr_t turtle = 0; // Brent: moves up to the walker at every power of two
 	uint32_t steps = 0, leap = 1;
-	for (hw_addr_t interp = head; interp; ) {
+	for (hw_addr_t interp = head; interp;) {
 		if (!hw_interpreter_is_plausible(target, layout, interp)) {
 			hw_issues_add(issues, HW_ERROR_CORRUPT, interp,
 				      "no PyInterpreterState at 0x%" PRIx64 ": its thread does not "
-				      "lead back to it", interp);
+				      "lead back to it",
+				      interp);
 			break;
 		}
 		if (interp == turtle || steps >= HW_INTERPRETERS_MAX) {
@@ -181,7 +183,8 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 		return hw_error_at(HW_ERROR_CORRUPT, head,
 				   "the list of interpreters of CPython %s leads to 0x%" PRIx64
 				   ", which is none; either it is damaged or the layout from %s "
-				   "is another build's", python->version, head, python->facts);
+				   "is another build's",
+				   python->version, head, python->facts);
 	// Oldest first; the main one before all.
 	for (size_t i = 0; i < count / 2; i++) {
 		hw_addr_t swap = all[i];

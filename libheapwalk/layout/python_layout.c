@@ -25,8 +25,8 @@ void hw_layout_init(struct hw_python_layout *layout)
 
 bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout)
 {
-	hw_cleanup_free struct hw_dwarf_query *queries =
-		calloc(hw_layout_fact_count, sizeof(*queries));
+	hw_cleanup_free struct hw_dwarf_query *queries = calloc(hw_layout_fact_count,
+								sizeof(*queries));
 	if (!queries)
 		return false;
 	for (size_t i = 0; i < hw_layout_fact_count; i++) {

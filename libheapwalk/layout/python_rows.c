@@ -9,8 +9,7 @@ static const struct hw_layout_row {
 	uint32_t since;
 	int32_t value;
 } hw_layout_rows[] = {
-#define HW_ROW(name, since, value) \
-	{ offsetof(struct hw_python_layout, name), since, value },
+#define HW_ROW(name, since, value) { offsetof(struct hw_python_layout, name), since, value },
 #include "layout/rows.def"
 #undef HW_ROW
 };

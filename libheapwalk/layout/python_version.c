@@ -56,7 +56,10 @@ void hw_python_format_version(uint32_t hex, char *buf, size_t size)
 	unsigned level = hex >> 4 & 0xf;
 	if (level >= 0xa && level <= 0xc && n > 0 && (size_t)n < size)
 		snprintf(buf + n, size - (size_t)n, "%s%u",
-			 level == 0xa ? "a" : level == 0xb ? "b" : "rc", hex & 0xf);
+			 level == 0xa   ? "a"
+			 : level == 0xb ? "b"
+					: "rc",
+			 hex & 0xf);
 }
 
 bool hw_python_debug_offsets(struct hw_target *target, hw_addr_t runtime,
@@ -111,8 +114,7 @@ static void hw_version_scan_bytes(const char *bytes, size_t len, struct hw_versi
 	for (size_t i = 1; i + 6 < len; i++) {
 		uint32_t hex;
 		if (isalnum((unsigned char)bytes[i - 1]) || bytes[i - 1] == '.' ||
-		    (bytes[i] != '2' && bytes[i] != '3') ||
-		    bytes[i + 1] != '.')
+		    (bytes[i] != '2' && bytes[i] != '3') || bytes[i + 1] != '.')
 			continue;
 		char text[HW_VERSION_TEXT_BYTES + 1] = "";
 		memcpy(text, bytes + i, hw_min(HW_VERSION_TEXT_BYTES, len - i));

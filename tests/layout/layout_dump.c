@@ -32,8 +32,8 @@ static void dump(struct hw_python *python)
 		int32_t want = *hw_layout_value(&python->layout, fact);
 		int32_t have = *hw_layout_value(&rows, fact);
 		if (!is_further_row(i) && have != want)
-			printf("differs %s: %d in the table, %d in the DWARF\n", fact->name, (int)have,
-			       (int)want);
+			printf("differs %s: %d in the table, %d in the DWARF\n", fact->name,
+			       (int)have, (int)want);
 	}
 	if (has_rows && rows.obmalloc_is_pointer != python->layout.obmalloc_is_pointer)
 		puts("differs obmalloc_is_pointer");

@@ -21,7 +21,8 @@ static void print_state(const struct hw_pymalloc *pm, const struct hw_pymalloc_s
 	for (uint32_t i = 0; i < pm->size_class_count; i++) {
 		const struct hw_size_class_stats *class = &state->classes[i];
 		if (class->pools)
-			printf("class %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+			printf("class %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64
+			       "\n",
 			       i, (i + 1) * pm->alignment, class->pools, class->blocks_in_use,
 			       class->blocks_free);
 	}
@@ -32,7 +33,8 @@ static void print_state(const struct hw_pymalloc *pm, const struct hw_pymalloc_s
 		       state->arenas_highwater);
 	if (state->has_arenas_allocated)
 		printf("current %" PRIu64 "\n", state->arenas_allocated);
-	printf("arenas %" PRIu64 "\narena_bytes %" PRIu32 "\n", state->arena_count, pm->arena_bytes);
+	printf("arenas %" PRIu64 "\narena_bytes %" PRIu32 "\n", state->arena_count,
+	       pm->arena_bytes);
 	printf("allocated %" PRIu64 "\navailable %" PRIu64 "\n", state->allocated_bytes,
 	       state->available_bytes);
 	printf("unused_pools %" PRIu64 "\nunused %" PRIu64 "\n", state->unused_pools,
@@ -49,7 +51,8 @@ static struct hw_error *show(struct hw_target *target, struct hw_issues *issues)
 	struct hw_python python = { 0 };
 	struct hw_pymalloc pm = { 0 };
 	double t0 = seconds();
-	struct hw_error *err = hw_modules_open(target, NULL, getenv("DEBUG_DIRS"), issues, &modules);
+	struct hw_error *err = hw_modules_open(target, NULL, getenv("DEBUG_DIRS"), issues,
+					       &modules);
 	if (!err)
 		err = hw_python_find(target, modules, issues, &python);
 	double t1 = seconds();

@@ -238,7 +238,8 @@ static void test_healthy(void)
 	CHECK(state->quantization_bytes == 4048 - 7 * 512 + 2 * (4048 - 84 * 48));
 	CHECK(state->allocated_bytes + state->available_bytes + state->unused_pool_bytes +
 		      state->pool_header_bytes + state->quantization_bytes +
-		      state->arena_alignment_bytes == 2 * ARENA);
+		      state->arena_alignment_bytes ==
+	      2 * ARENA);
 	CHECK(w.pm.pools.data[3].is_empty && !w.pm.pools.data[2].is_empty);
 	CHECK(hw_pymalloc_find_arena(&w.pm, HEAP)->index == 1);
 	CHECK(hw_pymalloc_find_arena(&w.pm, HEAP + ARENA - 1)->index == 1);
@@ -406,7 +407,8 @@ static void test_every_offset(void)
 				unsigned capacity = (pool_bytes - 48) / size;
 				static uint8_t bytes[16384];
 				struct hw_pool pool = {
-					.start = HEAP, .capacity = (uint16_t)capacity,
+					.start = HEAP,
+					.capacity = (uint16_t)capacity,
 					.szidx = (uint8_t)szidx,
 					.next_offset = 48 + capacity * size,
 				};
