@@ -87,7 +87,8 @@ static bool hw_pool_is_sound(const struct hw_pool_reader *reader, const struct h
 		return false;
 	if (pool->next_offset < HW_POOL_HEADER_BYTES ||
 	    pool->next_offset >
-		    HW_POOL_HEADER_BYTES + (uint32_t)pool->capacity * class->block_bytes)
+		    HW_POOL_HEADER_BYTES + (uint32_t)pool->capacity * class->block_bytes ||
+	    (pool->next_offset - HW_POOL_HEADER_BYTES) % class->block_bytes)
 		return false;
 	return !pool->freeblock || (pool->freeblock >= pool->start + HW_POOL_HEADER_BYTES &&
 				    pool->freeblock < pool->start + pool->next_offset);

@@ -339,6 +339,9 @@ static void test_bad_headers(void)
 	put32(w.heap + 40, 0);
 	check_one_bad(&w, "contradict themselves");
 	make_healthy(&w);
+	put32(w.heap + 40, 48 + 10 * 16 + 4); // in the middle of a block
+	check_one_bad(&w, "contradict themselves");
+	make_healthy(&w);
 	put32(w.heap + 44, 17); // maxnextoffset
 	check_one_bad(&w, "contradict themselves");
 	make_healthy(&w);
