@@ -4,7 +4,13 @@
 #include "base/bytes.h"
 #include "glibc/walker.h"
 
-enum { HW_FD = 16, HW_BK = 24, HW_POLL_EVERY = 1 << 16 };
+enum {
+	HW_FD = 16,
+	HW_POLL_EVERY = 1 << 16,
+	// A fastbin of more members is cheaper to take from one pass over the arena: following it costs
+	// a read of the target for each member.
+	HW_LONG_FASTBIN = 1 << 13,
+};
 
 struct hw_bin_walk {
 	struct hw_glibc_walker *w;
@@ -100,7 +106,9 @@ static struct hw_error *hw_mark_bin(struct hw_glibc_walker *w, uint32_t arena_in
 	return NULL;
 }
 
-static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, unsigned bin)
+// False: it has more than `limit` members, and some of them are marked.
+static bool hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, unsigned bin,
+			    uint32_t limit)
 {
 	struct hw_glibc *glibc = w->glibc;
 	hw_addr_t arena = glibc->arenas.data[arena_index].address;
@@ -108,8 +116,10 @@ static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, uns
 		hw_u64(w->states.data[arena_index]->bytes + w->layout->fastbins + 8 * (size_t)bin);
 	struct hw_region *region = NULL;
 	uint32_t index;
-	while (chunk) {
+	for (uint32_t seen = 0; chunk; seen++) {
 		const char *what = NULL;
+		if (seen == limit)
+			return false;
 		uint64_t stored;
 		if (!hw_glibc_find_exact(glibc, chunk, &region, &index) ||
 		    region->kind == HW_REGION_MMAPPED)
@@ -126,11 +136,25 @@ static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, uns
 			hw_issues_add(w->issues, HW_ERROR_CORRUPT, chunk,
 				      "fastbin %u of arena 0x%llx leads to 0x%llx, %s", bin,
 				      (unsigned long long)arena, (unsigned long long)chunk, what);
-			return;
+			return true;
 		}
 		region->state[index] = HW_CHUNK_FASTBIN;
 		chunk = hw_glibc_decode_link(glibc, chunk + HW_FD, stored);
 	}
+	return true;
+}
+
+static struct hw_error *hw_mark_fastbins(struct hw_glibc_walker *w, uint32_t arena_index)
+{
+	bool is_whole = true;
+	unsigned bin = 0;
+	while (bin < HW_GLIBC_FASTBINS && hw_mark_fastbin(w, arena_index, bin, HW_LONG_FASTBIN))
+		bin++;
+	if (bin < HW_GLIBC_FASTBINS)
+		HW_TRY(hw_glibc_mark_fastbins_by_links(w, arena_index, &is_whole));
+	for (bin = 0; !is_whole && bin < HW_GLIBC_FASTBINS; bin++)
+		hw_mark_fastbin(w, arena_index, bin, UINT32_MAX);
+	return NULL;
 }
 
 struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w)
@@ -138,8 +162,8 @@ struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w)
 	for (uint32_t i = 0; i < w->glibc->arenas.count; i++) {
 		if (!w->glibc->arenas.data[i].system_bytes)
 			continue;
-		for (unsigned bin = 0; w->layout->fastbins && bin < HW_GLIBC_FASTBINS; bin++)
-			hw_mark_fastbin(w, i, bin);
+		if (w->layout->fastbins)
+			HW_TRY(hw_mark_fastbins(w, i));
 		bool is_whole;
 		HW_TRY(hw_glibc_mark_by_links(w, i, &is_whole));
 		for (unsigned bin = 1; !is_whole && bin < HW_GLIBC_BINS; bin++)

@@ -52,7 +52,7 @@ static struct hw_free_links *hw_links_of(struct hw_glibc_walker *w, hw_addr_t re
 
 // False in *ret_fits: more or fewer free chunks than links (a region left out, two that start alike).
 static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_region *region,
-				    struct hw_free_links *links, bool *ret_fits)
+				    struct hw_free_links *links, uint32_t state, bool *ret_fits)
 {
 	struct hw_free_span span = { .region = region, .links = links, .first = table->count };
 	uint64_t extent = (region->end - region->start) / 16;
@@ -74,7 +74,7 @@ static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_regio
 	uint32_t found = 0;
 	uint64_t filled = 0;
 	for (uint32_t i = 0; i < region->count; i++) {
-		if (region->state[i] != HW_CHUNK_FREE)
+		if (region->state[i] != state)
 			continue;
 		if (found == links->count) {
 			*ret_fits = false;
@@ -252,7 +252,7 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 			continue;
 		if ((uint64_t)table.count + links->count >= hw_ordinal_heads)
 			return NULL;
-		HW_TRY(hw_add_span(&table, region, links, &fits));
+		HW_TRY(hw_add_span(&table, region, links, HW_CHUNK_FREE, &fits));
 		if (!fits)
 			return NULL;
 	}
@@ -278,4 +278,148 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 	}
 	*ret_is_whole = is_whole;
 	return NULL;
+}
+
+// ---- fastbins ---------------------------------------------------------------------------------
+// Their members keep the in-use bit, so the walk can't tell whose links to pick up. Where a fastbin is
+// long, the regions are passed once more, and every small chunk whose first word reads as a link is a
+// candidate; the lists then say which of them are members.
+
+enum { HW_CHUNK_CANDIDATE = HW_CHUNK_STATE_COUNT, HW_LARGEST_FASTBIN_CHUNK = 0xb0 };
+
+struct hw_candidates {
+	HW_VEC(struct hw_free_links) links; // one a region of the arena
+	hw_addr_t low, high;                // of the arena's regions
+};
+
+static void hw_candidates_deinit(struct hw_candidates *candidates)
+{
+	hw_vec_foreach(links, &candidates->links)
+		free(links->fd);
+	hw_vec_deinit(&candidates->links);
+}
+
+static struct hw_error *hw_pick_up(struct hw_glibc_walker *w, struct hw_region *region,
+				   const struct hw_candidates *all, struct hw_free_links *links)
+{
+	for (uint32_t i = 0; i < region->count; i++) {
+		hw_addr_t field = hw_region_chunk_start(region, i) + HW_GLIBC_HEADER;
+		if ((region->state[i] != HW_CHUNK_IN_USE && region->state[i] != HW_CHUNK_FASTBIN) ||
+		    hw_region_chunk_size(region, i) > HW_LARGEST_FASTBIN_CHUNK)
+			continue;
+		const uint8_t *word = hw_window_get(&w->window, field, 8);
+		if (!word)
+			continue;
+		hw_addr_t to = hw_glibc_decode_link(w->glibc, field, hw_u64(word));
+		if (to && (to & 15 || to < all->low || to >= all->high))
+			continue;
+		if (links->count == links->capacity) {
+			uint64_t capacity = links->capacity ? 2 * (uint64_t)links->capacity : 64;
+			uint64_t *fd = realloc(links->fd, capacity * sizeof(*fd));
+			if (!fd || capacity > UINT32_MAX)
+				return &hw_enomem;
+			links->fd = fd;
+			links->capacity = (uint32_t)capacity;
+		}
+		links->fd[links->count++] = to;
+		region->state[i] = HW_CHUNK_CANDIDATE;
+	}
+	return NULL;
+}
+
+static void hw_resolve_candidates(const struct hw_free_table *table)
+{
+	hw_vec_foreach(span, &table->spans) {
+		const struct hw_free_span *hint = span;
+		for (uint32_t i = 0; i < span->links->count; i++) {
+			hw_addr_t to = span->links->fd[i];
+			hw_set_next_ordinal(span, i,
+					    to ? hw_ordinal_of(table, &hint, to) : hw_ordinal_heads);
+		}
+	}
+}
+
+static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, hw_addr_t head)
+{
+	const struct hw_free_span *hint = table->spans.data, *span = hint;
+	if (!head)
+		return true;
+	uint32_t ordinal = hw_ordinal_of(table, &hint, head);
+	while (ordinal < table->count) {
+		if (ordinal - span->first >= span->links->count)
+			span = hw_span_of(table, ordinal);
+		uint32_t i = ordinal - span->first;
+		if (span->bin[i] != bin + 2) // fastbin 0 and small bin 2 hold chunks of 32 bytes
+			return false;
+		span->bin[i] = HW_MARKED_SORTED;
+		ordinal = hw_next_ordinal(span, i);
+	}
+	return ordinal == hw_ordinal_heads;
+}
+
+// Candidates become members or are in use after all; of a list that is not whole, none is a member.
+static void hw_settle_candidates(const struct hw_free_table *table, struct hw_glibc *glibc,
+				 uint32_t arena_index, bool is_whole)
+{
+	const struct hw_free_span *span = table->spans.data;
+	hw_vec_foreach(region, &glibc->regions) {
+		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
+			continue;
+		const uint8_t *bin = NULL;
+		if (is_whole && span < table->spans.data + table->spans.count &&
+		    span->region == region)
+			bin = span++->bin;
+		for (uint32_t i = 0; i < region->count; i++)
+			if (region->state[i] == HW_CHUNK_CANDIDATE)
+				region->state[i] = bin && *bin++ == HW_MARKED_SORTED ?
+							   HW_CHUNK_FASTBIN :
+							   HW_CHUNK_IN_USE;
+	}
+}
+
+struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint32_t arena_index,
+						 bool *ret_is_whole)
+{
+	struct hw_glibc *glibc = w->glibc;
+	const uint8_t *heads = w->states.data[arena_index]->bytes + w->layout->fastbins;
+	hw_cleanup_with(hw_candidates_deinit) struct hw_candidates all = { .low = UINT64_MAX };
+	hw_cleanup_with(hw_free_table_deinit) struct hw_free_table table = {
+		.bins = glibc->arenas.data[arena_index].address, // no chunk is there
+	};
+	size_t regions = 0;
+	*ret_is_whole = false;
+	hw_vec_foreach(region, &glibc->regions) {
+		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
+			continue;
+		all.low = hw_min(all.low, region->start);
+		all.high = hw_max(all.high, region->end);
+		regions++;
+	}
+	// spans point into the list: it must not move
+	if (!hw_vec_reserve(&all.links, regions))
+		return &hw_enomem;
+	struct hw_error *err = NULL;
+	bool fits = true;
+	for (size_t r = 0; r < glibc->regions.count && !err && fits; r++) {
+		struct hw_region *region = &glibc->regions.data[r];
+		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
+			continue;
+		struct hw_free_links *links = &all.links.data[all.links.count++];
+		*links = (struct hw_free_links){ .region_start = region->start };
+		err = hw_pick_up(w, region, &all, links);
+		if (!err && hw_glibc_poll(w, region->end - region->start))
+			err = hw_glibc_interrupted();
+		fits = (uint64_t)table.count + links->count < hw_ordinal_heads;
+		if (!err && fits && links->count)
+			err = hw_add_span(&table, region, links, HW_CHUNK_CANDIDATE, &fits);
+	}
+	bool is_whole = !err && fits && table.spans.count;
+	if (is_whole) {
+		hw_resolve_candidates(&table);
+		for (unsigned bin = 0; is_whole && bin < HW_GLIBC_FASTBINS; bin++)
+			is_whole = hw_mark_fast_list(&table, bin, hw_u64(heads + 8 * (size_t)bin));
+	}
+	hw_settle_candidates(&table, glibc, arena_index, is_whole);
+	*ret_is_whole = is_whole;
+	return err;
 }

@@ -133,6 +133,9 @@ struct hw_error *hw_glibc_mark_tcaches(struct hw_glibc_walker *w) HW_MUST_USE;
 // together, nothing is marked, and the lists are to be followed one by one in the target.
 struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t arena_index,
 					bool *ret_is_whole) HW_MUST_USE;
+// The same for its fastbins, with one more pass over its regions. False: all are in use again.
+struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint32_t arena_index,
+						 bool *ret_is_whole) HW_MUST_USE;
 
 // bins.c
 struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w) HW_MUST_USE;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// A heap of every kind of chunk, and what malloc itself says of it. Arguments are words: "threads",
-// "mmapped", "foreign", "noncontiguous". At the end it writes mallinfo2(), malloc_info() and where its
-// list of expectations is, then "ready", and sleeps for ever without touching the heap again.
+// A heap of every kind of chunk, and what malloc itself says of it. Arguments are words: "threads" or
+// "fastbins" (first), "mmapped", "foreign", "noncontiguous". At the end it writes mallinfo2(),
+// malloc_info() and where its list of expectations is, then "ready", and sleeps for ever without
+// touching the heap again.
 #include <gnu/libc-version.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -15,7 +16,7 @@
 
 #include "expectations.h"
 
-enum { THREADS = 4, BLOCKS = 20000, SPECIALS = 20 };
+enum { THREADS = 4, BLOCKS = 20000, SPECIALS = 20, MANY = 30000 };
 
 static struct expectation expectations[EXPECTATIONS_MAX];
 static size_t expectation_count;
@@ -186,6 +187,33 @@ static int write_all(const char *text, size_t len)
 	return 0;
 }
 
+// Long fastbins, in an order that leads all over the heap.
+static void *many[MANY];
+
+static void many_allocate(void)
+{
+	for (int i = 0; i < MANY; i++)
+		many[i] = allocate(0x38);
+}
+
+static void many_free(void)
+{
+	unsigned seed = 5;
+	for (int i = MANY - 1; i > 0; i--) {
+		int k = rand_r(&seed) % (i + 1);
+		void *mem = many[i];
+		many[i] = many[k];
+		many[k] = mem;
+	}
+	for (int i = 0; i < MANY; i++) {
+		// without fastbins, neighbours merge
+		expect(many[i], i < tcache_count ? EXPECT_TCACHE
+				: has_fastbins	 ? EXPECT_FASTBIN
+						 : EXPECT_NOT_IN_USE);
+		free(many[i]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	unsigned tcaches = 1;
@@ -230,7 +258,12 @@ int main(int argc, char **argv)
 				expect(allocate(100000), EXPECT_IN_USE);
 		}
 	}
+	bool has_many = argc > 1 && strcmp(argv[1], "fastbins") == 0;
+	if (has_many)
+		many_allocate();
 	special_free(&special, top_has_moved);
+	if (has_many)
+		many_free();
 
 #if __GLIBC_PREREQ(2, 33)
 	struct mallinfo2 info = mallinfo2();
