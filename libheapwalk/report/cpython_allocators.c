@@ -159,11 +159,11 @@ static void hw_pyarena_text_state(struct hw_report *report, struct hw_pyarena_ta
 		hw_table_end(report);
 		hw_report_line(report, "%s", "");
 	}
-	hw_report_line(report,
-		       "%llu arenas allocated in all, %llu at the highest, %llu pools unused",
-		       (unsigned long long)state->arenas_allocated_total,
-		       (unsigned long long)state->arenas_highwater,
-		       (unsigned long long)state->unused_pools);
+	if (state->has_arena_totals)
+		hw_report_line(report, "%llu arenas allocated in all, %llu at the highest",
+			       (unsigned long long)state->arenas_allocated_total,
+			       (unsigned long long)state->arenas_highwater);
+	hw_report_line(report, "%llu pools unused", (unsigned long long)state->unused_pools);
 }
 
 static struct hw_error *hw_pyarena_text(struct hw_report *report, struct hw_pyarena_table *table)
@@ -246,9 +246,14 @@ static struct json_object *hw_pyarena_json_state(struct hw_report *report,
 	if (hw_shows(report, "classes"))
 		hw_json_add(object, "size_classes", hw_pyarena_json_classes(report, state));
 	hw_json_add_number(object, "arenas_max", state->max_arenas);
-	hw_json_add_number(object, "arenas_allocated", state->arenas_allocated);
-	hw_json_add_number(object, "arenas_allocated_total", state->arenas_allocated_total);
-	hw_json_add_number(object, "arenas_highwater", state->arenas_highwater);
+	hw_json_add(object, "arenas_allocated",
+		    state->has_arenas_allocated ? json_object_new_uint64(state->arenas_allocated)
+						: NULL);
+	bool known = state->has_arena_totals;
+	hw_json_add(object, "arenas_allocated_total",
+		    known ? json_object_new_uint64(state->arenas_allocated_total) : NULL);
+	hw_json_add(object, "arenas_highwater",
+		    known ? json_object_new_uint64(state->arenas_highwater) : NULL);
 	hw_json_add_number(object, "unused_pools", state->unused_pools);
 	if (state->has_raw_allocated_blocks)
 		hw_json_add_number(object, "raw_allocated_blocks", state->raw_allocated_blocks);
