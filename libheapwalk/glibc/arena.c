@@ -31,8 +31,8 @@ static bool hw_find_first_heap(struct hw_glibc_walker *w, hw_addr_t arena,
 		hw_addr_t base = hw_align_down(arena, maxima[m]);
 		for (const uint16_t *size = hw_glibc_heap_info_sizes; *size; size++) {
 			uint64_t owner;
-			if (arena - base != *size ||
-			    !hw_pages_read_u64(&w->pages, base, &owner) || owner != arena)
+			if (arena - base != *size || !hw_pages_read_u64(&w->pages, base, &owner) ||
+			    owner != arena)
 				continue;
 			state->heap = base;
 			state->heap_max = maxima[m];
@@ -58,10 +58,11 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 	state->top = hw_u64(state->bytes + layout->top);
 	state->flags = hw_u32(state->bytes + 4);
 	if (!is_main && !hw_find_first_heap(w, addr, state)) {
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
-			      "arena 0x%llx does not stand behind a heap_info that belongs to it; it "
-			      "is left out",
-			      (unsigned long long)addr);
+		hw_issues_add(
+			w->issues, HW_ERROR_CORRUPT, addr,
+			"arena 0x%llx does not stand behind a heap_info that belongs to it; it "
+			"is left out",
+			(unsigned long long)addr);
 		return NULL;
 	}
 	struct hw_glibc_arena arena = {
@@ -83,9 +84,7 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 
 static bool hw_has_arena(const struct hw_glibc_walker *w, hw_addr_t addr)
 {
-	hw_vec_foreach(arena, &w->glibc->arenas)
-		if (arena->address == addr)
-			return true;
+	hw_vec_foreach(arena, &w->glibc->arenas) if (arena->address == addr) return true;
 	return false;
 }
 
@@ -230,14 +229,16 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 	bool is_whole;
 	HW_TRY(hw_list_heaps(w, state, &list, &is_whole));
 	if (!is_whole) {
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, state->top,
-			      "arena 0x%llx: top 0x%llx or the list of its heaps is damaged; heaps are "
-			      "looked for in memory",
-			      (unsigned long long)arena->address, (unsigned long long)state->top);
+		hw_issues_add(
+			w->issues, HW_ERROR_CORRUPT, state->top,
+			"arena 0x%llx: top 0x%llx or the list of its heaps is damaged; heaps are "
+			"looked for in memory",
+			(unsigned long long)arena->address, (unsigned long long)state->top);
 		list.heaps.count = 0;
 		HW_TRY(hw_visit_heaps(w, hw_add_heap, &list));
 	}
-	hw_vec_foreach(base, &list.heaps) {
+	hw_vec_foreach(base, &list.heaps)
+	{
 		uint8_t info[24]; // ar_ptr, prev, size
 		if (!hw_pages_read(&w->pages, *base, info, sizeof(info)))
 			continue;
@@ -248,10 +249,11 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 		// mem, not the chunk, is what is aligned; the header is as long as the alignment
 		first = hw_align_up(first, 16);
 		if (size % 16 || size > state->heap_max || size < first - *base) {
-			hw_issues_add(w->issues, HW_ERROR_CORRUPT, *base,
-				      "heap 0x%llx of arena 0x%llx: size 0x%llx, expected at most 0x%llx",
-				      (unsigned long long)*base, (unsigned long long)arena->address,
-				      (unsigned long long)size, (unsigned long long)state->heap_max);
+			hw_issues_add(
+				w->issues, HW_ERROR_CORRUPT, *base,
+				"heap 0x%llx of arena 0x%llx: size 0x%llx, expected at most 0x%llx",
+				(unsigned long long)*base, (unsigned long long)arena->address,
+				(unsigned long long)size, (unsigned long long)state->heap_max);
 			const struct hw_mapping *mapping = hw_target_find_mapping(w->target, *base);
 			if (!mapping || mapping->end - first < HW_GLIBC_MIN_CHUNK ||
 			    mapping->end < first)

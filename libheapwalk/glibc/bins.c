@@ -29,7 +29,8 @@ static const char *hw_bin_name(unsigned bin)
 static void hw_report_bin(const struct hw_bin_walk *walk, hw_addr_t chunk, const char *what)
 {
 	hw_issues_add(walk->w->issues, HW_ERROR_CORRUPT, chunk,
-		      "%s %u of arena 0x%llx leads to 0x%llx, %s", hw_bin_name(walk->bin), walk->bin,
+		      "%s %u of arena 0x%llx leads to 0x%llx, %s", hw_bin_name(walk->bin),
+		      walk->bin,
 		      (unsigned long long)walk->w->glibc->arenas.data[walk->arena_index].address,
 		      (unsigned long long)chunk, what);
 }
@@ -93,7 +94,7 @@ static struct hw_error *hw_mark_bin(struct hw_glibc_walker *w, uint32_t arena_in
 		.arena_index = arena_index,
 		.bin = bin,
 		.head = w->glibc->arenas.data[arena_index].address + at - HW_FD,
-		.state = bin == 1  ? HW_CHUNK_UNSORTED
+		.state = bin == 1   ? HW_CHUNK_UNSORTED
 			 : bin < 64 ? HW_CHUNK_SMALL
 				    : HW_CHUNK_LARGE,
 	};

@@ -55,11 +55,11 @@ void hw_glibc_check(const struct hw_glibc *glibc, struct hw_issues *issues)
 	uint64_t slip = glibc->mmapped_mem - glibc->mmapped_bytes;
 	bool is_slip = glibc->layout->mmapped_tail && slip % 16 == 0 && slip < (1 << 30);
 	if (glibc->mmapped_count != glibc->n_mmaps || (slip && !is_slip))
-		hw_issues_add(issues, HW_ERROR_INVARIANT, glibc->mp,
-			      "mmapped chunks: malloc counts %llu with %llu bytes, found were %llu with "
-			      "%llu",
-			      (unsigned long long)glibc->n_mmaps,
-			      (unsigned long long)glibc->mmapped_mem,
-			      (unsigned long long)glibc->mmapped_count,
-			      (unsigned long long)glibc->mmapped_bytes);
+		hw_issues_add(
+			issues, HW_ERROR_INVARIANT, glibc->mp,
+			"mmapped chunks: malloc counts %llu with %llu bytes, found were %llu with "
+			"%llu",
+			(unsigned long long)glibc->n_mmaps, (unsigned long long)glibc->mmapped_mem,
+			(unsigned long long)glibc->mmapped_count,
+			(unsigned long long)glibc->mmapped_bytes);
 }

@@ -56,7 +56,8 @@ static const struct hw_glibc_layout *hw_prove_any(struct hw_glibc_walker *w, hw_
 		if ((!size || size == layout->size) && hw_glibc_proves_main_arena(w, layout, addr))
 			return layout;
 	// The symbol's size names the layout even where the content is damaged.
-	for (const struct hw_glibc_layout *layout = hw_glibc_layouts; size && layout->since; layout++)
+	for (const struct hw_glibc_layout *layout = hw_glibc_layouts; size && layout->since;
+	     layout++)
 		if (size == layout->size)
 			return layout;
 	return NULL;
@@ -141,7 +142,8 @@ static bool hw_visit_for_arena(struct hw_glibc_walker *w, hw_addr_t start, hw_ad
 	return true;
 }
 
-static bool hw_visit_for_mp(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end, void *payload)
+static bool hw_visit_for_mp(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end,
+			    void *payload)
 {
 	(void)payload;
 	const struct hw_glibc_mp_layout *layout;
@@ -160,7 +162,8 @@ static const struct hw_glibc_mp_layout *hw_choose_mp(struct hw_glibc_walker *w, 
 	int best_score = -1;
 	if (!hw_pages_read(&w->pages, addr, bytes, sizeof(bytes)))
 		return NULL;
-	for (const struct hw_glibc_mp_layout *layout = hw_glibc_mp_layouts; layout->since; layout++) {
+	for (const struct hw_glibc_mp_layout *layout = hw_glibc_mp_layouts; layout->since;
+	     layout++) {
 		if ((layout->sbrk_base == 104) != w->layout->mmapped_tail ||
 		    !hw_glibc_plausible_mp(w, layout, bytes))
 			continue;
@@ -194,11 +197,11 @@ static bool hw_find_in_module(struct hw_glibc_walker *w, struct hw_module *modul
 		w->layout = self.layout;
 		glibc->facts = "self-relocation of main_arena";
 	} else if (self.found && self.found != glibc->main_arena) {
-		hw_issues_add(w->issues, HW_ERROR_CONFLICT, self.found,
-			      "main_arena is at 0x%llx by its symbol, and at 0x%llx by libc's relocation "
-			      "of it; the symbol is used",
-			      (unsigned long long)glibc->main_arena,
-			      (unsigned long long)self.found);
+		hw_issues_add(
+			w->issues, HW_ERROR_CONFLICT, self.found,
+			"main_arena is at 0x%llx by its symbol, and at 0x%llx by libc's relocation "
+			"of it; the symbol is used",
+			(unsigned long long)glibc->main_arena, (unsigned long long)self.found);
 	}
 	// the symbol's size and the relocation's distance, which have nothing to do with each other
 	*ret_is_confirmed = self.found && self.found == glibc->main_arena &&
@@ -289,13 +292,13 @@ static void hw_confirm_dwarf(struct hw_glibc_walker *w)
 	hw_dwarf_resolve(w->module, queries, count);
 	for (size_t i = 0; i < count; i++)
 		if (queries[i].found && queries[i].offset != facts[i].expected)
-			hw_issues_add(w->issues, HW_ERROR_CONFLICT, w->glibc->main_arena,
-				      "%s.%s is at offset %llu in %s, and at %llu in the layout of glibc "
-				      "%s that was recognised",
-				      queries[i].type, queries[i].member,
-				      (unsigned long long)queries[i].offset,
-				      hw_dwarf_source(w->module),
-				      (unsigned long long)facts[i].expected, l->since);
+			hw_issues_add(
+				w->issues, HW_ERROR_CONFLICT, w->glibc->main_arena,
+				"%s.%s is at offset %llu in %s, and at %llu in the layout of glibc "
+				"%s that was recognised",
+				queries[i].type, queries[i].member,
+				(unsigned long long)queries[i].offset, hw_dwarf_source(w->module),
+				(unsigned long long)facts[i].expected, l->since);
 }
 
 struct hw_error *hw_glibc_find(struct hw_glibc_walker *w)
@@ -317,13 +320,15 @@ struct hw_error *hw_glibc_find(struct hw_glibc_walker *w)
 	bool is_confirmed = false;
 	bool is_found = libc && hw_find_in_module(w, libc, &is_confirmed);
 	if (!is_found && !libc)
-		is_found = (program && hw_find_in_module(w, program, &is_confirmed)) || hw_find_in_mappings(w);
+		is_found = (program && hw_find_in_module(w, program, &is_confirmed)) ||
+			   hw_find_in_mappings(w);
 	if (!is_found && libc && libc != program &&
 	    hw_module_symbol(libc, "gnu_get_libc_version", &symbol))
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "main_arena was not found in %s: its malloc_state has none of the "
-				       "layouts of glibc 2.17 to 2.44; install its debug symbols",
-				       libc->path);
+		return hw_error_create(
+			HW_ERROR_UNSUPPORTED,
+			"main_arena was not found in %s: its malloc_state has none of the "
+			"layouts of glibc 2.17 to 2.44; install its debug symbols",
+			libc->path);
 	if (!is_found) {
 		hw_forget(w);
 		return NULL;

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 enum {
-	HW_GLIBC_BINS = 127,      // bins[254]: bin 1 is unsorted, 2 … 63 small, 64 … 126 large
+	HW_GLIBC_BINS = 127, // bins[254]: bin 1 is unsorted, 2 … 63 small, 64 … 126 large
 	HW_GLIBC_FASTBINS = 10,
 	HW_GLIBC_MIN_CHUNK = 32,
-	HW_GLIBC_HEADER = 16,     // chunk to mem
+	HW_GLIBC_HEADER = 16, // chunk to mem
 	HW_GLIBC_LARGEST_STATE = 2200,
 	HW_GLIBC_PAGE = 4096,
 	HW_GLIBC_TCACHE_SMALL_BINS = 64,

@@ -34,7 +34,8 @@ struct hw_free_table {
 
 static void hw_free_table_deinit(struct hw_free_table *table)
 {
-	hw_vec_foreach(span, &table->spans) {
+	hw_vec_foreach(span, &table->spans)
+	{
 		free(span->offset16);
 		free(span->bucket);
 		free(span->bin);
@@ -44,9 +45,7 @@ static void hw_free_table_deinit(struct hw_free_table *table)
 
 static struct hw_free_links *hw_links_of(struct hw_glibc_walker *w, hw_addr_t region_start)
 {
-	hw_vec_foreach(links, &w->free_links)
-		if (links->region_start == region_start)
-			return links;
+	hw_vec_foreach(links, &w->free_links) if (links->region_start == region_start) return links;
 	return NULL;
 }
 
@@ -114,8 +113,8 @@ static uint32_t hw_ordinal_of(const struct hw_free_table *table, const struct hw
 {
 	uint64_t from_bins = addr - table->bins;
 	if (from_bins < 16 * (HW_GLIBC_BINS - 1))
-		return from_bins & 15 ? hw_ordinal_none :
-					hw_ordinal_heads + 1 + (uint32_t)(from_bins / 16);
+		return from_bins & 15 ? hw_ordinal_none
+				      : hw_ordinal_heads + 1 + (uint32_t)(from_bins / 16);
 	const struct hw_free_span *span = *hint;
 	if (addr & 15)
 		return hw_ordinal_none;
@@ -177,7 +176,8 @@ static bool hw_resolve_links(const struct hw_free_table *table)
 		forward_sum += hw_link_hash(fd, head);
 		back_sum += hw_link_hash(head, bk);
 	}
-	hw_vec_foreach(span, &table->spans) {
+	hw_vec_foreach(span, &table->spans)
+	{
 		const struct hw_free_span *hint = span;
 		const struct hw_region *region = span->region;
 		for (uint32_t i = 0; i < span->links->count; i++) {
@@ -186,8 +186,8 @@ static bool hw_resolve_links(const struct hw_free_table *table)
 			if (next == hw_ordinal_none)
 				return false;
 			hw_set_next_ordinal(span, i, next);
-			forward_sum += hw_link_hash(
-				fd, region->start + 16 * (hw_addr_t)span->offset16[i]);
+			forward_sum +=
+				hw_link_hash(fd, region->start + 16 * (hw_addr_t)span->offset16[i]);
 		}
 		back_sum += span->links->back_sum;
 	}
@@ -197,7 +197,8 @@ static bool hw_resolve_links(const struct hw_free_table *table)
 // What the lists have shown, into the table.
 static void hw_write_states(const struct hw_free_table *table)
 {
-	hw_vec_foreach(span, &table->spans) {
+	hw_vec_foreach(span, &table->spans)
+	{
 		struct hw_region *region = span->region;
 		for (uint32_t i = 0, found = 0; i < region->count; i++) {
 			if (region->state[i] != HW_CHUNK_FREE)
@@ -206,9 +207,9 @@ static void hw_write_states(const struct hw_free_table *table)
 			if (mark == HW_MARKED_UNSORTED)
 				region->state[i] = HW_CHUNK_UNSORTED;
 			else if (mark == HW_MARKED_SORTED)
-				region->state[i] = hw_region_chunk_size(region, i) < 1024 ?
-							   HW_CHUNK_SMALL :
-							   HW_CHUNK_LARGE;
+				region->state[i] = hw_region_chunk_size(region, i) < 1024
+							   ? HW_CHUNK_SMALL
+							   : HW_CHUNK_LARGE;
 		}
 	}
 }
@@ -243,7 +244,8 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 		.state_bins = w->layout->bins,
 	};
 	*ret_is_whole = false;
-	hw_vec_foreach(region, &glibc->regions) {
+	hw_vec_foreach(region, &glibc->regions)
+	{
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
 		struct hw_free_links *links = hw_links_of(w, region->start);
@@ -271,7 +273,8 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 		if (is_whole)
 			hw_write_states(&table);
 	}
-	hw_vec_foreach(span, &table.spans) {
+	hw_vec_foreach(span, &table.spans)
+	{
 		free(span->links->fd); // not needed any more
 		span->links->fd = NULL;
 		span->links->count = 0;
@@ -294,8 +297,7 @@ struct hw_candidates {
 
 static void hw_candidates_deinit(struct hw_candidates *candidates)
 {
-	hw_vec_foreach(links, &candidates->links)
-		free(links->fd);
+	hw_vec_foreach(links, &candidates->links) free(links->fd);
 	hw_vec_deinit(&candidates->links);
 }
 
@@ -329,12 +331,13 @@ static struct hw_error *hw_pick_up(struct hw_glibc_walker *w, struct hw_region *
 
 static void hw_resolve_candidates(const struct hw_free_table *table)
 {
-	hw_vec_foreach(span, &table->spans) {
+	hw_vec_foreach(span, &table->spans)
+	{
 		const struct hw_free_span *hint = span;
 		for (uint32_t i = 0; i < span->links->count; i++) {
 			hw_addr_t to = span->links->fd[i];
-			hw_set_next_ordinal(span, i,
-					    to ? hw_ordinal_of(table, &hint, to) : hw_ordinal_heads);
+			hw_set_next_ordinal(
+				span, i, to ? hw_ordinal_of(table, &hint, to) : hw_ordinal_heads);
 		}
 	}
 }
@@ -362,7 +365,8 @@ static void hw_settle_candidates(const struct hw_free_table *table, struct hw_gl
 				 uint32_t arena_index, bool is_whole)
 {
 	const struct hw_free_span *span = table->spans.data;
-	hw_vec_foreach(region, &glibc->regions) {
+	hw_vec_foreach(region, &glibc->regions)
+	{
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
 		const uint8_t *bin = NULL;
@@ -371,9 +375,9 @@ static void hw_settle_candidates(const struct hw_free_table *table, struct hw_gl
 			bin = span++->bin;
 		for (uint32_t i = 0; i < region->count; i++)
 			if (region->state[i] == HW_CHUNK_CANDIDATE)
-				region->state[i] = bin && *bin++ == HW_MARKED_SORTED ?
-							   HW_CHUNK_FASTBIN :
-							   HW_CHUNK_IN_USE;
+				region->state[i] = bin && *bin++ == HW_MARKED_SORTED
+							   ? HW_CHUNK_FASTBIN
+							   : HW_CHUNK_IN_USE;
 	}
 }
 
@@ -388,7 +392,8 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 	};
 	size_t regions = 0;
 	*ret_is_whole = false;
-	hw_vec_foreach(region, &glibc->regions) {
+	hw_vec_foreach(region, &glibc->regions)
+	{
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
 		all.low = hw_min(all.low, region->start);

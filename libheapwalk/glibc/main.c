@@ -98,11 +98,11 @@ static struct hw_error *hw_walk_main_run(struct hw_main_walk *walk, hw_addr_t fi
 
 static bool hw_is_taken(struct hw_glibc_walker *w, hw_addr_t addr, hw_addr_t *ret_end)
 {
-	hw_vec_foreach(region, &w->glibc->regions)
-		if (addr >= region->start && addr < region->end) {
-			*ret_end = region->end;
-			return true;
-		}
+	hw_vec_foreach(region, &w->glibc->regions) if (addr >= region->start && addr < region->end)
+	{
+		*ret_end = region->end;
+		return true;
+	}
 	return w->claimed && w->claimed(w->claimed_payload, addr, ret_end) && *ret_end > addr;
 }
 
@@ -148,7 +148,8 @@ static uint64_t hw_foreign_bytes(struct hw_glibc_walker *w, hw_addr_t limit)
 	uint64_t foreign = 0;
 	hw_addr_t seen = w->sbrk_base;
 	hw_glibc_sort_regions(w);
-	hw_vec_foreach(region, &glibc->regions) {
+	hw_vec_foreach(region, &glibc->regions)
+	{
 		if (region->kind != HW_REGION_MAIN || region->start < w->sbrk_base ||
 		    region->end > limit)
 			continue;

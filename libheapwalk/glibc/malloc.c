@@ -61,11 +61,9 @@ static void hw_walker_deinit(struct hw_glibc_walker *w)
 {
 	hw_window_deinit(&w->window);
 	hw_pages_deinit(&w->pages);
-	hw_vec_foreach(state, &w->states)
-		free(*state);
+	hw_vec_foreach(state, &w->states) free(*state);
 	hw_vec_deinit(&w->states);
-	hw_vec_foreach(links, &w->free_links)
-		free(links->fd);
+	hw_vec_foreach(links, &w->free_links) free(links->fd);
 	hw_vec_deinit(&w->free_links);
 	hw_vec_deinit(&w->tcache_candidates);
 }
@@ -88,10 +86,11 @@ static void hw_read_mp(struct hw_glibc_walker *w)
 	struct hw_glibc *glibc = w->glibc;
 	if (!glibc->mp || !hw_pages_read(&w->pages, glibc->mp, bytes, w->mp_layout->size)) {
 		glibc->mp = 0;
-		hw_issues_add(w->issues, HW_ERROR_NOT_FOUND, glibc->main_arena,
-			      "malloc's parameters (mp_) were not found beside main_arena 0x%llx: the "
-			      "main heap is looked for by its shape, and mmapped chunks can't be counted",
-			      (unsigned long long)glibc->main_arena);
+		hw_issues_add(
+			w->issues, HW_ERROR_NOT_FOUND, glibc->main_arena,
+			"malloc's parameters (mp_) were not found beside main_arena 0x%llx: the "
+			"main heap is looked for by its shape, and mmapped chunks can't be counted",
+			(unsigned long long)glibc->main_arena);
 		return;
 	}
 	const struct hw_glibc_mp_layout *layout = w->mp_layout;
@@ -107,7 +106,8 @@ static void hw_read_mp(struct hw_glibc_walker *w)
 // An mmapped chunk belongs to no arena: its bytes are in mmapped_bytes.
 static void hw_add_up(struct hw_glibc *glibc)
 {
-	hw_vec_foreach(region, &glibc->regions) {
+	hw_vec_foreach(region, &glibc->regions)
+	{
 		if (region->kind == HW_REGION_MMAPPED)
 			continue;
 		uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
@@ -139,16 +139,17 @@ static void hw_report_unlisted(struct hw_glibc_walker *w)
 {
 	hw_addr_t first = 0;
 	uint64_t count = 0, bytes = 0;
-	hw_vec_foreach(region, &w->glibc->regions)
-		for (uint32_t i = 0; i < region->count; i++)
-			if (region->state[i] == HW_CHUNK_FREE) {
-				if (!count++)
-					first = hw_region_chunk_start(region, i);
-				bytes += hw_region_chunk_size(region, i);
-			}
+	hw_vec_foreach(region, &w->glibc->regions) for (uint32_t i = 0; i < region->count;
+							i++) if (region->state[i] == HW_CHUNK_FREE)
+	{
+		if (!count++)
+			first = hw_region_chunk_start(region, i);
+		bytes += hw_region_chunk_size(region, i);
+	}
 	if (count)
 		hw_issues_add(w->issues, HW_ERROR_CORRUPT, first,
-			      "%llu free chunks with %llu bytes are on no bin's list, the first at 0x%llx",
+			      "%llu free chunks with %llu bytes are on no bin's list, the first at "
+			      "0x%llx",
 			      (unsigned long long)count, (unsigned long long)bytes,
 			      (unsigned long long)first);
 }
@@ -163,8 +164,7 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	hw_read_mp(w);
 	HW_TRY(hw_glibc_read_arenas(w));
 	glibc->is_initialized = w->sbrk_base != 0;
-	hw_vec_foreach(arena, &glibc->arenas)
-		glibc->is_initialized |= arena->system_bytes != 0;
+	hw_vec_foreach(arena, &glibc->arenas) glibc->is_initialized |= arena->system_bytes != 0;
 	if (!glibc->arenas.count)
 		return NULL;
 	// thread heaps first: where they are, no region of the main arena is looked for
@@ -183,8 +183,8 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 
 struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
 			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
-			       void *payload, struct hw_issues *issues, struct hw_progress *progress,
-			       struct hw_glibc *ret)
+			       void *payload, struct hw_issues *issues,
+			       struct hw_progress *progress, struct hw_glibc *ret)
 {
 	struct hw_glibc glibc = { .target = target };
 	hw_cleanup_with(hw_walker_deinit) struct hw_glibc_walker w = {

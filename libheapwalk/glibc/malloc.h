@@ -19,17 +19,17 @@
 // What a chunk is. In use is 0, so that the table can be handed on and its zeros filled with categories.
 enum hw_chunk_state {
 	HW_CHUNK_IN_USE = 0,
-	HW_CHUNK_TCACHE,   // cached by a thread
+	HW_CHUNK_TCACHE, // cached by a thread
 	HW_CHUNK_FASTBIN,
 	HW_CHUNK_UNSORTED, // unsorted bin
 	HW_CHUNK_SMALL,    // small bin
 	HW_CHUNK_LARGE,    // large bin
-	HW_CHUNK_FREE,     // free by its neighbour's P bit, but on no list that was seen (damage, a race)
+	HW_CHUNK_FREE, // free by its neighbour's P bit, but on no list that was seen (damage, a race)
 	HW_CHUNK_TOP,
-	HW_CHUNK_FENCE,    // the marks at the end of a region that another one follows
-	HW_CHUNK_ARENA,    // heap_info and malloc_state at the start of a thread heap
+	HW_CHUNK_FENCE,         // the marks at the end of a region that another one follows
+	HW_CHUNK_ARENA,         // heap_info and malloc_state at the start of a thread heap
 	HW_CHUNK_TCACHE_STRUCT, // tcache_perthread_struct: an in-use chunk that malloc itself asked for
-	HW_CHUNK_UNKNOWN,  // from where the chain of chunks broke to the end of the region
+	HW_CHUNK_UNKNOWN,       // from where the chain of chunks broke to the end of the region
 	HW_CHUNK_STATE_COUNT
 };
 
@@ -40,9 +40,10 @@ struct hw_region {
 	hw_addr_t start, end; // end: of the last chunk
 	uint32_t arena_index; // into hw_glibc.arenas; of an mmapped chunk: 0
 	enum hw_region_kind kind;
-	uint32_t count;      // chunks
-	uint32_t *offset16;  // owned; 4 bytes a chunk: a region is at most 64 GiB, longer ones are split
-	uint32_t *state;     // owned; enum hw_chunk_state, later rewritten by heap/ to category ids
+	uint32_t count; // chunks
+	uint32_t *
+		offset16; // owned; 4 bytes a chunk: a region is at most 64 GiB, longer ones are split
+	uint32_t *state; // owned; enum hw_chunk_state, later rewritten by heap/ to category ids
 	// An mmapped chunk: start … end is its whole mapping; the header may stand behind padding.
 	hw_addr_t mmapped_chunk;
 };
@@ -52,7 +53,7 @@ struct hw_glibc_arena {
 	bool is_main;
 	uint64_t system_bytes, max_system_bytes; // malloc_state's own
 	// from the walk; bytes are whole chunks, flags masked
-	uint64_t in_use_bytes;  // without tcache, fastbins, fences, arena headers
+	uint64_t in_use_bytes; // without tcache, fastbins, fences, arena headers
 	uint64_t tcache_bytes, fastbin_bytes, bin_bytes, top_bytes, overhead_bytes, unknown_bytes;
 	uint64_t in_use_chunks, tcache_chunks, fastbin_chunks, bin_chunks;
 	uint64_t region_bytes; // sum of the regions' (what the walk covers)
@@ -65,16 +66,16 @@ struct hw_glibc_arena {
 
 struct hw_glibc {
 	struct hw_target *target;
-	hw_addr_t main_arena;  // 0: glibc's malloc is not in this process, or it was never used
-	hw_addr_t mp;          // malloc_par, 0: not found
+	hw_addr_t main_arena; // 0: glibc's malloc is not in this process, or it was never used
+	hw_addr_t mp;         // malloc_par, 0: not found
 	const struct hw_glibc_layout *layout; // row of layout.c
-	const char *facts;     // "symbols", "self-relocation of libc.so.6", … for the report
+	const char *facts; // "symbols", "self-relocation of libc.so.6", … for the report
 	bool safe_linking;
-	HW_VEC(struct hw_glibc_arena) arenas; // main first, then in ring order
-	HW_VEC(struct hw_region) regions;     // sorted by start; mmapped chunks among them
-	uint64_t n_mmaps, mmapped_mem;        // malloc_par's own
+	HW_VEC(struct hw_glibc_arena) arenas;  // main first, then in ring order
+	HW_VEC(struct hw_region) regions;      // sorted by start; mmapped chunks among them
+	uint64_t n_mmaps, mmapped_mem;         // malloc_par's own
 	uint64_t mmapped_count, mmapped_bytes; // found
-	bool is_initialized; // sbrk_base or some arena's system_mem is not 0
+	bool is_initialized;                   // sbrk_base or some arena's system_mem is not 0
 };
 
 // Finds main_arena, arenas and regions, and gives every chunk a state. Does not fail on damage: that
@@ -86,8 +87,8 @@ struct hw_glibc {
 // stacks, data-stack chunks): no mmapped chunk is looked for there.
 struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
 			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
-			       void *payload, struct hw_issues *issues, struct hw_progress *progress,
-			       struct hw_glibc *ret) HW_MUST_USE;
+			       void *payload, struct hw_issues *issues,
+			       struct hw_progress *progress, struct hw_glibc *ret) HW_MUST_USE;
 void hw_glibc_deinit(struct hw_glibc *glibc);
 
 // The region that contains addr, or NULL; then the chunk in it (index, start, size).

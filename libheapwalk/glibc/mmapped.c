@@ -73,8 +73,8 @@ static uint64_t hw_probe_at(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t
 // base, and realloc() (mremap) makes that one stale: the aligned places come first. A mapping that
 // mremap has moved is aligned no longer, but its header is where it was in it: with `every_page` all
 // places are tried that an alignment of a page or more can lead to.
-static uint64_t hw_probe(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t limit, bool every_page,
-			 hw_addr_t *ret_chunk)
+static uint64_t hw_probe(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t limit,
+			 bool every_page, hw_addr_t *ret_chunk)
 {
 	uint8_t header[HW_GLIBC_HEADER];
 	if (!hw_pages_read(&w->pages, base, header, sizeof(header)))
@@ -146,14 +146,15 @@ static bool hw_is_elsewhere(struct hw_mmapped_search *search, const struct hw_ma
 	if (w->claimed && w->claimed(w->claimed_payload, addr, ret_end) && *ret_end > addr)
 		return true;
 	// A thread's stack reaches from its guard, here the mapping's start, up to the thread pointer.
-	hw_vec_foreach(thread, &w->target->threads)
-		if (thread->sp > m->start && thread->sp < m->end && addr < thread->sp &&
-		    addr == m->start) {
-			*ret_end = thread->fs_base > thread->sp && thread->fs_base < m->end ?
-					   thread->fs_base :
-					   thread->sp;
-			return true;
-		}
+	hw_vec_foreach(thread, &w->target->threads) if (thread->sp > m->start &&
+							thread->sp < m->end && addr < thread->sp &&
+							addr == m->start)
+	{
+		*ret_end = thread->fs_base > thread->sp && thread->fs_base < m->end
+				   ? thread->fs_base
+				   : thread->sp;
+		return true;
+	}
 	return false;
 }
 
@@ -208,9 +209,9 @@ static struct hw_error *hw_search_all(struct hw_mmapped_search *search)
 		if (!hw_glibc_is_anonymous(m))
 			continue;
 		hw_addr_t limit = m->end;
-		for (size_t j = i + 1; j < target->mappings.count &&
-				       target->mappings.data[j].start == limit &&
-				       hw_glibc_is_anonymous(&target->mappings.data[j]);
+		for (size_t j = i + 1;
+		     j < target->mappings.count && target->mappings.data[j].start == limit &&
+		     hw_glibc_is_anonymous(&target->mappings.data[j]);
 		     j++)
 			limit = target->mappings.data[j].end;
 		if (hw_max(m->start, seen) < m->end)
@@ -237,7 +238,8 @@ struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w)
 		search.every_page = true;
 		HW_TRY(hw_search_all(&search));
 	}
-	hw_vec_foreach(region, &search.found) {
+	hw_vec_foreach(region, &search.found)
+	{
 		struct hw_region moved = *region;
 		region->offset16 = region->state = NULL;
 		HW_TRY(hw_glibc_add_region(w, &moved));

@@ -220,18 +220,19 @@ static void hw_report_chunk(struct hw_glibc_walker *w, const struct hw_region_pl
 	uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
 	hw_addr_t arena = w->glibc->arenas.data[plan->arena_index].address;
 	if (plan->top && addr < plan->top && size > plan->top - addr)
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
-			      "chunk 0x%llx of arena 0x%llx: size 0x%llx reaches beyond top 0x%llx; "
-			      "the rest of the region is shown as unknown",
-			      (unsigned long long)addr, (unsigned long long)arena,
-			      (unsigned long long)size, (unsigned long long)plan->top);
+		hw_issues_add(
+			w->issues, HW_ERROR_CORRUPT, addr,
+			"chunk 0x%llx of arena 0x%llx: size 0x%llx reaches beyond top 0x%llx; "
+			"the rest of the region is shown as unknown",
+			(unsigned long long)addr, (unsigned long long)arena,
+			(unsigned long long)size, (unsigned long long)plan->top);
 	else
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
-			      "chunk 0x%llx of arena 0x%llx: size field 0x%llx, expected a multiple of "
-			      "16 from 32 to %llu; the rest of the region is shown as unknown",
-			      (unsigned long long)addr, (unsigned long long)arena,
-			      (unsigned long long)size_field,
-			      (unsigned long long)(plan->limit - addr));
+		hw_issues_add(
+			w->issues, HW_ERROR_CORRUPT, addr,
+			"chunk 0x%llx of arena 0x%llx: size field 0x%llx, expected a multiple of "
+			"16 from 32 to %llu; the rest of the region is shown as unknown",
+			(unsigned long long)addr, (unsigned long long)arena,
+			(unsigned long long)size_field, (unsigned long long)(plan->limit - addr));
 }
 
 // malloc/malloc.c sysmalloc: a top that is left behind ends in two chunks of 16 bytes, or three when
@@ -300,25 +301,28 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 			if (plan->top_is_lost && region->count > 1)
 				region->state[region->count - 1] = HW_CHUNK_TOP;
 			else
-				hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
-					      "the chunks of arena 0x%llx end at 0x%llx without top or "
-					      "a fence",
-					      (unsigned long long)
-						      w->glibc->arenas.data[plan->arena_index].address,
-					      (unsigned long long)addr);
+				hw_issues_add(
+					w->issues, HW_ERROR_CORRUPT, addr,
+					"the chunks of arena 0x%llx end at 0x%llx without top or "
+					"a fence",
+					(unsigned long long)w->glibc->arenas.data[plan->arena_index]
+						.address,
+					(unsigned long long)addr);
 			*ret_end = addr;
 			return hw_region_builder_finish(&b, addr);
 		}
 		hw_addr_t was = view.start;
 		if (!hw_view_has(&view, addr, HW_GLIBC_HEADER)) {
 			if (plan->limit - addr < HW_GLIBC_HEADER || !hw_view_load(w, &view, addr)) {
-				hw_issues_add(w->issues, HW_ERROR_FAULT, addr,
-					      "header of chunk 0x%llx can't be read; the rest of its "
-					      "region is shown as unknown",
-					      (unsigned long long)addr);
+				hw_issues_add(
+					w->issues, HW_ERROR_FAULT, addr,
+					"header of chunk 0x%llx can't be read; the rest of its "
+					"region is shown as unknown",
+					(unsigned long long)addr);
 				return hw_region_damaged(&b, plan, addr, ret_end);
 			}
-			if (hw_glibc_poll(w, view.start > was ? hw_min(view.start - was, view.len) : 0))
+			if (hw_glibc_poll(w, view.start > was ? hw_min(view.start - was, view.len)
+							      : 0))
 				return hw_glibc_interrupted();
 		}
 		if (region->count == b.capacity && !hw_region_builder_grow(&b))
@@ -342,14 +346,17 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 						  16 * (uint64_t)region->offset16[count - 1];
 				region->count = count;
 				HW_TRY(hw_mark_free(&b, &view, addr));
-				if (hw_u64(data + (addr - view.start)) != before && !footer_reported) {
+				if (hw_u64(data + (addr - view.start)) != before &&
+				    !footer_reported) {
 					footer_reported = true;
-					hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
-						      "chunk 0x%llx says the one before is free and "
-						      "has 0x%llx bytes, but that has 0x%llx",
-						      (unsigned long long)addr,
-						      (unsigned long long)hw_u64(data + (addr - view.start)),
-						      (unsigned long long)before);
+					hw_issues_add(
+						w->issues, HW_ERROR_CORRUPT, addr,
+						"chunk 0x%llx says the one before is free and "
+						"has 0x%llx bytes, but that has 0x%llx",
+						(unsigned long long)addr,
+						(unsigned long long)hw_u64(data +
+									   (addr - view.start)),
+						(unsigned long long)before);
 				}
 			}
 			region->offset16[count] = (uint32_t)((addr - region->start) / 16);
@@ -419,8 +426,7 @@ bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t lim
 	uint64_t before = 0;
 	for (hw_addr_t addr = first; limit - addr >= HW_GLIBC_HEADER;) {
 		uint8_t header[HW_GLIBC_HEADER];
-		if (!w->trial_steps_left ||
-		    !hw_pages_read(&w->pages, addr, header, sizeof(header)))
+		if (!w->trial_steps_left || !hw_pages_read(&w->pages, addr, header, sizeof(header)))
 			return false;
 		w->trial_steps_left--;
 		uint64_t size_field = hw_u64(header + 8);
@@ -484,13 +490,12 @@ void hw_glibc_sort_regions(struct hw_glibc_walker *w)
 		struct hw_region *region = &glibc->regions.data[i];
 		struct hw_region *before = &glibc->regions.data[kept - 1];
 		if (region->start < before->end) {
-			hw_issues_add(w->issues, HW_ERROR_CONFLICT, region->start,
-				      "malloc region 0x%llx-0x%llx overlaps 0x%llx-0x%llx and is left "
-				      "out",
-				      (unsigned long long)region->start,
-				      (unsigned long long)region->end,
-				      (unsigned long long)before->start,
-				      (unsigned long long)before->end);
+			hw_issues_add(
+				w->issues, HW_ERROR_CONFLICT, region->start,
+				"malloc region 0x%llx-0x%llx overlaps 0x%llx-0x%llx and is left "
+				"out",
+				(unsigned long long)region->start, (unsigned long long)region->end,
+				(unsigned long long)before->start, (unsigned long long)before->end);
 			hw_region_deinit(region);
 			continue;
 		}

@@ -4,8 +4,9 @@
 #include "glibc/walker.h"
 
 enum {
-	HW_SCAN_BYTES_MAX = 64 << 20, // libc's writable data is below 1 MiB; a static program's is not
-	HW_EMPTY_BINS_MIN = 60,       // of 127: a bin that is empty points at itself
+	HW_SCAN_BYTES_MAX =
+		64 << 20,       // libc's writable data is below 1 MiB; a static program's is not
+	HW_EMPTY_BINS_MIN = 60, // of 127: a bin that is empty points at itself
 };
 
 static bool hw_copy(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end, uint8_t **ret,

@@ -10,10 +10,10 @@
 #include "glibc/walker.h"
 
 enum {
-	HW_TLS_BYTES = 16 << 10,      // of static TLS below the thread pointer that are looked at
+	HW_TLS_BYTES = 16 << 10,       // of static TLS below the thread pointer that are looked at
 	HW_THREAD_ARENA_WITHIN = 0x40, // bytes behind `tcache` (2.31 to 2.44: 0x10 or 0x30)
 	HW_TCACHE_BYTES = 768,
-	HW_CHAIN_MAX = 1 << 16,       // counts are 16 bits at most
+	HW_CHAIN_MAX = 1 << 16, // counts are 16 bits at most
 };
 
 static unsigned hw_count_of(const struct hw_glibc_tcache_layout *layout, const uint8_t *mem,
@@ -75,7 +75,8 @@ static void hw_vote(struct hw_glibc_walker *w, hw_addr_t field, uint64_t size, b
 		uint32_t index;
 		is_possible[mangled] = to == 0;
 		if (to && !(to & 15) &&
-		    hw_glibc_find_exact(w->glibc, to_mem ? to - HW_GLIBC_HEADER : to, &region, &index))
+		    hw_glibc_find_exact(w->glibc, to_mem ? to - HW_GLIBC_HEADER : to, &region,
+					&index))
 			is_possible[mangled] = hw_region_chunk_size(region, index) == size;
 	}
 	if (is_possible[0] != is_possible[1])
@@ -85,15 +86,17 @@ static void hw_vote(struct hw_glibc_walker *w, hw_addr_t field, uint64_t size, b
 void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w)
 {
 	unsigned votes[2] = { 0, 0 };
-	hw_vec_foreach(state, &w->states)
-		for (unsigned i = 0; w->layout->fastbins && i < HW_GLIBC_FASTBINS; i++) {
-			hw_addr_t chunk = hw_u64((*state)->bytes + w->layout->fastbins + 8 * i);
-			struct hw_region *region = NULL;
-			uint32_t index;
-			if (chunk && hw_glibc_find_exact(w->glibc, chunk, &region, &index))
-				hw_vote(w, chunk + HW_GLIBC_HEADER, 32 + 16 * i, false, votes);
-		}
-	hw_vec_foreach(mem, &w->tcache_candidates) {
+	hw_vec_foreach(state, &w->states) for (unsigned i = 0;
+					       w->layout->fastbins && i < HW_GLIBC_FASTBINS; i++)
+	{
+		hw_addr_t chunk = hw_u64((*state)->bytes + w->layout->fastbins + 8 * i);
+		struct hw_region *region = NULL;
+		uint32_t index;
+		if (chunk && hw_glibc_find_exact(w->glibc, chunk, &region, &index))
+			hw_vote(w, chunk + HW_GLIBC_HEADER, 32 + 16 * i, false, votes);
+	}
+	hw_vec_foreach(mem, &w->tcache_candidates)
+	{
 		uint8_t bytes[HW_TCACHE_BYTES];
 		struct hw_region *region = NULL;
 		uint32_t index;
@@ -101,7 +104,8 @@ void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w)
 			continue;
 		const struct hw_glibc_tcache_layout *layout =
 			hw_glibc_tcache_layout_of(hw_region_chunk_size(region, index));
-		if (!layout || !hw_pages_read(&w->pages, *mem, bytes, hw_glibc_tcache_bytes(layout)))
+		if (!layout ||
+		    !hw_pages_read(&w->pages, *mem, bytes, hw_glibc_tcache_bytes(layout)))
 			continue;
 		for (unsigned i = 0; i < HW_GLIBC_TCACHE_SMALL_BINS; i++) {
 			hw_addr_t entry = hw_entry_of(layout, bytes, i);
@@ -147,8 +151,8 @@ static void hw_mark_tcache_bin(struct hw_glibc_walker *w,
 		uint64_t stored;
 		if (!hw_find_cached(w->glibc, entry, bin, &region, &index)) {
 			bool is_cycle = !(entry & 15) &&
-					hw_glibc_find_exact(w->glibc, entry - HW_GLIBC_HEADER, &region,
-							    &index) &&
+					hw_glibc_find_exact(w->glibc, entry - HW_GLIBC_HEADER,
+							    &region, &index) &&
 					region->state[index] == HW_CHUNK_TCACHE;
 			hw_issues_add(w->issues, HW_ERROR_CORRUPT, entry,
 				      "tcache 0x%llx: bin %u leads to 0x%llx, %s",
@@ -201,9 +205,7 @@ static enum hw_tls_word hw_tls_word_kind(struct hw_glibc_walker *w, uint64_t wor
 	bool is_empty;
 	if (!word)
 		return HW_TLS_OTHER;
-	hw_vec_foreach(arena, &w->glibc->arenas)
-		if (arena->address == word)
-			return HW_TLS_ARENA;
+	hw_vec_foreach(arena, &w->glibc->arenas) if (arena->address == word) return HW_TLS_ARENA;
 	if (word & 15 || !hw_glibc_find_exact(w->glibc, word - HW_GLIBC_HEADER, &region, &index) ||
 	    region->kind == HW_REGION_MMAPPED || region->state[index] != HW_CHUNK_IN_USE)
 		return HW_TLS_OTHER;
@@ -246,11 +248,13 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	if (!words || !votes)
 		return &hw_enomem;
 	*ret_is_found = false;
-	hw_vec_foreach(thread, &w->target->threads) {
+	hw_vec_foreach(thread, &w->target->threads)
+	{
 		if (thread->fs_base & 7 || !thread->fs_base)
 			continue;
 		size_t arena_at = WORDS; // the nearest one behind
-		for (size_t n = hw_read_tls(w, thread->fs_base, words), i = WORDS; i-- > WORDS - n;) {
+		for (size_t n = hw_read_tls(w, thread->fs_base, words), i = WORDS;
+		     i-- > WORDS - n;) {
 			enum hw_tls_word kind = hw_tls_word_kind(w, hw_u64(words + i));
 			if (kind == HW_TLS_ARENA)
 				arena_at = i;
@@ -271,7 +275,8 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	if (best == WORDS)
 		return NULL;
 	*ret_is_found = true;
-	hw_vec_foreach(thread, &w->target->threads) {
+	hw_vec_foreach(thread, &w->target->threads)
+	{
 		uint64_t tcache;
 		if (thread->fs_base &&
 		    hw_pages_read_u64(&w->pages, thread->fs_base - 8 * (WORDS - best), &tcache) &&
@@ -285,8 +290,7 @@ struct hw_error *hw_glibc_mark_tcaches(struct hw_glibc_walker *w)
 {
 	bool is_found;
 	HW_TRY(hw_mark_by_tls(w, &is_found));
-	hw_vec_foreach(mem, &w->tcache_candidates)
-		hw_mark_tcache(w, *mem, false);
+	hw_vec_foreach(mem, &w->tcache_candidates) hw_mark_tcache(w, *mem, false);
 	// Up to 2.41 the first malloc of a process makes the tcache first of all: the first chunk of the
 	// main arena is the main thread's for as long as it lives, empty or not.
 	hw_addr_t first = hw_align_up(w->sbrk_base, 16);

@@ -23,9 +23,9 @@ struct hw_glibc_state {
 // target instead would cost a read for each member.
 struct hw_free_links {
 	hw_addr_t region_start;
-	uint64_t *fd;          // of each HW_CHUNK_FREE in address order; owned
+	uint64_t *fd; // of each HW_CHUNK_FREE in address order; owned
 	uint32_t count, capacity;
-	uint64_t back_sum;     // of hw_link_hash(chunk, bk)
+	uint64_t back_sum; // of hw_link_hash(chunk, bk)
 };
 
 // Lists are whole when the edges that fd says and those that bk says are the same set: their hashes add
@@ -54,15 +54,15 @@ struct hw_glibc_walker {
 
 	const struct hw_glibc_layout *layout;
 	const struct hw_glibc_mp_layout *mp_layout; // NULL: mp_ was not found
-	uint32_t heap_info_bytes; // 0: no thread arena seen yet
+	uint32_t heap_info_bytes;                   // 0: no thread arena seen yet
 	hw_addr_t sbrk_base;
 	uint64_t hp_pagesize;
 	uint64_t tcache_count;
 
-	HW_VEC(struct hw_glibc_state *) states; // one an arena, same index; owned
+	HW_VEC(struct hw_glibc_state *) states;  // one an arena, same index; owned
 	HW_VEC(struct hw_free_links) free_links; // one a region that has free chunks
-	HW_VEC(hw_addr_t) tcache_candidates;    // mem of in-use chunks that look like a tcache
-	uint64_t trial_steps_left;              // bounds all searches for chains together
+	HW_VEC(hw_addr_t) tcache_candidates;     // mem of in-use chunks that look like a tcache
+	uint64_t trial_steps_left;               // bounds all searches for chains together
 };
 
 // find.c
@@ -93,22 +93,22 @@ enum hw_region_ending { HW_ENDING_TOP, HW_ENDING_FENCE, HW_ENDING_DAMAGE };
 struct hw_region_plan {
 	uint32_t arena_index;
 	enum hw_region_kind kind;
-	hw_addr_t start; // start … first is one HW_CHUNK_ARENA chunk, if any
-	hw_addr_t first; // chunk
-	hw_addr_t limit; // no chunk reaches beyond it
-	hw_addr_t top;   // 0: not in this region
+	hw_addr_t start;  // start … first is one HW_CHUNK_ARENA chunk, if any
+	hw_addr_t first;  // chunk
+	hw_addr_t limit;  // no chunk reaches beyond it
+	hw_addr_t top;    // 0: not in this region
 	bool top_is_lost; // the arena's top is damaged: a chunk that ends at limit is taken for it
 };
 
 struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw_region_plan *plan,
-				      enum hw_region_ending *ret_ending, hw_addr_t *ret_end)
-	HW_MUST_USE;
+				      enum hw_region_ending *ret_ending,
+				      hw_addr_t *ret_end) HW_MUST_USE;
 // Would a walk from there end at top or at a fence, with nothing wrong on the way?
 bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t limit, hw_addr_t top,
 		       hw_addr_t *ret_end);
 // Takes the arrays. An mmapped chunk is a region of one chunk.
-struct hw_error *hw_glibc_add_region(struct hw_glibc_walker *w, struct hw_region *region)
-	HW_MUST_USE;
+struct hw_error *hw_glibc_add_region(struct hw_glibc_walker *w,
+				     struct hw_region *region) HW_MUST_USE;
 void hw_glibc_sort_regions(struct hw_glibc_walker *w);
 // The chunk that starts exactly there. *region is a hint and an answer; false: none.
 bool hw_glibc_find_exact(const struct hw_glibc *glibc, hw_addr_t chunk, struct hw_region **region,

@@ -6,10 +6,10 @@ enum { HW_STRING_MIN = 3 };
 // Bytes of the UTF-8 sequence at p (2 … 4), 0 when it is none. `len` > 0.
 static size_t hw_utf8_sequence(const uint8_t *p, size_t len)
 {
-	size_t n = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 :
-		   (p[0] & 0xf0) == 0xe0       ? 3 :
-		   p[0] >= 0xf0 && p[0] < 0xf5 ? 4 :
-						 0;
+	size_t n = p[0] >= 0xc2 && p[0] < 0xe0   ? 2
+		   : (p[0] & 0xf0) == 0xe0       ? 3
+		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						 : 0;
 	if (n > len)
 		return 0;
 	for (size_t i = 1; i < n; i++)

@@ -118,9 +118,8 @@ static size_t hw_verdict_slot(hw_addr_t addr, size_t probe)
 static bool hw_find_verdict(struct hw_vtables *vtables, hw_addr_t addr, const char **ret_class)
 {
 	for (size_t probe = 0; probe < HW_VERDICT_PROBES; probe++) {
-		struct hw_verdict *verdict =
-			atomic_load_explicit(&vtables->slots[hw_verdict_slot(addr, probe)],
-					     memory_order_acquire);
+		struct hw_verdict *verdict = atomic_load_explicit(
+			&vtables->slots[hw_verdict_slot(addr, probe)], memory_order_acquire);
 		if (!verdict)
 			return false;
 		if (verdict->address == addr) {

@@ -94,7 +94,8 @@ static bool total(const char *text, const char *end, const char *type, uint64_t 
 	snprintf(tag, sizeof(tag), "<total type=\"%s\"", type);
 	const char *at = strstr(text, tag);
 	unsigned long long c, s;
-	if (!at || at > end || sscanf(at + strlen(tag), " count=\"%llu\" size=\"%llu\"", &c, &s) != 2)
+	if (!at || at > end ||
+	    sscanf(at + strlen(tag), " count=\"%llu\" size=\"%llu\"", &c, &s) != 2)
 		return false;
 	*count = c;
 	*size = s;
@@ -106,7 +107,8 @@ static void compare_arena(const struct hw_glibc_arena *arena, const char *xml, c
 {
 	uint64_t count, size;
 	char what[64];
-	fprintf(stderr, "arena %u: in use %llu/%llu tcache %llu/%llu fast %llu bins %llu top %llu\n", nr,
+	fprintf(stderr,
+		"arena %u: in use %llu/%llu tcache %llu/%llu fast %llu bins %llu top %llu\n", nr,
 		(unsigned long long)arena->in_use_chunks, (unsigned long long)arena->in_use_bytes,
 		(unsigned long long)arena->tcache_chunks, (unsigned long long)arena->tcache_bytes,
 		(unsigned long long)arena->fastbin_bytes, (unsigned long long)arena->bin_bytes,
@@ -140,13 +142,14 @@ static void compare_arena(const struct hw_glibc_arena *arena, const char *xml, c
 static void compare_totals(const struct hw_glibc *glibc, const char *output)
 {
 	unsigned long long m[9];
-	if (sscanf(output, "mallinfo2 %llu %llu %llu %llu %llu %llu %llu %llu %llu", &m[0], &m[1], &m[2],
-		   &m[3], &m[4], &m[5], &m[6], &m[7], &m[8]) != 9) {
+	if (sscanf(output, "mallinfo2 %llu %llu %llu %llu %llu %llu %llu %llu %llu", &m[0], &m[1],
+		   &m[2], &m[3], &m[4], &m[5], &m[6], &m[7], &m[8]) != 9) {
 		fail("no mallinfo2 line");
 		return;
 	}
 	uint64_t system = 0, bins = 0, fast = 0, fast_bytes = 0, free_bytes = 0, used = 0;
-	hw_vec_foreach(arena, &glibc->arenas) {
+	hw_vec_foreach(arena, &glibc->arenas)
+	{
 		system += arena->system_bytes;
 		bins += arena->bin_chunks + 1;
 		fast += arena->fastbin_chunks;
@@ -191,7 +194,8 @@ static void compare_malloc_info(const struct hw_glibc *glibc, const char *output
 	}
 }
 
-static bool is_expected(uint64_t expected, const struct hw_region *region, enum hw_chunk_state state)
+static bool is_expected(uint64_t expected, const struct hw_region *region,
+			enum hw_chunk_state state)
 {
 	switch (expected) {
 	case EXPECT_IN_USE:
@@ -242,7 +246,8 @@ static void compare_expectations(struct hw_target *target, const struct hw_glibc
 {
 	unsigned long long addr, count, tcaches;
 	const char *line = strstr(output, "expectations ");
-	if (!line || sscanf(line, "expectations %llu %llu tcaches %llu", &addr, &count, &tcaches) != 3) {
+	if (!line ||
+	    sscanf(line, "expectations %llu %llu tcaches %llu", &addr, &count, &tcaches) != 3) {
 		fail("no expectations line");
 		return;
 	}
@@ -273,9 +278,8 @@ static void compare_expectations(struct hw_target *target, const struct hw_glibc
 	fprintf(stderr, "%llu expectations compared\n", count);
 	free(list);
 	uint64_t structs = 0;
-	hw_vec_foreach(region, &glibc->regions)
-		for (uint32_t i = 0; i < region->count; i++)
-			structs += region->state[i] == HW_CHUNK_TCACHE_STRUCT;
+	hw_vec_foreach(region, &glibc->regions) for (uint32_t i = 0; i < region->count; i++)
+		structs += region->state[i] == HW_CHUNK_TCACHE_STRUCT;
 	equal("tcache structs", structs, tcaches);
 }
 
@@ -288,15 +292,19 @@ static void compare_dwarf(const struct hw_glibc *glibc, struct hw_modules *modul
 		const char *member;
 		uint64_t offset;
 	} facts[] = {
-		{ "fastbinsY", l->fastbins },	{ "top", l->top },
-		{ "bins", l->bins },		{ "next", l->next },
-		{ "system_mem", l->system_mem }, { "max_system_mem", l->max_system_mem },
+		{ "fastbinsY", l->fastbins },
+		{ "top", l->top },
+		{ "bins", l->bins },
+		{ "next", l->next },
+		{ "system_mem", l->system_mem },
+		{ "max_system_mem", l->max_system_mem },
 		{ "attached_threads", l->attached_threads },
 	};
 	enum { COUNT = sizeof(facts) / sizeof(facts[0]) };
 	struct hw_dwarf_query queries[COUNT + 1];
 	for (size_t i = 0; i < COUNT; i++)
-		queries[i] = (struct hw_dwarf_query){ .unit = "malloc.c", .type = "malloc_state",
+		queries[i] = (struct hw_dwarf_query){ .unit = "malloc.c",
+						      .type = "malloc_state",
 						      .member = facts[i].member };
 	queries[COUNT] = (struct hw_dwarf_query){ .unit = "malloc.c", .type = "malloc_state" };
 	if (!module || !hw_dwarf_resolve(module, queries, COUNT + 1))
@@ -345,8 +353,7 @@ int main(int argc, char **argv)
 		compare_expectations(target, &glibc, output);
 		hw_glibc_deinit(&glibc);
 	}
-	hw_vec_foreach(issue, &issues.list)
-		fail("issue: %s", hw_error_message(*issue));
+	hw_vec_foreach(issue, &issues.list) fail("issue: %s", hw_error_message(*issue));
 	hw_modules_close(modules);
 	hw_target_resume(target);
 	hw_target_close(target);

@@ -30,9 +30,9 @@ struct flavour {
 
 static const struct flavour flavours[] = {
 	{ "2.17", 0, 0, -1, false, 32 }, { "2.23", 1, 0, -1, false, 32 },
-	{ "2.26", 1, 1, 0, false, 32 },	 { "2.27", 2, 1, 0, false, 32 },
-	{ "2.31", 2, 1, 1, false, 32 },	 { "2.32", 2, 1, 1, true, 32 },
-	{ "2.36", 2, 2, 1, true, 48 },	 { "2.42", 2, 2, 2, true, 48 },
+	{ "2.26", 1, 1, 0, false, 32 },  { "2.27", 2, 1, 0, false, 32 },
+	{ "2.31", 2, 1, 1, false, 32 },  { "2.32", 2, 1, 1, true, 32 },
+	{ "2.36", 2, 2, 1, true, 48 },   { "2.42", 2, 2, 2, true, 48 },
 	{ "2.43", 3, 3, 2, true, 48 },
 };
 
@@ -156,7 +156,7 @@ static void fill_arena(struct forge *f, hw_addr_t arena, hw_addr_t end, bool has
 		static const uint64_t sizes[] = { 0x90, 0x1a0, 0x120, 0x120, 0x500, 0x520 };
 		static const enum hw_chunk_state states[] = {
 			HW_CHUNK_UNSORTED, HW_CHUNK_UNSORTED, HW_CHUNK_SMALL,
-			HW_CHUNK_SMALL,	   HW_CHUNK_LARGE,    HW_CHUNK_LARGE,
+			HW_CHUNK_SMALL,    HW_CHUNK_LARGE,    HW_CHUNK_LARGE,
 		};
 		lists[i] = add_chunk(f, sizes[i], states[i]);
 		add_chunk(f, 0x30, HW_CHUNK_IN_USE);
@@ -247,8 +247,8 @@ static void forge(struct forge *f, const struct flavour *flavour)
 	put(f, mapped_at + 0x22000 + 0x38, (0x21000 - 0x30 - tail) | 2);
 }
 
-static struct hw_error *walk(struct forge *f, struct hw_issues *issues, struct hw_target **ret_target,
-			     struct hw_glibc *ret)
+static struct hw_error *walk(struct forge *f, struct hw_issues *issues,
+			     struct hw_target **ret_target, struct hw_glibc *ret)
 {
 	const struct hw_image_piece pieces[] = {
 		{ heap_at, f->heap, HEAP_BYTES, HW_MAP_READ | HW_MAP_WRITE, "[heap]" },
@@ -285,14 +285,15 @@ static void test_whole(const struct flavour *flavour)
 	expect(glibc.mmapped_count == 2 && glibc.mmapped_bytes == MAPPED_BYTES,
 	       "%s: %" PRIu64 " mmapped chunks", flavour->name, glibc.mmapped_count);
 	struct hw_region *region = hw_glibc_find_region(&glibc, mapped_at + 0x22000);
-	expect(region && region->mmapped_chunk == mapped_at + 0x22030, "%s: memalign", flavour->name);
+	expect(region && region->mmapped_chunk == mapped_at + 0x22030, "%s: memalign",
+	       flavour->name);
 	if (f.arena->fastbins || f.tcache)
 		expect(glibc.safe_linking == flavour->safe_linking, "%s: safe-linking",
 		       flavour->name);
 	for (size_t i = 0; i < f.count; i++)
 		expect(state_at(&glibc, f.chunks[i].addr) == f.chunks[i].state,
-		       "%s: chunk 0x%" PRIx64 " is %s, expected %s", flavour->name, f.chunks[i].addr,
-		       hw_chunk_state_word(state_at(&glibc, f.chunks[i].addr)),
+		       "%s: chunk 0x%" PRIx64 " is %s, expected %s", flavour->name,
+		       f.chunks[i].addr, hw_chunk_state_word(state_at(&glibc, f.chunks[i].addr)),
 		       hw_chunk_state_word(f.chunks[i].state));
 	hw_glibc_check(&glibc, &issues);
 	hw_vec_foreach(issue, &issues.list)
@@ -314,23 +315,23 @@ static hw_addr_t chunk_in(struct forge *f, enum hw_chunk_state state, size_t nth
 }
 
 #define DAMAGES(X)                                                                                 \
-	X(unsorted_cycle, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 1) + 16,                           \
-			      chunk_in(f, HW_CHUNK_UNSORTED, 0)))                                  \
-	X(unsorted_self, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16,                            \
-			     chunk_in(f, HW_CHUNK_UNSORTED, 0)))                                   \
+	X(unsorted_cycle,                                                                          \
+	  put(f, chunk_in(f, HW_CHUNK_UNSORTED, 1) + 16, chunk_in(f, HW_CHUNK_UNSORTED, 0)))       \
+	X(unsorted_self,                                                                           \
+	  put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16, chunk_in(f, HW_CHUNK_UNSORTED, 0)))       \
 	X(unsorted_unmapped, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16, 0x4141414141414140))   \
-	X(unsorted_misaligned, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16,                      \
-				   chunk_in(f, HW_CHUNK_UNSORTED, 1) + 8))                         \
+	X(unsorted_misaligned,                                                                     \
+	  put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16, chunk_in(f, HW_CHUNK_UNSORTED, 1) + 8))   \
 	X(unsorted_null, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16, 0))                        \
-	X(unsorted_in_use, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16,                          \
-			       chunk_in(f, HW_CHUNK_IN_USE, 0)))                                   \
+	X(unsorted_in_use,                                                                         \
+	  put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16, chunk_in(f, HW_CHUNK_IN_USE, 0)))         \
 	X(unsorted_bk, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 24, 0x4141414141414140))         \
 	X(small_other_bin, put(f, bin_head(f, f->main_arena, hw_glibc_bin_of(0x120)) + 16,         \
 			       chunk_in(f, HW_CHUNK_LARGE, 0)))                                    \
 	X(small_lost, link_bin(f, f->main_arena, hw_glibc_bin_of(0x120), NULL, 0))                 \
 	X(large_head, put(f, bin_head(f, f->main_arena, hw_glibc_bin_of(0x500)) + 16, 1))          \
-	X(large_cycle, put(f, chunk_in(f, HW_CHUNK_LARGE, 1) + 16,                                 \
-			   chunk_in(f, HW_CHUNK_LARGE, 1)))                                        \
+	X(large_cycle,                                                                             \
+	  put(f, chunk_in(f, HW_CHUNK_LARGE, 1) + 16, chunk_in(f, HW_CHUNK_LARGE, 1)))             \
 	X(footer, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 0x90, 0x80))                          \
 	X(size_zero, put(f, chunk_in(f, HW_CHUNK_IN_USE, 2) + 8, 1))                               \
 	X(size_small, put(f, chunk_in(f, HW_CHUNK_IN_USE, 2) + 8, 0x11))                           \
@@ -363,22 +364,22 @@ static hw_addr_t chunk_in(struct forge *f, enum hw_chunk_state state, size_t nth
 	X(mmapped_size_huge, put(f, mapped_at + 8, 0x7ffffffffffff002))                            \
 	X(mmapped_odd, put(f, mapped_at + 8, 0x22342))                                             \
 	X(fastbin_cycle, f->arena->fastbins ? put_link(f, chunk_in(f, HW_CHUNK_FASTBIN, 1) + 16,   \
-						       chunk_in(f, HW_CHUNK_FASTBIN, 0)) :         \
-					      put(f, heap_at + 8, 3))                              \
-	X(fastbin_garbage, f->arena->fastbins ? put(f, f->main_arena + f->arena->fastbins, 7) :    \
-						put(f, heap_at + 8, 3))                            \
+						       chunk_in(f, HW_CHUNK_FASTBIN, 0))           \
+					    : put(f, heap_at + 8, 3))                              \
+	X(fastbin_garbage, f->arena->fastbins ? put(f, f->main_arena + f->arena->fastbins, 7)      \
+					      : put(f, heap_at + 8, 3))                            \
 	X(fastbin_size, f->arena->fastbins ? put(f, f->main_arena + f->arena->fastbins,            \
-						 chunk_in(f, HW_CHUNK_FASTBIN, 0)) :               \
-					     put(f, heap_at + 8, 3))                               \
+						 chunk_in(f, HW_CHUNK_FASTBIN, 0))                 \
+					   : put(f, heap_at + 8, 3))                               \
 	X(tcache_cycle, f->tcache ? put_link(f, chunk_in(f, HW_CHUNK_TCACHE, 2) + 16,              \
-					     chunk_in(f, HW_CHUNK_TCACHE, 0) + 16) :               \
-				    put(f, heap_at + 8, 3))                                        \
-	X(tcache_garbage, f->tcache ? put_link(f, chunk_in(f, HW_CHUNK_TCACHE, 1) + 16,            \
-					       0x414141414140) :                                   \
-				      put(f, heap_at + 8, 3))                                      \
+					     chunk_in(f, HW_CHUNK_TCACHE, 0) + 16)                 \
+				  : put(f, heap_at + 8, 3))                                        \
+	X(tcache_garbage,                                                                          \
+	  f->tcache ? put_link(f, chunk_in(f, HW_CHUNK_TCACHE, 1) + 16, 0x414141414140)            \
+		    : put(f, heap_at + 8, 3))                                                      \
 	X(tcache_in_free, f->tcache ? put_link(f, chunk_in(f, HW_CHUNK_TCACHE, 1) + 16,            \
-					       chunk_in(f, HW_CHUNK_SMALL, 0) + 16) :              \
-				      put(f, heap_at + 8, 3))
+					       chunk_in(f, HW_CHUNK_SMALL, 0) + 16)                \
+				    : put(f, heap_at + 8, 3))
 
 #define X(name, action)                                                                            \
 	static void damage_##name(struct forge *f)                                                 \
@@ -501,8 +502,8 @@ static void test_random_damage(unsigned rounds)
 		uint64_t extents[] = { 0x1800, f.arena->size, 0x1800, f.mp->size, 0x22040 };
 		for (unsigned n = 1 + next_random(&seed) % 4; n--;) {
 			unsigned where = next_random(&seed) % 5;
-			hw_addr_t addr =
-				starts[where] + (next_random(&seed) % extents[where] & ~7ull);
+			hw_addr_t addr = starts[where] +
+					 (next_random(&seed) % extents[where] & ~7ull);
 			uint64_t value = get(&f, addr), r = next_random(&seed);
 			switch (next_random(&seed) % 6) {
 			case 0:

@@ -116,7 +116,7 @@ static void special_free(struct special *s, bool top_has_moved)
 		free(s->unsorted[i]);
 	}
 	for (int i = 0; i < 12; i++) {
-		expect(s->fast[i], top_has_moved	 ? EXPECT_NOT_IN_USE
+		expect(s->fast[i], top_has_moved      ? EXPECT_NOT_IN_USE
 				   : i < tcache_count ? EXPECT_TCACHE
 				   : has_fastbins     ? EXPECT_FASTBIN
 						      : EXPECT_SMALL);
@@ -208,7 +208,7 @@ static void many_free(void)
 	for (int i = 0; i < MANY; i++) {
 		// without fastbins, neighbours merge
 		expect(many[i], i < tcache_count ? EXPECT_TCACHE
-				: has_fastbins	 ? EXPECT_FASTBIN
+				: has_fastbins   ? EXPECT_FASTBIN
 						 : EXPECT_NOT_IN_USE);
 		free(many[i]);
 	}
@@ -279,9 +279,9 @@ int main(int argc, char **argv)
 			 (size_t)info.arena, (size_t)info.ordblks, (size_t)info.smblks,
 			 (size_t)info.hblks, (size_t)info.hblkhd, (size_t)info.fsmblks,
 			 (size_t)info.uordblks, (size_t)info.fordblks, (size_t)info.keepcost,
-			 (size_t)(uintptr_t)expectations,
-			 expectation_count, tcaches);
-	if (write_all(line, (size_t)n) || write_all(report, strlen(report)) || write_all("ready\n", 6))
+			 (size_t)(uintptr_t)expectations, expectation_count, tcaches);
+	if (write_all(line, (size_t)n) || write_all(report, strlen(report)) ||
+	    write_all("ready\n", 6))
 		return 1;
 	for (;;)
 		pause();
