@@ -81,7 +81,7 @@ static struct hw_error *hw_no_debug_info(struct hw_module *module, const char *v
 	return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
 			       "no debug information for %s (CPython %s, build-id %s), and %s; "
 			       "install its package (python3-dbg on Debian) or name its directory "
-			       "with the option debug-dirs",
+			       "with the option debug-dir",
 			       module->path, version, build_id ? build_id : "none", why_no_table);
 }
 
