@@ -319,14 +319,23 @@ static struct hw_error *hw_session_check_alive(struct hw_session *session)
 			       (int)session->target->pid);
 }
 
+// The dear checks. Before the table is built: it turns chunk states into categories.
+static struct hw_error *hw_session_check_allocators(struct hw_session *session)
+{
+	if (!session->options.debug)
+		return NULL;
+	hw_glibc_check(&session->glibc, &session->issues);
+	if (!session->pymalloc.arenas.count)
+		return NULL;
+	return hw_pymalloc_check(&session->pymalloc, &session->issues, &session->progress);
+}
+
 static struct hw_error *hw_session_make_heap(struct hw_session *session)
 {
 	if (session->heap)
 		return NULL;
 	HW_TRY(hw_session_make_allocators(session));
-	// Before the build: it rewrites chunk states to categories.
-	if (session->options.debug)
-		hw_glibc_check(&session->glibc, &session->issues);
+	HW_TRY(hw_session_check_allocators(session));
 	struct hw_heap_inputs inputs = {
 		.target = session->target,
 		.modules = session->modules,

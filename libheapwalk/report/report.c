@@ -178,7 +178,7 @@ static void hw_json_issues(struct hw_report *report, struct json_object *array,
 		const struct hw_error *issue = issues->list.data[i];
 		struct json_object *object = json_object_new_object();
 		hw_json_add_text(report, object, "code", hw_error_code_word(issue->code));
-		if (issue->has_address)
+		if (issue->has_address && issue->address)
 			hw_json_add_address(object, "address", issue->address);
 		else
 			hw_json_add(object, "address", NULL);
@@ -194,7 +194,7 @@ static void hw_text_issues(struct hw_report *report, const struct hw_issues *iss
 	for (size_t i = 0; i < issues->list.count && *shown < max; i++, (*shown)++) {
 		const struct hw_error *issue = issues->list.data[i];
 		char where[40] = "";
-		if (issue->has_address)
+		if (issue->has_address && issue->address) // 0: an issue of the whole target
 			snprintf(where, sizeof(where),
 				 "0x%llx: ", (unsigned long long)issue->address);
 		hw_report_line(report, "  %s: %s%s", hw_error_code_word(issue->code), where,
@@ -218,7 +218,8 @@ static void hw_text_end(struct hw_report *report, const struct hw_error *err)
 				       (unsigned long long)(count - shown));
 	}
 	if (err)
-		hw_report_line(report, "PARTIAL: %s", hw_clean_text(report, err->message));
+		hw_report_line(report, "%s%s", err->code == HW_ERROR_PARTIAL ? "" : "PARTIAL: ",
+			       hw_clean_text(report, err->message));
 }
 
 void hw_report_end(struct hw_report *report, const struct hw_error *err)
