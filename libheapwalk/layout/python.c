@@ -86,7 +86,8 @@ static struct hw_error *hw_no_debug_info(struct hw_module *module, const char *v
 }
 
 // DWARF, or without any the table: is_from_table.
-static struct hw_error *hw_load_layout(struct hw_python *python, bool *ret_is_from_table)
+static struct hw_error *hw_load_layout(struct hw_python *python, struct hw_modules *modules,
+				       bool *ret_is_from_table)
 {
 	struct hw_module *module = python->module;
 	hw_layout_init(&python->layout);
@@ -106,6 +107,8 @@ static struct hw_error *hw_load_layout(struct hw_python *python, bool *ret_is_fr
 	} else {
 		snprintf(python->facts, sizeof(python->facts), "DWARF in %s", module->path);
 	}
+	if (!*ret_is_from_table)
+		hw_layout_from_extensions(modules, &python->layout);
 	const char *missing = hw_layout_missing(&python->layout);
 	if (missing)
 		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
@@ -158,7 +161,7 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 			"in mimalloc heaps, which this version of heapwalk can't walk",
 			python->version, module->path);
 	bool is_from_table;
-	HW_TRY(hw_load_layout(python, &is_from_table));
+	HW_TRY(hw_load_layout(python, modules, &is_from_table));
 	struct hw_error *err = hw_prove_types(target, modules, python);
 	if (!err)
 		err = hw_python_find_interpreters(target, issues, python);

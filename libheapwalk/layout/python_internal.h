@@ -22,6 +22,8 @@ static inline int32_t *hw_layout_value(struct hw_python_layout *layout,
 void hw_layout_init(struct hw_python_layout *layout); // all facts HW_ABSENT
 // Fills what the module's DWARF answers; false: it answers nothing.
 bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout);
+// Fills what is still absent out of extension modules that are files of their own (2.7's _collections).
+void hw_layout_from_extensions(struct hw_modules *modules, struct hw_python_layout *layout);
 // Fills what rows.def has for a release build of that version; false: it has none.
 bool hw_layout_from_rows(uint32_t version_hex, struct hw_python_layout *layout);
 // Name of a fact that heapwalk can't do without and that is absent; NULL: they are all there.

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // fields.def asked of DWARF, in one batch.
 #include <stdlib.h>
+#include <string.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "layout/python_internal.h"
@@ -21,6 +23,30 @@ void hw_layout_init(struct hw_python_layout *layout)
 	*layout = (struct hw_python_layout){ 0 };
 	for (size_t i = 0; i < hw_layout_fact_count; i++)
 		*hw_layout_value(layout, &hw_layout_facts[i]) = HW_ABSENT;
+}
+
+// Modules that a build may have apart from the interpreter, in a file of their own.
+static const char *const hw_layout_extensions[] = { "_collections", "_io" };
+
+static bool hw_is_layout_extension(const char *path)
+{
+	const char *name = strrchr(path, '/');
+	name = name ? name + 1 : path;
+	size_t len = strcspn(name, ".");
+	for (size_t i = 0; i < sizeof(hw_layout_extensions) / sizeof(hw_layout_extensions[0]); i++)
+		if (strlen(hw_layout_extensions[i]) == len &&
+		    !strncmp(name, hw_layout_extensions[i], len))
+			return true;
+	return false;
+}
+
+void hw_layout_from_extensions(struct hw_modules *modules, struct hw_python_layout *layout)
+{
+	for (size_t i = 0; i < hw_modules_count(modules); i++) {
+		struct hw_module *module = hw_modules_get(modules, i);
+		if (hw_is_layout_extension(module->path))
+			hw_layout_from_dwarf(module, layout);
+	}
 }
 
 bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout)

@@ -136,9 +136,11 @@ static bool hw_dwarf_same_unit(const char *a, const char *b)
 }
 
 // Asks the units that `unit` names (NULL: all) the questions that name it (NULL: those not settled yet).
-static void hw_dwarf_ask(struct hw_dwarf_index *index, const char *unit,
+// False: the module has no such unit.
+static bool hw_dwarf_ask(struct hw_dwarf_index *index, const char *unit,
 			 struct hw_dwarf_query *queries, bool *is_settled, size_t count)
 {
+	bool has_unit = false;
 	struct hw_dwarf_query **list = calloc(count, sizeof(*list));
 	bool *list_settled = calloc(count, sizeof(*list_settled));
 	struct hw_dwarf_search search = { list, list_settled, 0, 0 };
@@ -152,8 +154,10 @@ static void hw_dwarf_ask(struct hw_dwarf_index *index, const char *unit,
 		{
 			if (!walk || search.settled_count == search.count)
 				break;
-			if (!unit || !strcmp(u->base_name, unit))
-				hw_die_walk_unit(walk, &u->die, hw_dwarf_meet_type, &search);
+			if (unit && strcmp(u->base_name, unit))
+				continue;
+			has_unit = true;
+			hw_die_walk_unit(walk, &u->die, hw_dwarf_meet_type, &search);
 		}
 		hw_die_walk_destroy(walk);
 		for (size_t i = 0; i < search.count; i++)
@@ -161,11 +165,13 @@ static void hw_dwarf_ask(struct hw_dwarf_index *index, const char *unit,
 	}
 	free(list);
 	free(list_settled);
+	return has_unit;
 }
 
 size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries, size_t count)
 {
 	size_t found = 0;
+	bool has_named = false;
 	struct hw_dwarf_index *index = hw_module_dwarf(module);
 	for (size_t i = 0; i < count; i++) {
 		struct hw_dwarf_query *q = &queries[i];
@@ -181,8 +187,12 @@ size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries
 		for (size_t before = 0; is_first && before < i; before++)
 			is_first = !hw_dwarf_same_unit(queries[before].unit, queries[i].unit);
 		if (is_first)
-			hw_dwarf_ask(index, queries[i].unit, queries, is_settled, count);
+			has_named |= hw_dwarf_ask(index, queries[i].unit, queries, is_settled, count);
 	}
+	// Where units carry their sources' names, a question that names a unit has its answer now, be it
+	// "no": only builds without such names are worth a pass over all of them.
+	for (size_t i = 0; i < count && has_named; i++)
+		is_settled[i] |= queries[i].unit != NULL;
 	hw_dwarf_ask(index, NULL, queries, is_settled, count);
 	free(is_settled);
 	for (size_t i = 0; i < count; i++)
