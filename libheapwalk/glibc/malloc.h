@@ -40,9 +40,9 @@ struct hw_region {
 	hw_addr_t start, end; // end: of the last chunk
 	uint32_t arena_index; // into hw_glibc.arenas; of an mmapped chunk: 0
 	enum hw_region_kind kind;
-	uint32_t count; // chunks
+	uint32_t count;     // chunks
 	uint32_t *offset16; // owned; 32 bits reach 64 GiB: a longer region is split
-	uint32_t *state; // owned; enum hw_chunk_state, later rewritten by heap/ to category ids
+	uint32_t *state;    // owned; enum hw_chunk_state, later rewritten by heap/ to category ids
 	// An mmapped chunk: start … end is its whole mapping; the header may stand behind padding.
 	hw_addr_t mmapped_chunk;
 };
