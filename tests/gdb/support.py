@@ -64,10 +64,6 @@ def gdb_arguments(script=SCRIPT):
 def environment(**more):
     kept = {name: value for name, value in os.environ.items()
             if name not in ("DEBUGINFOD_URLS", "PYTHONHOME", "PYTHONPATH", "LANGUAGE")}
-    # A library built with sanitizers is loaded into a gdb that was not: its runtime must come first.
-    preload = os.environ.get("HEAPWALK_PRELOAD")
-    if preload:
-        kept.update(LD_PRELOAD=preload, ASAN_OPTIONS="detect_leaks=0")
     return dict(kept, LC_ALL="C.UTF-8", TERM="dumb", **more)
 
 
