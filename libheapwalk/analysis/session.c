@@ -293,6 +293,31 @@ static struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 	return hw_session_tolerate(session, err, &session->pymalloc_error);
 }
 
+// A process that is killed is not a zombie at once: first its memory goes, which can take a while. When
+// nothing of it can be read any more, reads on the walk may have failed as well.
+static bool hw_session_has_memory(const struct hw_session *session)
+{
+	struct hw_target *target = session->target;
+	for (size_t i = 0; i < target->mappings.count; i++) {
+		const struct hw_mapping *mapping = &target->mappings.data[i];
+		uint8_t byte;
+		if ((mapping->flags & HW_MAP_READ) &&
+		    hw_target_read_some(target, mapping->start, &byte, 1))
+			return true;
+	}
+	return false;
+}
+
+static struct hw_error *hw_session_check_alive(struct hw_session *session)
+{
+	if (!session->target->ops->is_live ||
+	    (hw_target_is_alive(session->target) && hw_session_has_memory(session)))
+		return NULL;
+	return hw_error_create(HW_ERROR_NOT_FOUND,
+			       "process %d exited while it was read: nothing can be said of it",
+			       (int)session->target->pid);
+}
+
 static struct hw_error *hw_session_make_allocators(struct hw_session *session)
 {
 	if (session->has_allocators)
@@ -302,21 +327,14 @@ static struct hw_error *hw_session_make_allocators(struct hw_session *session)
 	if (!err)
 		err = hw_glibc_walk(session->target, session->modules, hw_session_claims, session,
 				    &session->issues, &session->progress, &session->glibc);
+	if (!err)
+		err = hw_session_check_alive(session);
 	if (err) {
 		hw_session_forget_allocators(session);
 		return err;
 	}
 	session->has_allocators = true;
 	return NULL;
-}
-
-static struct hw_error *hw_session_check_alive(struct hw_session *session)
-{
-	if (hw_target_is_alive(session->target))
-		return NULL;
-	return hw_error_create(HW_ERROR_NOT_FOUND,
-			       "process %d exited while it was read: nothing can be said of it",
-			       (int)session->target->pid);
 }
 
 // The dear checks. Before the table is built: it turns chunk states into categories.
