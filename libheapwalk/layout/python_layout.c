@@ -59,6 +59,7 @@ bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *lay
 		queries[i].unit = hw_layout_facts[i].unit;
 		queries[i].type = hw_layout_facts[i].type;
 		queries[i].member = hw_layout_facts[i].member;
+		queries[i].unit_only = true;
 	}
 	if (!hw_dwarf_resolve(module, queries, hw_layout_fact_count))
 		return false;

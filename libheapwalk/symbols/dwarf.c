@@ -177,7 +177,8 @@ size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries
 		struct hw_dwarf_query *q = &queries[i];
 		*q = (struct hw_dwarf_query){ .unit = q->unit,
 					      .type = q->type,
-					      .member = q->member };
+					      .member = q->member,
+					      .unit_only = q->unit_only };
 	}
 	bool *is_settled = index && count ? calloc(count, sizeof(*is_settled)) : NULL;
 	if (!is_settled)
@@ -189,10 +190,9 @@ size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries
 		if (is_first)
 			has_named |= hw_dwarf_ask(index, queries[i].unit, queries, is_settled, count);
 	}
-	// Where units carry their sources' names, a question that names a unit has its answer now, be it
-	// "no": only builds without such names are worth a pass over all of them.
+	// Where units carry their sources' names, such a question has its answer now, be it "no".
 	for (size_t i = 0; i < count && has_named; i++)
-		is_settled[i] |= queries[i].unit != NULL;
+		is_settled[i] |= queries[i].unit_only;
 	hw_dwarf_ask(index, NULL, queries, is_settled, count);
 	free(is_settled);
 	for (size_t i = 0; i < count; i++)

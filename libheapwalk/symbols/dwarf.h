@@ -12,6 +12,7 @@ struct hw_dwarf_query {
 	const char *unit; // base name of the source file to look in first ("dictobject.c"), or NULL
 	const char *type;
 	const char *member;
+	bool unit_only; // if the module has units of the names asked for, no other unit has the type
 	// answers
 	bool found;
 	bool is_pointer;               // the member's type is a pointer
@@ -21,9 +22,9 @@ struct hw_dwarf_query {
 	uint32_t bit_offset, bit_size; // bit fields: offset counted from `offset`, size 0 when none
 };
 
-// Answers what can be answered; returns how many were found. Looks in the named units; in every unit of the
-// module for questions that name none, and for all when no unit has a name that was asked for (LTO builds
-// may put everything into units of other names). No DWARF: 0.
+// Answers what can be answered; returns how many were found. Looks in the named units first, then in
+// every unit of the module (LTO builds put types into units of other names), which takes ten times as
+// long: `unit_only` questions are left out of that. No DWARF: 0.
 size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries, size_t count);
 
 // Address of a variable that has one (LTO builds describe each static twice, once without). NULL unit:
