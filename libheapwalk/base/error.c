@@ -9,16 +9,17 @@
 #include "base/cleanup.h"
 
 struct hw_error hw_enomem = {
-	.code = HW_ERROR_NO_MEMORY, .is_static = true, .message = "out of memory",
+	.code = HW_ERROR_NO_MEMORY,
+	.is_static = true,
+	.message = "out of memory",
 };
 
 static const struct {
 	const char *word;
 	int exit_status;
-} hw_error_codes[] = {
-	[HW_ERROR_UNKNOWN] = { "unknown", 3 },
+} hw_error_codes[] = { [HW_ERROR_UNKNOWN] = { "unknown", 3 },
 #define HW_X(name, code_word, status) [HW_ERROR_##name] = { code_word, status },
-	HW_ERROR_CODES(HW_X)
+		       HW_ERROR_CODES(HW_X)
 #undef HW_X
 };
 
@@ -73,8 +74,8 @@ struct hw_error *hw_error_os(int os_errno, const char *fmt, ...)
 	char text[128];
 	va_list ap;
 	va_start(ap, fmt);
-	struct hw_error *err = hw_error_vcreate(
-		HW_ERROR_OS, NULL, strerror_r(os_errno, text, sizeof(text)), fmt, ap);
+	struct hw_error *err = hw_error_vcreate(HW_ERROR_OS, NULL,
+						strerror_r(os_errno, text, sizeof(text)), fmt, ap);
 	va_end(ap);
 	return err;
 }
@@ -85,8 +86,8 @@ struct hw_error *hw_error_prefix(struct hw_error *err, const char *fmt, ...)
 		return err;
 	va_list ap;
 	va_start(ap, fmt);
-	struct hw_error *ret = hw_error_vcreate(
-		err->code, err->has_address ? &err->address : NULL, err->message, fmt, ap);
+	struct hw_error *ret = hw_error_vcreate(err->code, err->has_address ? &err->address : NULL,
+						err->message, fmt, ap);
 	va_end(ap);
 	hw_error_destroy(err);
 	return ret;

@@ -11,8 +11,7 @@ void hw_issues_init(struct hw_issues *issues)
 
 void hw_issues_clear(struct hw_issues *issues)
 {
-	hw_vec_foreach(err, &issues->list)
-		hw_error_destroy(*err);
+	hw_vec_foreach(err, &issues->list) hw_error_destroy(*err);
 	issues->list.count = 0;
 	issues->dropped_count = 0;
 }

@@ -18,8 +18,7 @@ void hw_strtab_init(struct hw_strtab *tab)
 
 void hw_strtab_deinit(struct hw_strtab *tab)
 {
-	hw_vec_foreach(s, &tab->strings)
-		free(*s);
+	hw_vec_foreach(s, &tab->strings) free(*s);
 	hw_vec_deinit(&tab->strings);
 	free(tab->slots);
 	*tab = (struct hw_strtab){ 0 };

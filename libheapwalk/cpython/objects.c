@@ -133,8 +133,8 @@ bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache
 		uint32_t head = prover->heads[i], at = debug + head;
 		if (len < at + (size_t)prover->object_size)
 			break;
-		const struct hw_type *type =
-			hw_type_at(cache, hw_u64(block + at + prover->ob_type));
+		const struct hw_type *type = hw_type_at(cache,
+							hw_u64(block + at + prover->ob_type));
 		if (!type || type->head_bytes != head)
 			continue;
 		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt);

@@ -16,7 +16,7 @@ struct hw_object {
 	uint32_t offset;      // of the object, from the start of the block
 	uint32_t debug_bytes; // hw_debug_head()
 	int64_t refcount;
-	bool is_dead;         // refcount <= 0: on a free list
+	bool is_dead; // refcount <= 0: on a free list
 };
 
 struct hw_object_prover {

@@ -18,12 +18,12 @@ struct hw_owner {
 };
 
 struct hw_owner_rule {
-	const char *type;  // tp_name; plain names are the builtin's only, never a user's class
-	size_t field;      // offsetof(struct hw_python_layout, …), 0: see `offset`
-	int16_t offset;    // of a fact that no CPython debug information has; HW_ABSENT: none
+	const char *type; // tp_name; plain names are the builtin's only, never a user's class
+	size_t field;     // offsetof(struct hw_python_layout, …), 0: see `offset`
+	int16_t offset;   // of a fact that no CPython debug information has; HW_ABSENT: none
 	enum hw_claim_kind kind;
 	bool is_interior;
-	const char *detail; // of an object
+	const char *detail;                          // of an object
 	void (*visit)(const struct hw_owner *owner); // instead of a pointer
 };
 
@@ -70,13 +70,13 @@ static void hw_visit_dict(const struct hw_owner *owner)
 		return;
 	}
 	if (hw_owner_u64(owner, l->dict_ma_keys, &keys))
-		hw_owner_claim(owner, &(struct hw_claim){ .address = keys,
-							  .kind = HW_CLAIM_DICT_KEYS });
+		hw_owner_claim(owner,
+			       &(struct hw_claim){ .address = keys, .kind = HW_CLAIM_DICT_KEYS });
 	if (hw_owner_u64(owner, l->dict_ma_values, &values) && values)
-		hw_owner_claim(owner, &(struct hw_claim){ .address = values,
-							  .kind = HW_CLAIM_DICT_VALUES,
-							  .is_interior =
-								  hw_values_are_interior(l) });
+		hw_owner_claim(owner,
+			       &(struct hw_claim){ .address = values,
+						   .kind = HW_CLAIM_DICT_VALUES,
+						   .is_interior = hw_values_are_interior(l) });
 }
 
 // Upstream: Include/cpython/unicodeobject.h. A field that repeats the string's own data is no block.
@@ -137,8 +137,8 @@ static void hw_visit_odict(const struct hw_owner *owner)
 		return;
 	hw_owner_claim_field(owner, l->odict_fast_nodes, HW_CLAIM_ODICT_FAST_NODES);
 	for (uint64_t n = 0; node && n < used && n < HW_LINKS_MAX; n++) {
-		hw_owner_claim(owner, &(struct hw_claim){ .address = node,
-							  .kind = HW_CLAIM_ODICT_NODE });
+		hw_owner_claim(owner,
+			       &(struct hw_claim){ .address = node, .kind = HW_CLAIM_ODICT_NODE });
 		if (!hw_pages_read_u64(owner->sink->cache->pages,
 				       node + (uint64_t)l->odict_node_next, &node))
 			break;
@@ -197,7 +197,8 @@ static void hw_visit_old_instance(const struct hw_owner *owner)
 	struct hw_pages *pages = owner->sink->cache->pages;
 	uint64_t class, name, dict;
 	char text[300];
-	if (l->instance_in_class == HW_ABSENT || !hw_owner_u64(owner, l->instance_in_class, &class) ||
+	if (l->instance_in_class == HW_ABSENT ||
+	    !hw_owner_u64(owner, l->instance_in_class, &class) ||
 	    !hw_pages_read_u64(pages, class + (uint64_t)l->class_cl_name, &name) || !name ||
 	    !hw_str_text(l, pages, name, text, sizeof(text) - 16))
 		return;
@@ -398,8 +399,8 @@ void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_obje
 			hw_owner_claim(&owner, &(struct hw_claim){
 						       .address = address,
 						       .kind = rule->kind,
-						       .detail = rule->detail ? HW_DETAIL_TEXT :
-										HW_DETAIL_OWNERS,
+						       .detail = rule->detail ? HW_DETAIL_TEXT
+									      : HW_DETAIL_OWNERS,
 						       .text = rule->detail,
 						       .is_interior = rule->is_interior });
 	}

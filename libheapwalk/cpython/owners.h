@@ -12,7 +12,7 @@
 
 // X(NAME, domain, kind): what a claimed block is. Of two claims on one block the earlier row wins.
 #define HW_CLAIM_KINDS(X)                                                                          \
-	X(OBJECT, "python", "")       /* an object: its kind is its type's name */                 \
+	X(OBJECT, "python", "") /* an object: its kind is its type's name */                       \
 	X(DICT_KEYS, "cpython", "PyDictKeysObject")                                                \
 	X(DICT_VALUES, "cpython", "dict values")                                                   \
 	X(DICT_TABLE, "cpython", "PyDictEntry table")                                              \
@@ -59,7 +59,7 @@ enum hw_claim_kind {
 #define HW_X(name, domain, kind) HW_CLAIM_##name,
 	HW_CLAIM_KINDS(HW_X)
 #undef HW_X
-	HW_CLAIM_KIND_COUNT
+		HW_CLAIM_KIND_COUNT
 };
 
 // What the claim's detail says.
@@ -70,19 +70,19 @@ enum hw_claim_detail {
 };
 
 struct hw_claim {
-	hw_addr_t address;       // what the owner points at
+	hw_addr_t address; // what the owner points at
 	enum hw_claim_kind kind;
 	enum hw_claim_detail detail;
 	const struct hw_type *type; // of HW_DETAIL_INSTANCE_DICT
 	const char *text;           // of HW_DETAIL_TEXT; copied
-	const char *kind_text;      // the object's kind when it isn't its type's name, or NULL; copied
-	bool is_interior;        // the pointer leads into the block, not to its start
+	const char *kind_text; // the object's kind when it isn't its type's name, or NULL; copied
+	bool is_interior;      // the pointer leads into the block, not to its start
 };
 
 struct hw_claim_sink {
 	void (*claim)(struct hw_claim_sink *sink, const struct hw_claim *claim);
 	struct hw_type_cache *cache; // with its pages: for what the owner's own bytes don't say
-	hw_addr_t block, block_end; // of the owner: pointers that lead here are no buffer
+	hw_addr_t block, block_end;  // of the owner: pointers that lead here are no buffer
 };
 
 // Give a type the rules of itself and its bases. Called once, before the type is seen by others.

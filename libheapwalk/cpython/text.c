@@ -5,8 +5,8 @@
 
 #include "base/bytes.h"
 
-bool hw_str_text(const struct hw_python_layout *l, struct hw_pages *pages, hw_addr_t addr, char *buf,
-		 size_t size)
+bool hw_str_text(const struct hw_python_layout *l, struct hw_pages *pages, hw_addr_t addr,
+		 char *buf, size_t size)
 {
 	uint64_t length;
 	hw_addr_t text;
@@ -34,8 +34,8 @@ bool hw_str_text(const struct hw_python_layout *l, struct hw_pages *pages, hw_ad
 
 enum { HW_MODULE_ENTRIES_MAX = 1 << 16 };
 
-bool hw_module_object_name(const struct hw_python_layout *l, struct hw_pages *pages, hw_addr_t module,
-			   char *buf, size_t size)
+bool hw_module_object_name(const struct hw_python_layout *l, struct hw_pages *pages,
+			   hw_addr_t module, char *buf, size_t size)
 {
 	uint64_t name;
 	if (l->module_md_name != HW_ABSENT)

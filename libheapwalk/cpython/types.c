@@ -9,10 +9,10 @@
 #include "cpython/owners.h"
 
 enum {
-	HW_TYPE_BYTES_MAX = 1 << 24,   // largest tp_basicsize that is believed
-	HW_TYPE_DEPTH_MAX = 64,        // metatypes and bases followed
-	HW_TYPE_SLOTS_MAX = 1 << 18,   // verdicts kept; beyond, negative ones are not
-	HW_TYPE_STRUCT_MAX = 1024,     // bytes of a type object that are looked at
+	HW_TYPE_BYTES_MAX = 1 << 24, // largest tp_basicsize that is believed
+	HW_TYPE_DEPTH_MAX = 64,      // metatypes and bases followed
+	HW_TYPE_SLOTS_MAX = 1 << 18, // verdicts kept; beyond, negative ones are not
+	HW_TYPE_STRUCT_MAX = 1024,   // bytes of a type object that are looked at
 };
 
 struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *python)
@@ -37,7 +37,8 @@ struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *p
 
 void hw_types_deinit(struct hw_types *types)
 {
-	hw_vec_foreach(type, &types->all) {
+	hw_vec_foreach(type, &types->all)
+	{
 		free((*type)->name);
 		free(*type);
 	}
@@ -73,8 +74,8 @@ static void hw_types_remember(struct hw_types *types, hw_addr_t addr, struct hw_
 			return;
 		for (size_t i = 0; i < types->slot_count; i++)
 			if (types->slots[i].address)
-				*hw_types_slot(slots, count, types->slots[i].address) =
-					types->slots[i];
+				*hw_types_slot(slots, count,
+					       types->slots[i].address) = types->slots[i];
 		free(types->slots);
 		types->slots = slots;
 		types->slot_count = count;
@@ -103,8 +104,8 @@ static enum hw_type_shape hw_type_shape_of(const struct hw_type *type)
 		if (t->flags & HW_TPFLAGS_HEAPTYPE)
 			continue;
 		if (!strcmp(t->name, "str") || !strcmp(t->name, "unicode"))
-			return t->flags & HW_TPFLAGS_UNICODE_SUBCLASS ? HW_SHAPE_STR :
-									HW_SHAPE_PLAIN;
+			return t->flags & HW_TPFLAGS_UNICODE_SUBCLASS ? HW_SHAPE_STR
+								      : HW_SHAPE_PLAIN;
 		if (!strcmp(t->name, "frame") || !strcmp(t->name, "generator") ||
 		    !strcmp(t->name, "coroutine") || !strcmp(t->name, "async_generator"))
 			return HW_SHAPE_AT_LEAST;
@@ -138,10 +139,9 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	type->itemsize = (uint32_t)itemsize;
 	type->flags = flags & cache->types->known_flags;
 	type->has_gc = flags & HW_TPFLAGS_HAVE_GC;
-	type->has_preheader =
-		type->flags & (HW_TPFLAGS_MANAGED_DICT | HW_TPFLAGS_MANAGED_WEAKREF);
-	type->head_bytes = (uint8_t)((type->has_gc ? l->gc_head_size : 0) +
-				     (type->has_preheader ? 16 : 0));
+	type->has_preheader = type->flags & (HW_TPFLAGS_MANAGED_DICT | HW_TPFLAGS_MANAGED_WEAKREF);
+	type->head_bytes =
+		(uint8_t)((type->has_gc ? l->gc_head_size : 0) + (type->has_preheader ? 16 : 0));
 	int64_t dictoffset = (int64_t)hw_u64(bytes + l->tp_dictoffset);
 	if (!(type->flags & HW_TPFLAGS_MANAGED_DICT) && dictoffset > -(1 << 20) &&
 	    dictoffset < HW_TYPE_BYTES_MAX)

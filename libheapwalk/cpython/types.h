@@ -54,23 +54,23 @@ struct hw_type {
 	const struct hw_type *base; // NULL: object, or not readable
 	char *name;                 // tp_name
 	uint32_t index;
-	uint32_t flags;             // enum hw_type_flags, bits a version lacks cleared
+	uint32_t flags; // enum hw_type_flags, bits a version lacks cleared
 	uint32_t basicsize, itemsize;
-	int32_t dictoffset;         // 0: none, or managed
+	int32_t dictoffset; // 0: none, or managed
 	enum hw_type_shape shape;
-	uint8_t head_bytes;         // before the object: GC head and pre-header
+	uint8_t head_bytes; // before the object: GC head and pre-header
 	// Room after the head that a block has which holds an instance; max 0: it depends on the instance
 	uint32_t room_min, room_max;
 	bool has_gc, has_preheader;
 	uint8_t rule_count;
-	uint8_t rules[HW_TYPE_RULES_MAX]; // indexes of owner rules, owners.c
+	uint8_t rules[HW_TYPE_RULES_MAX];                // indexes of owner rules, owners.c
 	bool is_module, is_type, is_dict, is_instance_2; // 2: old-style instance of 2.7
-	hw_addr_t cached_keys;      // ht_cached_keys, 0: none
+	hw_addr_t cached_keys;                           // ht_cached_keys, 0: none
 	_Atomic uint32_t categories[HW_TYPE_CATEGORY_COUNT];
 };
 
 struct hw_type_slot {
-	hw_addr_t address; // 0: empty
+	hw_addr_t address;    // 0: empty
 	struct hw_type *type; // NULL: proven not to be a type
 };
 

@@ -17,7 +17,7 @@ enum hw_fixed_category {
 	HW_CATEGORY_FREED_BLOCK,
 	HW_CATEGORY_VIRGIN_BLOCK,
 	HW_CATEGORY_POOL_HEADER,
-	HW_CATEGORY_POOL_FREED,     // an empty pool
+	HW_CATEGORY_POOL_FREED, // an empty pool
 	HW_CATEGORY_POOL_NEVER_USED,
 	HW_CATEGORY_ALIGNMENT_ARENA,
 	HW_CATEGORY_ALIGNMENT_POOL, // what no whole block fits into
@@ -26,9 +26,9 @@ enum hw_fixed_category {
 	HW_CATEGORY_MMAP_PADDING,   // an mmapped chunk's mapping around the chunk
 	HW_CATEGORY_UNCATEGORIZED,
 	HW_CATEGORY_C_STRING,
-	HW_CATEGORY_SLOT_FREE,      // 2.7: a free slot of an int or float block
-	HW_CATEGORY_SLOT_HEADER,    // 2.7: such a block's own header
-	HW_CATEGORY_SLOT_PADDING,   // 2.7: what is left at its end
+	HW_CATEGORY_SLOT_FREE,    // 2.7: a free slot of an int or float block
+	HW_CATEGORY_SLOT_HEADER,  // 2.7: such a block's own header
+	HW_CATEGORY_SLOT_PADDING, // 2.7: what is left at its end
 	HW_CATEGORY_STACK,
 	HW_CATEGORY_THREAD_STACK,
 	HW_CATEGORY_ANONYMOUS,

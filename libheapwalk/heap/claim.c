@@ -35,9 +35,9 @@ uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type
 	case HW_TYPE_CATEGORY_INSTANCE_VALUES:
 		snprintf(detail, sizeof(detail), "%s.__dict__", type->name);
 		id = hw_category_of_claim(&heap->categories,
-					  which == HW_TYPE_CATEGORY_INSTANCE_KEYS ?
-						  HW_CLAIM_DICT_KEYS :
-						  HW_CLAIM_DICT_VALUES,
+					  which == HW_TYPE_CATEGORY_INSTANCE_KEYS
+						  ? HW_CLAIM_DICT_KEYS
+						  : HW_CLAIM_DICT_VALUES,
 					  detail);
 		break;
 	default:
@@ -109,7 +109,8 @@ static uint32_t hw_slot_claim(struct hw_heap *heap, uint32_t *slot, uint32_t id,
 		if (old & HW_SLOT_CLAIMED) {
 			if (HW_SLOT_CATEGORY(old) == id)
 				return 0;
-			const struct hw_category_entry *a = hw_category_entry(&heap->categories, id);
+			const struct hw_category_entry *a = hw_category_entry(&heap->categories,
+									      id);
 			const struct hw_category_entry *b =
 				hw_category_entry(&heap->categories, HW_SLOT_CATEGORY(old));
 			if (*a->category.detail && *b->category.detail) {
@@ -159,14 +160,14 @@ static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_cla
 	}
 	if (!id)
 		id = hw_category_intern(&heap->categories,
-					&(struct hw_category){
-						.domain = "python",
-						.kind = claim->kind_text ? claim->kind_text :
-									   type->name,
-						.detail = detail,
-						.state = HW_STATE_IN_USE,
-						.state_word = "in use",
-						.type = type->index + 1 },
+					&(struct hw_category){ .domain = "python",
+							       .kind = claim->kind_text
+									       ? claim->kind_text
+									       : type->name,
+							       .detail = detail,
+							       .state = HW_STATE_IN_USE,
+							       .state_word = "in use",
+							       .type = type->index + 1 },
 					HW_CLAIM_OBJECT);
 	if (cached)
 		atomic_store_explicit(cached, id, memory_order_relaxed);
@@ -184,9 +185,9 @@ void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
 	struct hw_slot slot = hw_heap_slot_at(heap, claim->address);
 	if (!slot.category)
 		return;
-	uint64_t slack = claim->kind == HW_CLAIM_OBJECT ? HW_CLAIM_OBJECT_SLACK :
-			 claim->is_interior		? HW_CLAIM_INTERIOR_SLACK :
-							  HW_CLAIM_SLACK;
+	uint64_t slack = claim->kind == HW_CLAIM_OBJECT ? HW_CLAIM_OBJECT_SLACK
+			 : claim->is_interior           ? HW_CLAIM_INTERIOR_SLACK
+							: HW_CLAIM_SLACK;
 	if (claim->address < slot.user || claim->address - slot.user > slack)
 		return;
 	if (claim->kind == HW_CLAIM_OBJECT) {
@@ -197,9 +198,9 @@ void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
 	switch (claim->detail) {
 	case HW_DETAIL_INSTANCE_DICT:
 		id = hw_heap_object_category(heap, claim->type,
-					     claim->kind == HW_CLAIM_DICT_KEYS ?
-						     HW_TYPE_CATEGORY_INSTANCE_KEYS :
-						     HW_TYPE_CATEGORY_INSTANCE_VALUES);
+					     claim->kind == HW_CLAIM_DICT_KEYS
+						     ? HW_TYPE_CATEGORY_INSTANCE_KEYS
+						     : HW_TYPE_CATEGORY_INSTANCE_VALUES);
 		break;
 	case HW_DETAIL_TEXT:
 		id = hw_category_of_claim(&heap->categories, claim->kind, claim->text);

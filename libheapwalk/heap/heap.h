@@ -19,8 +19,9 @@ enum hw_allocator { HW_ALLOCATOR_NONE, HW_ALLOCATOR_GLIBC, HW_ALLOCATOR_PYMALLOC
 struct hw_category {
 	const char *domain, *kind, *detail; // borrowed from the heap; never NULL
 	enum hw_state state;
-	const char *state_word; // "in use", "tcache", "free block", "virgin", "overhead", "unknown", …
-	uint32_t type;          // type index + 1 of a Python object, 0: none
+	const char
+		*state_word; // "in use", "tcache", "free block", "virgin", "overhead", "unknown", …
+	uint32_t type;       // type index + 1 of a Python object, 0: none
 };
 
 struct hw_row {
@@ -50,9 +51,9 @@ struct hw_heap;
 struct hw_heap_inputs {
 	struct hw_target *target;
 	struct hw_modules *modules;
-	const struct hw_python *python;     // module NULL: none
-	struct hw_pymalloc *pymalloc;       // borrowed for the heap's life
-	struct hw_glibc *glibc;             // the same; its states are rewritten to category ids
+	const struct hw_python *python; // module NULL: none
+	struct hw_pymalloc *pymalloc;   // borrowed for the heap's life
+	struct hw_glibc *glibc;         // the same; its states are rewritten to category ids
 	unsigned threads;
 	bool debug;
 	struct hw_issues *issues;
@@ -60,7 +61,8 @@ struct hw_heap_inputs {
 };
 
 // Fails only on out of memory. Interrupted: success, hw_heap_is_partial().
-struct hw_error *hw_heap_build(const struct hw_heap_inputs *inputs, struct hw_heap **ret) HW_MUST_USE;
+struct hw_error *hw_heap_build(const struct hw_heap_inputs *inputs,
+			       struct hw_heap **ret) HW_MUST_USE;
 void hw_heap_destroy(struct hw_heap *heap);
 bool hw_heap_is_partial(const struct hw_heap *heap);
 

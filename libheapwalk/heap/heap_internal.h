@@ -36,9 +36,9 @@ struct hw_heap {
 	struct hw_vtables *vtables; // NULL: none
 	bool has_python, has_sqlite;
 
-	uint32_t *pool_slots;      // category ids of all pools' blocks
+	uint32_t *pool_slots; // category ids of all pools' blocks
 	size_t pool_slots_bytes;
-	uint64_t *pool_first_slot; // by pool
+	uint64_t *pool_first_slot;                // by pool
 	HW_VEC(struct hw_slot_block) slot_blocks; // sorted by chunk
 	HW_VEC(uint32_t) slot_categories;
 	HW_VEC(struct hw_stack_chunk) stack_chunks; // of the interpreter's data stacks, mmapped
@@ -73,7 +73,7 @@ struct hw_worker {
 	struct hw_window window;
 	struct hw_pages pages;
 	struct hw_type_cache cache;
-	uint32_t owner_category; // of the object whose claims are being made
+	uint32_t owner_category;                // of the object whose claims are being made
 	HW_VEC(struct hw_pending_dict) pending; // dicts that got a detail after they were visited
 };
 
@@ -102,8 +102,8 @@ void hw_worker_settle(struct hw_worker *worker);
 // roots.c: what the interpreter's own structures point at.
 void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker);
 void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker);
-struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker *worker)
-	HW_MUST_USE;
+struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap,
+					  struct hw_worker *worker) HW_MUST_USE;
 
 // spans.c
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;

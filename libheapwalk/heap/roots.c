@@ -19,11 +19,10 @@ static void hw_root_claim(struct hw_worker *worker, hw_addr_t addr, enum hw_clai
 			  const char *detail)
 {
 	if (addr)
-		hw_worker_claim(&worker->sink,
-				&(struct hw_claim){ .address = addr,
-						    .kind = kind,
-						    .detail = HW_DETAIL_TEXT,
-						    .text = detail });
+		hw_worker_claim(&worker->sink, &(struct hw_claim){ .address = addr,
+								   .kind = kind,
+								   .detail = HW_DETAIL_TEXT,
+								   .text = detail });
 }
 
 static bool hw_claim_interned(void *payload, const struct hw_symbol *symbol)
@@ -43,8 +42,8 @@ static void hw_claim_map_nodes(struct hw_worker *worker, hw_addr_t node, int32_t
 		return;
 	hw_cleanup_free uint8_t *words = malloc((size_t)bytes);
 	size_t got = words ? hw_target_read_some(worker->heap->in.target, node, words,
-						 (size_t)bytes) :
-			     0;
+						 (size_t)bytes)
+			   : 0;
 	for (size_t at = 0; at + 8 <= got; at += 8) {
 		hw_addr_t child = hw_u64(words + at);
 		if (!child)
@@ -61,16 +60,16 @@ static void hw_claim_allocator_roots(struct hw_worker *worker)
 	struct hw_heap *heap = worker->heap;
 	const struct hw_pymalloc *pm = heap->in.pymalloc;
 	const struct hw_python_layout *l = &heap->in.python->layout;
-	hw_vec_foreach(arena, &pm->arenas)
-		hw_root_claim(worker,
-			      arena->arena_object -
-				      (hw_addr_t)arena->index * (uint64_t)l->arena_object_size,
-			      HW_CLAIM_ARENA_OBJECTS, "");
+	hw_vec_foreach(arena, &pm->arenas) hw_root_claim(
+		worker,
+		arena->arena_object - (hw_addr_t)arena->index * (uint64_t)l->arena_object_size,
+		HW_CLAIM_ARENA_OBJECTS, "");
 	struct hw_symbol root;
 	if (hw_module_symbol(heap->in.python->module, "arena_map_root", &root))
 		hw_claim_map_nodes(worker, root.address, l->arena_map_top_size,
 				   l->arena_map_mid_size);
-	hw_vec_foreach(state, &pm->states) {
+	hw_vec_foreach(state, &pm->states)
+	{
 		if (!state->address)
 			continue;
 		hw_root_claim(worker, state->address, HW_CLAIM_OBMALLOC_STATE, "");
@@ -93,8 +92,8 @@ static void hw_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 	for (unsigned n = 0; thread && n < HW_THREADS_MAX; n++) {
 		hw_root_claim(worker, thread, HW_CLAIM_THREAD, "");
 		if (l->tstate_datastack_chunk != HW_ABSENT && l->stack_chunk_size != HW_ABSENT &&
-		    hw_pages_read_u64(&worker->pages,
-				      thread + (uint64_t)l->tstate_datastack_chunk, &chunk)) {
+		    hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_datastack_chunk,
+				      &chunk)) {
 			for (unsigned k = 0; chunk && k < HW_STACK_CHUNKS_MAX; k++) {
 				if (!hw_pages_read_u64(&worker->pages,
 						       chunk + (uint64_t)l->stack_chunk_size,
@@ -166,7 +165,8 @@ static bool hw_take_symbol_of_file(void *payload, const struct hw_symbol *symbol
 static hw_addr_t hw_symbol_of_file(struct hw_worker *worker, const char *name, const char *file)
 {
 	struct hw_file_symbol want = { .file = file };
-	hw_module_visit_symbols(worker->heap->in.python->module, name, hw_take_symbol_of_file, &want);
+	hw_module_visit_symbols(worker->heap->in.python->module, name, hw_take_symbol_of_file,
+				&want);
 	return want.address;
 }
 
@@ -214,19 +214,19 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 	const struct hw_python *python = heap->in.python;
 	const struct hw_python_layout *l = &python->layout;
 	hw_module_visit_symbols(python->module, "interned", hw_claim_interned, worker);
-	hw_vec_foreach(interpreter, &python->interpreters) {
+	hw_vec_foreach(interpreter, &python->interpreters)
+	{
 		uint64_t dict;
 		hw_root_claim(worker, *interpreter, HW_CLAIM_INTERPRETER, "");
 		if (l->interned_strings != HW_ABSENT &&
-		    hw_pages_read_u64(&worker->pages,
-				      *interpreter + (uint64_t)l->interned_strings, &dict))
+		    hw_pages_read_u64(&worker->pages, *interpreter + (uint64_t)l->interned_strings,
+				      &dict))
 			hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
 		hw_claim_threads(worker, *interpreter);
 		if (l->interp_float_free_list != HW_ABSENT)
 			hw_claim_free_floats(worker,
 					     *interpreter + (uint64_t)l->interp_float_free_list);
-		if (l->interp_keys_free_list != HW_ABSENT &&
-		    l->interp_keys_free_count != HW_ABSENT)
+		if (l->interp_keys_free_list != HW_ABSENT && l->interp_keys_free_count != HW_ABSENT)
 			hw_claim_free_keys(worker,
 					   *interpreter + (uint64_t)l->interp_keys_free_list,
 					   *interpreter + (uint64_t)l->interp_keys_free_count);
@@ -348,7 +348,7 @@ struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_
 		else
 			high = mid;
 	}
-	return low < heap->slot_blocks.count && heap->slot_blocks.data[low].chunk <= addr ?
-		       &heap->slot_blocks.data[low] :
-		       NULL;
+	return low < heap->slot_blocks.count && heap->slot_blocks.data[low].chunk <= addr
+		       ? &heap->slot_blocks.data[low]
+		       : NULL;
 }

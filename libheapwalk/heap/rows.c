@@ -54,10 +54,10 @@ static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
 	if (!hw_emit(v, arena->start, arena->first_pool, HW_ALLOCATOR_PYMALLOC,
 		     HW_CATEGORY_ALIGNMENT_ARENA))
 		return false;
-	uint32_t i = v->from > arena->first_pool ?
-			     (uint32_t)hw_min((v->from - arena->first_pool) / pm->pool_bytes,
-					      arena->pool_count) :
-			     0;
+	uint32_t i = v->from > arena->first_pool
+			     ? (uint32_t)hw_min((v->from - arena->first_pool) / pm->pool_bytes,
+						arena->pool_count)
+			     : 0;
 	for (; i < arena->pool_count; i++) {
 		v->run = arena->pool_first + i;
 		if (!hw_emit_pool(v, &pm->pools.data[arena->pool_first + i]))
@@ -91,10 +91,10 @@ static bool hw_emit_region(struct hw_row_visit *v, const struct hw_region *regio
 	for (; i < region->count; i++) {
 		hw_addr_t start = hw_region_chunk_start(region, i);
 		uint32_t slot = hw_slot_load(&region->state[i]);
-		if (HW_SLOT_CATEGORY(slot) == HW_CATEGORY_SLOT_HEADER ?
-			    !hw_emit_slot_block(v, start) :
-			    !hw_emit(v, start, hw_region_chunk_end(region, i), HW_ALLOCATOR_GLIBC,
-				     slot))
+		if (HW_SLOT_CATEGORY(slot) == HW_CATEGORY_SLOT_HEADER
+			    ? !hw_emit_slot_block(v, start)
+			    : !hw_emit(v, start, hw_region_chunk_end(region, i), HW_ALLOCATOR_GLIBC,
+				       slot))
 			return false;
 	}
 	return true;
@@ -159,13 +159,13 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 		object += type->head_bytes;
 	}
 	uint64_t refcount;
-	if (!hw_pages_read_u64(pages,
-			       object + (uint64_t)heap->in.python->layout.ob_refcnt, &refcount))
+	if (!hw_pages_read_u64(pages, object + (uint64_t)heap->in.python->layout.ob_refcnt,
+			       &refcount))
 		return false;
 	*ret_object = object;
 	// 3.12+: immortal objects have the low half's top bit, or all of it.
-	*ret_refcount = heap->in.python->layout.long_lv_tag != HW_ABSENT && refcount >> 31 & 1 ?
-				-1 :
-				(int64_t)refcount;
+	*ret_refcount = heap->in.python->layout.long_lv_tag != HW_ABSENT && refcount >> 31 & 1
+				? -1
+				: (int64_t)refcount;
 	return true;
 }

@@ -75,8 +75,7 @@ static uint32_t hw_worker_native(struct hw_worker *worker, hw_addr_t user, const
 								 .state = HW_STATE_IN_USE,
 								 .state_word = "in use" },
 					  HW_CLAIM_KIND_COUNT);
-	if (len >= 8 && heap->vtables &&
-	    hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
+	if (len >= 8 && heap->vtables && hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
 		return hw_category_intern(&heap->categories,
 					  &(struct hw_category){ .domain = "C++",
 								 .kind = class_name,
@@ -99,8 +98,8 @@ void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *by
 		return; // a buffer: no object starts here
 	struct hw_object object;
 	size_t look = len < HW_OBJECT_LOOK_BYTES ? len : HW_OBJECT_LOOK_BYTES;
-	if (heap->has_python && hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity,
-						&object)) {
+	if (heap->has_python &&
+	    hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity, &object)) {
 		if (object.is_dead) {
 			hw_slot_set(slot, hw_heap_object_category(heap, object.type,
 								  HW_TYPE_CATEGORY_FREE_LISTED));
@@ -118,7 +117,8 @@ void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *by
 		worker->owner_category = id;
 		worker->sink.block = user;
 		worker->sink.block_end = user + capacity;
-		hw_owners_visit(&heap->in.python->layout, &object, user, bytes, look, &worker->sink);
+		hw_owners_visit(&heap->in.python->layout, &object, user, bytes, look,
+				&worker->sink);
 		return;
 	}
 	if (!old)
@@ -141,8 +141,8 @@ static void hw_worker_pool(struct hw_worker *worker, const struct hw_pool *pool,
 	for (uint32_t i = 0; i < pool->capacity; i++, offset += size) {
 		if (is_free[i / 64] >> i % 64 & 1)
 			__atomic_store_n(&slots[i],
-					 offset >= pool->next_offset ? HW_CATEGORY_VIRGIN_BLOCK :
-								       HW_CATEGORY_FREED_BLOCK,
+					 offset >= pool->next_offset ? HW_CATEGORY_VIRGIN_BLOCK
+								     : HW_CATEGORY_FREED_BLOCK,
 					 __ATOMIC_RELAXED);
 		else
 			hw_worker_block(worker, pool->start + offset, bytes + offset, size, size,
@@ -182,7 +182,8 @@ static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *re
 	    !(hw_slot_load(slot) & HW_SLOT_CLAIMED))
 		return; // free, or malloc's own
 	hw_addr_t start = hw_region_chunk_start(region, i), end = hw_region_chunk_end(region, i);
-	hw_addr_t user = start + 16, limit = end + 8; // an in-use chunk runs into the next one's prev_size
+	hw_addr_t user = start + 16,
+		  limit = end + 8; // an in-use chunk runs into the next one's prev_size
 	if (region->kind == HW_REGION_MMAPPED) {
 		user = region->mmapped_chunk + 16;
 		limit = end;
@@ -218,7 +219,8 @@ static uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *
 	if (item->is_arena)
 		return heap->in.pymalloc->arena_bytes;
 	const struct hw_region *region = &heap->in.glibc->regions.data[item->index];
-	return hw_region_chunk_end(region, item->to - 1) - hw_region_chunk_start(region, item->from);
+	return hw_region_chunk_end(region, item->to - 1) -
+	       hw_region_chunk_start(region, item->from);
 }
 
 struct hw_scan_thread {

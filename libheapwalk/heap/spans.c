@@ -23,20 +23,20 @@ static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
 	for (uint32_t i = 0; i < pm->arenas.count; i++) {
 		hw_addr_t start = pm->arenas.data[i].start;
 		if (!hw_vec_push(spans, ((struct hw_stretch){ start, start + pm->arena_bytes,
-							   HW_STRETCH_ARENA, i })))
+							      HW_STRETCH_ARENA, i })))
 			return false;
 	}
 	for (uint32_t i = 0; i < glibc->regions.count; i++) {
 		const struct hw_region *region = &glibc->regions.data[i];
 		if (!hw_vec_push(spans, ((struct hw_stretch){ region->start, region->end,
-							   HW_STRETCH_REGION, i })))
+							      HW_STRETCH_REGION, i })))
 			return false;
 	}
-	hw_vec_foreach(chunk, &heap->stack_chunks) {
-		uint32_t id =
-			hw_category_of_claim(&heap->categories, HW_CLAIM_STACK_CHUNK, "");
+	hw_vec_foreach(chunk, &heap->stack_chunks)
+	{
+		uint32_t id = hw_category_of_claim(&heap->categories, HW_CLAIM_STACK_CHUNK, "");
 		if (!hw_vec_push(spans, ((struct hw_stretch){ chunk->start, chunk->end,
-							   HW_STRETCH_PLAIN, id })))
+							      HW_STRETCH_PLAIN, id })))
 			return false;
 	}
 	if (spans->count)
@@ -97,8 +97,8 @@ static bool hw_heap_add_plain(struct hw_heap *heap, const struct hw_mapping *m,
 			id = hw_file_category(heap, data->path, "bss");
 			if (bss_end < end) {
 				if (!hw_vec_push(&heap->spans,
-						 ((struct hw_stretch){ start, bss_end, HW_STRETCH_PLAIN,
-								    id })))
+						 ((struct hw_stretch){ start, bss_end,
+								       HW_STRETCH_PLAIN, id })))
 					return false;
 				start = bss_end;
 				id = HW_CATEGORY_ANONYMOUS;
@@ -119,9 +119,10 @@ struct hw_error *hw_heap_build_spans(struct hw_heap *heap)
 	const struct hw_mapping *before = NULL;
 	for (size_t i = 0; ok && i < target->mappings.count; i++) {
 		const struct hw_mapping *m = &target->mappings.data[i];
-		const struct hw_mapping *data =
-			before && before->end == m->start && hw_mapping_is_file(before) ? before :
-											  NULL;
+		const struct hw_mapping *data = before && before->end == m->start &&
+								hw_mapping_is_file(before)
+							? before
+							: NULL;
 		before = m;
 		if (!hw_mapping_is_private_writable(m))
 			continue;
@@ -185,10 +186,12 @@ static void hw_count_arena(const struct hw_heap *heap, const struct hw_stretch *
 			continue;
 		}
 		uint32_t size = hw_pool_block_bytes(pm, pool);
-		const uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
+		const uint32_t *slots =
+			&heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
 		for (uint32_t k = 0; k < pool->capacity; k++)
 			hw_count(counter, slots[k], 1, size);
-		uint64_t tail = pm->pool_bytes - HW_POOL_HEADER_BYTES - (uint64_t)pool->capacity * size;
+		uint64_t tail = pm->pool_bytes - HW_POOL_HEADER_BYTES -
+				(uint64_t)pool->capacity * size;
 		hw_count(counter, HW_CATEGORY_POOL_HEADER, 1, HW_POOL_HEADER_BYTES);
 		if (tail)
 			hw_count(counter, HW_CATEGORY_ALIGNMENT_POOL, 1, tail);
@@ -236,7 +239,8 @@ static void hw_count_region(const struct hw_heap *heap, const struct hw_stretch 
 static void hw_heap_count_coverage(struct hw_heap *heap)
 {
 	struct hw_target *target = heap->in.target;
-	hw_vec_foreach(m, &target->mappings) {
+	hw_vec_foreach(m, &target->mappings)
+	{
 		if (!hw_mapping_is_private_writable(m) || hw_mapping_is_file(m) ||
 		    !strcmp(m->path, "[stack]"))
 			continue;
@@ -257,7 +261,8 @@ struct hw_error *hw_heap_count(struct hw_heap *heap)
 	if (!counter.rows)
 		return &hw_enomem;
 	uint64_t spans_bytes = 0;
-	hw_vec_foreach(span, &heap->spans) {
+	hw_vec_foreach(span, &heap->spans)
+	{
 		spans_bytes += span->end - span->start;
 		if (span->kind == HW_STRETCH_ARENA)
 			hw_count_arena(heap, span, &counter);

@@ -43,10 +43,10 @@ HW_API const char *hw_version(void);
 
 /** X(NAME, word, exit status): every error code once; words appear in JSON. */
 #define HW_ERROR_CODES(X)                                                                          \
-	X(NO_MEMORY, "no-memory", 3)       /* this process, not the target */                      \
-	X(FAULT, "fault", 3)               /* bytes of the target that can't be read */            \
-	X(CORRUPT, "corrupt", 3)           /* the target's data contradicts itself */              \
-	X(UNSUPPORTED, "unsupported", 4)   /* known, but not by this version of heapwalk */        \
+	X(NO_MEMORY, "no-memory", 3)         /* this process, not the target */                    \
+	X(FAULT, "fault", 3)                 /* bytes of the target that can't be read */          \
+	X(CORRUPT, "corrupt", 3)             /* the target's data contradicts itself */            \
+	X(UNSUPPORTED, "unsupported", 4)     /* known, but not by this version of heapwalk */      \
 	X(NO_DEBUG_INFO, "no-debug-info", 4) /* a fact is missing that debug information has */    \
 	X(NOT_FOUND, "not-found", 3)                                                               \
 	X(INVALID, "invalid-argument", 2)  /* the caller's or the user's words */                  \
@@ -147,7 +147,7 @@ enum hw_state { HW_STATE_UNKNOWN, HW_STATE_IN_USE, HW_STATE_FREE, HW_STATE_OVERH
 /** One row of the table: plain values, strings borrowed until the session is closed. */
 struct hw_block {
 	hw_addr_t start;
-	uint64_t size_bytes; /**< the whole block: a size class, a chunk with its header */
+	uint64_t size_bytes;   /**< the whole block: a size class, a chunk with its header */
 	const char *allocator; /**< "glibc", "pymalloc", "none" */
 	enum hw_state state;
 	const char *state_word; /**< "in use", or which kind of free */

@@ -188,7 +188,8 @@ size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries
 		for (size_t before = 0; is_first && before < i; before++)
 			is_first = !hw_dwarf_same_unit(queries[before].unit, queries[i].unit);
 		if (is_first)
-			has_named |= hw_dwarf_ask(index, queries[i].unit, queries, is_settled, count);
+			has_named |= hw_dwarf_ask(index, queries[i].unit, queries, is_settled,
+						  count);
 	}
 	// Where units carry their sources' names, such a question has its answer now, be it "no".
 	for (size_t i = 0; i < count && has_named; i++)

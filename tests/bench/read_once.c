@@ -65,7 +65,8 @@ static uint64_t read_core(const uint8_t *core, size_t size)
 	uint64_t total = 0, sum = 0;
 	for (unsigned i = 0; i < header->e_phnum; i++) {
 		const Elf64_Phdr *s = &segments[i];
-		if (s->p_type != PT_LOAD || !(s->p_flags & PF_W) || s->p_offset + s->p_filesz > size)
+		if (s->p_type != PT_LOAD || !(s->p_flags & PF_W) ||
+		    s->p_offset + s->p_filesz > size)
 			continue;
 		const uint64_t *words = (const void *)(core + s->p_offset);
 		for (uint64_t k = 0; k < s->p_filesz / 8; k++)

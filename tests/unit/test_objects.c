@@ -19,14 +19,18 @@ static int failures;
 enum {
 	BASE = 0x100000,
 	BYTES = 0x10000,
-	TYPE = BASE,            // PyType_Type
-	META = BASE + 0x1000,   // a metaclass: its instances are types
-	PLAIN = BASE + 0x2000,  // a class without GC
-	BOX = BASE + 0x3000,    // a class with GC
+	TYPE = BASE,             // PyType_Type
+	META = BASE + 0x1000,    // a metaclass: its instances are types
+	PLAIN = BASE + 0x2000,   // a class without GC
+	BOX = BASE + 0x3000,     // a class with GC
 	MANAGED = BASE + 0x4000, // a class with GC and pre-header
 	LIST = BASE + 0x5000,
 	NAMES = BASE + 0xf000,
-	OFF_NAME = 24, OFF_BASICSIZE = 32, OFF_ITEMSIZE = 40, OFF_FLAGS = 168, OFF_BASE = 256,
+	OFF_NAME = 24,
+	OFF_BASICSIZE = 32,
+	OFF_ITEMSIZE = 40,
+	OFF_FLAGS = 168,
+	OFF_BASE = 256,
 	OFF_DICTOFFSET = 288,
 	GC_HEAD = 16,
 };
@@ -59,9 +63,11 @@ static void make_type(hw_addr_t at, const char *name, hw_addr_t metatype, uint64
 
 static void start(void)
 {
-	static struct hw_image_piece piece = {
-		.addr = BASE, .bytes = image, .len = BYTES, .flags = HW_MAP_READ | HW_MAP_WRITE, .path = ""
-	};
+	static struct hw_image_piece piece = { .addr = BASE,
+					       .bytes = image,
+					       .len = BYTES,
+					       .flags = HW_MAP_READ | HW_MAP_WRITE,
+					       .path = "" };
 	memset(&python.layout, 0xff, sizeof(python.layout));
 	struct hw_python_layout *l = &python.layout;
 	l->object_size = 16;
@@ -221,13 +227,15 @@ static void test_debug_hooks(void)
 	block[0] = htobe64(4096);
 	CHECK(!prove(block, 6, &object));
 	// An object too large for a pool: the raw domain's header, then the object domain's.
-	uint64_t twice[] = { 0, 0xfdfdfdfdfdfdfd00u | 'r', 0, 0xfdfdfdfdfdfdfd00u | 'o', 1, PLAIN, 0,
-			     0, 0 };
+	uint64_t twice[] = {
+		0, 0xfdfdfdfdfdfdfd00u | 'r', 0, 0xfdfdfdfdfdfdfd00u | 'o', 1, PLAIN, 0, 0, 0
+	};
 	twice[0] = htobe64(48);
 	twice[2] = htobe64(24);
 	CHECK(prove(twice, 9, &object) && object.offset == 32 && object.debug_bytes == 32);
 	uint64_t requested;
-	CHECK(hw_debug_head((const uint8_t *)twice, sizeof(twice), sizeof(twice), &requested) == 32 &&
+	CHECK(hw_debug_head((const uint8_t *)twice, sizeof(twice), sizeof(twice), &requested) ==
+		      32 &&
 	      requested == 24);
 	CHECK(!hw_debug_head((const uint8_t *)twice, 8, 8, &requested) && requested == 8);
 }
@@ -250,14 +258,16 @@ static void test_owners(void)
 	CHECK(prove(list, 8, &object));
 	sink.block = 0x1000;
 	sink.block_end = 0x1040;
-	hw_owners_visit(&python.layout, &object, 0x1000, (const uint8_t *)list, sizeof(list), &sink);
+	hw_owners_visit(&python.layout, &object, 0x1000, (const uint8_t *)list, sizeof(list),
+			&sink);
 	CHECK(claim_count == 1 && claims[0].address == 0x5000 &&
 	      claims[0].kind == HW_CLAIM_LIST_ITEMS);
 	// A pointer into the owner's own block is no buffer, and null is none.
 	claim_count = 0;
 	sink.block = 0x5000 - 8;
 	sink.block_end = 0x5000 + 8;
-	hw_owners_visit(&python.layout, &object, 0x1000, (const uint8_t *)list, sizeof(list), &sink);
+	hw_owners_visit(&python.layout, &object, 0x1000, (const uint8_t *)list, sizeof(list),
+			&sink);
 	CHECK(claim_count == 0);
 	// A user's class of the name "list" has no ob_item.
 	const hw_addr_t mine = BASE + 0x7000;

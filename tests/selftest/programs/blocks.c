@@ -195,10 +195,16 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(void);
 	} modes[] = {
-		{ "no_allocations", no_allocations }, { "small", small }, { "large", large },
-		{ "mixed", mixed },		      { "random", random_calls },
-		{ "random_buffers", random_buffers }, { "stairs", stairs }, { "three", three },
-		{ "growing", growing },		      { "big", big },
+		{ "no_allocations", no_allocations },
+		{ "small", small },
+		{ "large", large },
+		{ "mixed", mixed },
+		{ "random", random_calls },
+		{ "random_buffers", random_buffers },
+		{ "stairs", stairs },
+		{ "three", three },
+		{ "growing", growing },
+		{ "big", big },
 	};
 	random_state = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(*modes); i++) {
