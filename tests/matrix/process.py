@@ -170,6 +170,8 @@ class Answer:
         if self._report is not None:
             return self._report
         rows = self.rows_text()
+        if not rows:
+            return self.report
         return json.loads(self.stdout.replace(rows, b'"rows": []', 1).decode("utf-8", "surrogateescape"))
 
     def rows_text(self):

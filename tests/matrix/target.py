@@ -48,9 +48,10 @@ FORK.argtypes = []
 TP_NAME = object.__basicsize__ + 8
 
 
-def census(path):
+def census(path, objects=None):
     """In the child only. Everything the collector knows and what is reachable from it."""
-    objects = gc.get_objects()
+    if objects is None:
+        objects = gc.get_objects()
     own = set([id(sys._getframe())])
     own.add(id(objects))
     referents, sizeof, from_address = gc.get_referents, sys.getsizeof, ctypes.c_char_p.from_address
@@ -128,6 +129,8 @@ def finish(directory, keep, notes):
     fork, waitpid, dup2, write = FORK, LIBC.waitpid, LIBC.dup2, LIBC.write
     malloc_info, fflush, pause = LIBC.malloc_info, LIBC.fflush, signal.pause
     stderr_fd = os.dup(2)
+    # Codecs and modules that the census is the first to need must not be new in the child.
+    census(os.devnull, [None, 1.5, "text", Exception])
     turn = 0
     pid = None
     # No frame but this one, and nothing in it is bound anew but small numbers: what the child's census

@@ -489,7 +489,7 @@ def containers(notes):
 # ---- threads and plain malloc ----------------------------------------------------------------------
 
 
-def malloc_some(notes, lock, bin_sizes=(24, 100, 500, 1016, 5000, 40000)):
+def malloc_some(notes, lock, goes_on, bin_sizes=(24, 100, 500, 1016, 5000, 40000)):
     """Chunks straight from malloc in the calling thread's arena: some kept, some freed."""
     used, cached = [], []
     for size in bin_sizes:
@@ -507,7 +507,8 @@ def malloc_some(notes, lock, bin_sizes=(24, 100, 500, 1016, 5000, 40000)):
         LIBC.free(address)
     with lock:
         notes.chunks += [[a, size, "in use"] for a, size in used]
-        notes.chunks += [[a, 1000, "tcache"] for a in cached]
+        if not goes_on:  # a thread that goes on will use them again
+            notes.chunks += [[a, 1000, "tcache"] for a in cached]
 
 
 def deep_pause(depth, ready):
@@ -519,7 +520,7 @@ def deep_pause(depth, ready):
 
 
 def block(notes, lock, ready, depth):
-    malloc_some(notes, lock)
+    malloc_some(notes, lock, False)
     deep_pause(depth, ready)
 
 
@@ -544,7 +545,7 @@ def wait_until_paused(others):
 def threads(notes):
     """Four threads, each with its own malloc arena and chunks in it, blocked in the kernel."""
     lock, ready, started = threading.Lock(), [], []
-    malloc_some(notes, lock)
+    malloc_some(notes, lock, True)
     for i in range(4):
         thread = threading.Thread(target=block, args=(notes, lock, ready, 20 + 100 * i))
         thread.daemon = True
