@@ -79,6 +79,7 @@ def check(row, core, directory, sysroot):
             take(checks.pymalloc_rows(rows, allocators))
         take(checks.census(rows, truth.census(), mappings,
                            {"version": version, "values_inline": False, "debug_bytes": 0}))
+        take(checks.buffers(rows, truth.census(), mappings))
         take(checks.exact_counts(rows, truth.expect["counts"]))
     return failures
 

@@ -142,6 +142,29 @@ def census(rows, objects, mappings, python):
         yield "%#x, a %s, is no row's object; there: %s %s" % (o.address, o.tp_name, show(row), where)
 
 
+# What the block that a field points at may be called: {(type, field): pattern of its kind}.
+BUFFER_KINDS = {
+    ("list", "ob_item"): "ob_item", ("dict", "keys"): "[Kk]eys", ("dict", "values"): "values",
+    ("dict", "table"): "table", ("set", "table"): "set", ("frozenset", "table"): "set",
+    ("bytearray", "ob_bytes"): "bytearray",
+}
+
+
+def buffers(rows, objects, mappings):
+    """What an object's field points at is a block of the interpreter's, in use, named by its owner."""
+    for o in objects:
+        for word, where in o.buffers:
+            if not where or 0 <= where - o.address < 256:
+                continue  # none, or a small table inside the object
+            row = rows.at(where)
+            if row is None or row["allocator"] == "none":
+                if not is_static(where, mappings):
+                    yield "%s of %#x, a %s, is %#x: %s" % (word, o.address, o.tp_name, where, show(row))
+            elif row["state"] != IN_USE or row["domain"] != "cpython" or not re.search(
+                    BUFFER_KINDS[o.tp_name, word], row["kind"]):
+                yield "%s of %#x, a %s, is %#x: %s" % (word, o.address, o.tp_name, where, show(row))
+
+
 def exact_counts(rows, expected):
     found = collections.Counter(r["kind"] for r in rows.rows if r.get("object") and r["state"] == IN_USE)
     for kind, number in sorted(expected.items()):

@@ -87,7 +87,7 @@ Mallinfo = collections.namedtuple(
     "Mallinfo", "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 )
 
-CensusObject = collections.namedtuple("CensusObject", "address tp_name name sizeof old_style")
+CensusObject = collections.namedtuple("CensusObject", "address tp_name name sizeof old_style buffers")
 
 
 def _without_calls(stats):
@@ -129,15 +129,16 @@ class Oracles:
             objects = []
             for line in text("interpreter-%d.census" % number).splitlines():
                 address, kind = line.split()
-                objects.append(CensusObject(int(address, 16), kind, kind, 0, ""))
+                objects.append(CensusObject(int(address, 16), kind, kind, 0, "", []))
             self.interpreters[number] = PymallocStats(text("interpreter-%d.stats" % number)), objects
         self._census = text("census")
 
     def census(self):
         objects = []
         for line in self._census.splitlines():
-            address, tp_name, name, sizeof, old_style = line.split("\t")
-            objects.append(CensusObject(int(address, 16), tp_name, name, int(sizeof), old_style))
+            address, tp_name, name, sizeof, old_style, owned = line.split("\t")
+            buffers = [(word, int(at, 16)) for word, _, at in (b.partition("=") for b in owned.split(",") if b)]
+            objects.append(CensusObject(int(address, 16), tp_name, name, int(sizeof), old_style, buffers))
         return objects
 
 

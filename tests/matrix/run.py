@@ -71,7 +71,9 @@ def check_live(case, answers, truth, mappings, smaps_bytes, failures):
         failures.take("live", checks.ledger(rows, oracles.private_writable(mappings), smaps_bytes))
         failures.take("live", checks.nothing_dead_is_alive(rows))
         failures.take("live", checks.nothing_unknown_in_heaps(rows))
-        failures.take("live", checks.census(rows, truth.census(), mappings, python))
+        objects = truth.census()
+        failures.take("live", checks.census(rows, objects, mappings, python))
+        failures.take("live", checks.buffers(rows, objects, mappings))
         for _, objects in truth.interpreters.values():
             failures.take("live", checks.census(rows, objects, mappings, dict(python, values_inline=True)))
         failures.take("live", checks.exact_counts(rows, truth.expect["counts"]))

@@ -7,7 +7,8 @@ waits in pause(2) without having allocated or freed anything since. On SIGUSR1 i
 it still works and says "alive". The files:
 
   expect.json    numbers of instances and malloc chunks that the workload promises
-  census         a line an object: id, tp_name, __name__, sys.getsizeof, name of the old-style class
+  census         a line an object: id, tp_name, __name__, sys.getsizeof, name of the old-style class, and
+                 the buffers that its fields point at ("keys=0x..., values=0x...")
   malloc_info    what malloc_info(3) wrote
   mallinfo2      struct mallinfo2, raw (where glibc has it)
   blocks         sys.getallocatedblocks(), a raw int64 (3.4 and later)
@@ -47,6 +48,17 @@ FORK.argtypes = []
 # tp_name follows the PyVarObject that a type begins with.
 TP_NAME = object.__basicsize__ + 8
 
+# Where an object keeps the address of a buffer of its own: {type: [(word, offset)]}, offsets of 64-bit
+# release and debug builds (Include/cpython/*.h, Objects/*.c of each version).
+OWNED = {list: [("ob_item", 24)]}
+if sys.version_info[0] == 2:
+    OWNED.update({dict: [("table", 40)], set: [("table", 40)], bytearray: [("ob_bytes", 40)]})
+else:
+    OWNED.update({dict: [("keys", 32)], set: [("table", 40)], frozenset: [("table", 40)],
+                  bytearray: [("ob_bytes", 32)]})
+    if sys.version_info < (3, 11):  # later, values have no block of their own or are their instance's
+        OWNED[dict].append(("values", 40))
+
 
 def census(path, objects=None):
     """In the child only. Everything the collector knows and what is reachable from it."""
@@ -55,6 +67,7 @@ def census(path, objects=None):
     own = set([id(sys._getframe())])
     own.add(id(objects))
     referents, sizeof, from_address = gc.get_referents, sys.getsizeof, ctypes.c_char_p.from_address
+    word_at, owned = ctypes.c_uint64.from_address, OWNED
     old_style = getattr(__import__("types"), "InstanceType", None)
     own.add(id(own))
     seen, lines, names = set(), [], {}
@@ -78,8 +91,11 @@ def census(path, objects=None):
             except TypeError:  # a class that is not there yet, a descriptor that refuses
                 size = 0
             extra = o.__class__.__name__.encode("ascii") if t is old_style else b""
+            buffers = []
+            for word, at in owned.get(t, ()):
+                buffers.append("%s=%#x" % (word, word_at(id(o) + at).value))
             lines.append(b"\t".join((hex(id(o)).rstrip("L").encode(), name[0], name[1],
-                                     str(size).encode(), extra)))
+                                     str(size).encode(), extra, ",".join(buffers).encode())))
             following.extend(referents(o))
         todo = following
         # What this function made itself is not the parent's: it is only on this frame, which is not
@@ -129,8 +145,10 @@ def finish(directory, keep, notes):
     fork, waitpid, dup2, write = FORK, LIBC.waitpid, LIBC.dup2, LIBC.write
     malloc_info, fflush, pause = LIBC.malloc_info, LIBC.fflush, signal.pause
     stderr_fd = os.dup(2)
-    # Codecs and modules that the census is the first to need must not be new in the child.
-    census(os.devnull, [None, 1.5, "text", Exception])
+    # Codecs, modules and types that the census is the first to use must not be made ready in the child:
+    # their dicts and weak references would be taken for the parent's.
+    census(os.devnull, [None, 1.5, "text", Exception, [], {}, set(), str.join, dict.__dict__["fromkeys"],
+                        type.__dict__["__mro__"], type.__dict__["__base__"], list.__add__, [].append])
     turn = 0
     pid = None
     # No frame but this one, and nothing in it is bound anew but small numbers: what the child's census
