@@ -9,7 +9,7 @@ enum hw_group {
 	HW_GROUP_CATEGORY, // domain, kind, detail, state; uncategorized blocks are one group
 	HW_GROUP_DOMAIN,
 	HW_GROUP_KIND, // domain, kind
-	HW_GROUP_TYPE, // Python objects by type object (two types of one name stay two), others by kind
+	HW_GROUP_TYPE, // by type object (two types of one name stay two), else by kind
 	HW_GROUP_SIZE, // domain, size of the block
 	HW_GROUP_ALLOCATOR,
 	HW_GROUP_STATE,
@@ -29,8 +29,8 @@ struct hw_group_rows {
 	HW_VEC(struct hw_group_row) list; // in no order
 };
 
-// Groups by size and by allocator go over all blocks, the others over the categories. Interrupted: the
-// rows until then, see hw_progress_stopped().
+// Groups by size and by allocator go over all blocks, the others over the categories. Interrupted:
+// the rows until then, see hw_progress_stopped().
 struct hw_error *hw_census_group(const struct hw_heap *heap, enum hw_group group,
 				 struct hw_progress *progress,
 				 struct hw_group_rows *ret) HW_MUST_USE;

@@ -11,8 +11,8 @@
 //   number     : 0x… or decimal, then K, M or G (1024, 1024², 1024³)
 //   string     : "…" or '…', no escapes
 //
-// Keywords in any case, attributes in lower case. Both sides of a comparison have one type: a number
-// or a text. Comparisons do not chain.
+// Keywords in any case, attributes in lower case. Both sides of a comparison have one type: a
+// number or a text. Comparisons do not chain.
 #ifndef HW_ANALYSIS_QUERY_H
 #define HW_ANALYSIS_QUERY_H
 
@@ -137,9 +137,9 @@ void hw_query_reserve_memo(struct hw_query *query, uint32_t category_count);
 bool hw_query_matches(struct hw_query *query, const struct hw_row *row,
 		      const struct hw_category *category);
 
-// Rows that match, in the query's order (address order without one), at most its limit. With an order
-// the rows are collected first: 2 × limit + 1024 of them at most. visit returns false to stop. An
-// interrupted scan is success: see hw_progress_stopped().
+// Rows that match, in the query's order (address order without one), at most its limit. With an
+// order the rows are collected first: 2 × limit + 1024 of them at most. visit returns false to
+// stop. An interrupted scan is success: see hw_progress_stopped().
 struct hw_error *hw_query_run(struct hw_query *query, const struct hw_heap *heap,
 			      struct hw_progress *progress,
 			      bool (*visit)(void *payload, const struct hw_row *row),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// Recursive descent; the depth is bounded by HW_QUERY_DEPTH_MAX. Chains of AND and OR are one node with
-// many children, so that a long query does not make a deep tree.
+// Recursive descent; the depth is bounded by HW_QUERY_DEPTH_MAX. Chains of AND and OR are one node
+// with many children, so that a long query does not make a deep tree.
 #include <stdio.h>
 #include <string.h>
 

@@ -29,8 +29,8 @@ static bool hw_copy_string(const char **member)
 	return *member != NULL;
 }
 
-// Takes the caller's struct of whatever age: missing members are zero, unknown ones must be. Strings
-// that were not copied when it fails are NULL in *ret.
+// Takes the caller's struct of whatever age: missing members are zero, unknown ones must be.
+// Strings that were not copied when it fails are NULL in *ret.
 static struct hw_error *hw_options_copy(const struct hw_options *options, struct hw_options *ret)
 {
 	struct hw_options copy = { 0 };
@@ -195,8 +195,8 @@ void hw_session_resume(struct hw_session *session)
 	hw_target_resume(session->target);
 }
 
-// A failure that the rest of the walk can live without: facts or proofs that are missing. Kept in *kept
-// and shown as an issue. Anything else comes back.
+// A failure that the rest of the walk can live without: facts or proofs that are missing. Kept in
+// *kept and shown as an issue. Anything else comes back.
 static struct hw_error *hw_session_tolerate(struct hw_session *session, struct hw_error *err,
 					    struct hw_error **kept)
 {
@@ -244,8 +244,8 @@ static struct hw_error *hw_session_make_python(struct hw_session *session)
 	return NULL;
 }
 
-// The part of a thread's stack that is in use ends at the thread's control block, in the same mapping;
-// the main thread's is a mapping of its own.
+// The part of a thread's stack that is in use ends at the thread's control block, in the same
+// mapping; the main thread's is a mapping of its own.
 static bool hw_session_stack_claims(const struct hw_target *target, hw_addr_t addr,
 				    hw_addr_t *ret_end)
 {
@@ -293,8 +293,8 @@ static struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 	return hw_session_tolerate(session, err, &session->pymalloc_error);
 }
 
-// A process that is killed is not a zombie at once: first its memory goes, which can take a while. When
-// nothing of it can be read any more, reads on the walk may have failed as well.
+// A process that is killed is not a zombie at once: first its memory goes, which can take a while.
+// When nothing of it can be read any more, reads on the walk may have failed as well.
 static bool hw_session_has_memory(const struct hw_session *session)
 {
 	struct hw_target *target = session->target;

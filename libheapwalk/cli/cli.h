@@ -36,7 +36,8 @@ void hw_cli_clear_progress(struct hw_cli *cli);
 
 // NULL: there is none.
 const struct hw_command *hw_cli_find_command(const char *name);
-// Words that a global option takes: 1 or 2; 0 when `word` is none, -1 when it is a letter that is none.
+// Words that a global option takes: 1 or 2; 0 when `word` is none, -1 when it is a letter that is
+// none.
 int hw_cli_global_words(const struct argp_option *options, const char *word);
 // The commands with their summaries, for --help. Owned by the caller.
 char *hw_cli_command_list(void);

@@ -69,7 +69,8 @@ int hw_cli_global_words(const struct argp_option *options, const char *word)
 			return 0;
 		return option->arg && !strchr(word, '=') ? 2 : 1;
 	}
-	// -qp PID, -pPID: the first letter that takes a value has the rest of the word, or the next.
+	// -qp PID, -pPID: the first letter that takes a value has the rest of the word, or the
+	// next.
 	for (const char *letter = word + 1; *letter; letter++) {
 		const struct argp_option *option = hw_short_option(options, *letter);
 		if (!option)

@@ -26,7 +26,8 @@ static bool hw_asks_for_help(const char *word)
 	return !strcmp(word, "--help") || !strcmp(word, "-?");
 }
 
-// Behind the command's name: its own options first (-c is hexdump's, then a core), then global ones.
+// Behind the command's name: its own options first (-c is hexdump's, then a core), then global
+// ones.
 static void hw_split_behind(const struct argp_option *options, const struct hw_command *command,
 			    int argc, char **argv, int i, struct hw_words *words)
 {

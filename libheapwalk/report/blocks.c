@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // `select`, `used`, `free`, `all`: blocks one by one.
 //
-// A live target is stopped while bytes are read and let go while they are printed: a slow reader of the
-// output must not hold it. The first batch is read at the walk's own stop.
+// A live target is stopped while bytes are read and let go while they are printed: a slow reader of
+// the output must not hold it. The first batch is read at the walk's own stop.
 #include <stdio.h>
 #include <string.h>
 

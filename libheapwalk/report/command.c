@@ -23,7 +23,8 @@ static const char *const hw_pyarena_keys[] = { "arena_object", "start", "pools_f
 					       NULL };
 static const char *const hw_pyarena_show[] = { "arenas", "classes", NULL };
 
-#define HW_OPTION_FORMAT { "format", "FORMAT", "Print text, json or csv; text is the default.", hw_formats }
+#define HW_OPTION_FORMAT                                                                           \
+	{ "format", "FORMAT", "Print text, json or csv; text is the default.", hw_formats }
 #define HW_OPTION_TOP { "top", "N", "Print the first N rows only; totals still count all.", NULL }
 #define HW_OPTION_SORT(keys)                                                                       \
 	{ "sort", "KEY", "Order rows by KEY; KEY:asc or KEY:desc says which way.", keys }
@@ -166,13 +167,15 @@ static enum hw_format hw_format_of(const struct hw_arguments *arguments)
 	return format && !strcmp(format, "csv") ? HW_FORMAT_CSV : HW_FORMAT_TEXT;
 }
 
-// Ends a report that was begun, with what is missing from it. Takes err, returns what the caller is told.
+// Ends a report that was begun, with what is missing from it. Takes err, returns what the caller is
+// told.
 static struct hw_error *hw_report_finish(struct hw_report *report, struct hw_error *err)
 {
 	struct hw_session *session = report->session;
 	if (!report->is_begun)
 		return err;
-	if (!err && hw_progress_stopped(&session->progress))
+	bool is_walked = !session->heap || !hw_heap_is_partial(session->heap);
+	if (!err && is_walked && hw_progress_stopped(&session->progress))
 		err = hw_error_create(HW_ERROR_INTERRUPTED,
 				      "interrupted: the report ends where it was");
 	if (!err)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// json-c makes one row at a time; the document around the rows is written here, so that ten million rows
-// are never in memory together.
+// json-c makes one row at a time; the document around the rows is written here, so that ten million
+// rows are never in memory together.
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

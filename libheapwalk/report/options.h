@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// The words of a command line, taken apart by a command's own table. Not getopt: it is not re-entrant,
-// prints by itself, and the two styles would need two tables.
+// The words of a command line, taken apart by a command's own table. Not getopt: it is not
+// re-entrant, prints by itself, and the two styles would need two tables.
 #ifndef HW_REPORT_OPTIONS_H
 #define HW_REPORT_OPTIONS_H
 
@@ -16,9 +16,9 @@ struct hw_arguments {
 	char *text; // what is no option, joined by blanks; "" when there is none
 };
 
-// Names may be shortened as long as they are clear. GNU: --name=VALUE, --name VALUE, -x for names of one
-// letter. gdb: -name VALUE, -name=VALUE, and two dashes. "--" ends the options. Of an option given twice
-// the last counts. All errors are HW_ERROR_INVALID: one sentence with what to try.
+// Names may be shortened as long as they are clear. GNU: --name=VALUE, --name VALUE, -x for names
+// of one letter. gdb: -name VALUE, -name=VALUE, and two dashes. "--" ends the options. Of an option
+// given twice the last counts. All errors are HW_ERROR_INVALID: one sentence with what to try.
 struct hw_error *hw_arguments_parse(const struct hw_command *command, enum hw_option_style style,
 				    int argc, const char *const *argv,
 				    struct hw_arguments *ret) HW_MUST_USE;
@@ -35,7 +35,8 @@ bool hw_number_parse(const char *text, uint64_t *ret);
 // "-format" or "--format", as the style spells it, into `buf`.
 const char *hw_option_spell(const struct hw_command_option *option, enum hw_option_style style,
 			    char *buf, size_t size);
-// The option that a word with dashes names, NULL: none, or several. `*ret_value`: behind "=", else NULL.
+// The option that a word with dashes names, NULL: none, or several. `*ret_value`: behind "=", else
+// NULL.
 const struct hw_command_option *hw_option_find(const struct hw_command *command,
 					       enum hw_option_style style, const char *word,
 					       const char **ret_value);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// Rows in; text, JSON or CSV out. A command is a function that fills a report; what every report has in
-// common (schema, target, coverage, issues, the partial mark) is written by report.c.
+// Rows in; text, JSON or CSV out. A command is a function that fills a report; what every report
+// has in common (schema, target, coverage, issues, the partial mark) is written by report.c.
 #ifndef HW_REPORT_REPORT_H
 #define HW_REPORT_REPORT_H
 
@@ -65,8 +65,9 @@ enum { HW_COLUMNS_MAX = 24, HW_TABLE_HELD_ROWS = 10000 };
 
 struct hw_report;
 
-// A table being written. Rows are streamed; the text form holds back the first HW_TABLE_HELD_ROWS to
-// know how wide its columns are. A wider cell after that is printed whole and pushes its row out.
+// A table being written. Rows are streamed; the text form holds back the first HW_TABLE_HELD_ROWS
+// to know how wide its columns are. A wider cell after that is printed whole and pushes its row
+// out.
 struct hw_table {
 	struct hw_report *report;
 	const struct hw_column *columns;
@@ -105,8 +106,8 @@ void hw_report_begin(struct hw_report *report, const char *name);
 void hw_report_line(struct hw_report *report, const char *fmt, ...) HW_PRINTF(2, 3);
 // A member of the JSON form only; takes `value`.
 void hw_report_member(struct hw_report *report, const char *key, struct json_object *value);
-// Closes the table that is open, says whether and why (`err`, may be NULL) the report is partial, and
-// lists issues.
+// Closes the table that is open, says whether and why (`err`, may be NULL) the report is partial,
+// and lists issues.
 void hw_report_end(struct hw_report *report, const struct hw_error *err);
 // True: the reader has gone or the user interrupted.
 bool hw_report_is_stopped(struct hw_report *report);
@@ -119,9 +120,9 @@ void hw_table_end(struct hw_report *report);
 // The last row of a text table; not a row of the other forms.
 void hw_table_total(struct hw_report *report, const struct hw_cell *cells);
 
-// Text without control characters and without bytes that are not UTF-8 (each shown as \xNN): a type's
-// name comes from the target, and must not reach a terminal's or a JSON parser's nerves. Returns `text`
-// itself when it is clean, else a copy that is borrowed until the next call.
+// Text without control characters and without bytes that are not UTF-8 (each shown as \xNN): a
+// type's name comes from the target, and must not reach a terminal's or a JSON parser's nerves.
+// Returns `text` itself when it is clean, else a copy that is borrowed until the next call.
 const char *hw_clean_text(struct hw_report *report, const char *text);
 // 1234567 → "1,234,567"; buf of 32.
 const char *hw_commas(uint64_t number, char *buf);
@@ -137,8 +138,8 @@ struct hw_rows {
 
 bool hw_rows_push(struct hw_rows *rows, const struct hw_cell *cells);
 size_t hw_rows_count(const struct hw_rows *rows);
-// `sort`: a column's key, then ":asc" or ":desc" if the natural way (numbers down, texts and addresses
-// up) is not meant. Equal ones are ordered by the other columns, from the left.
+// `sort`: a column's key, then ":asc" or ":desc" if the natural way (numbers down, texts and
+// addresses up) is not meant. Equal ones are ordered by the other columns, from the left.
 void hw_rows_sort(struct hw_rows *rows, const char *sort);
 // At most `top` of them, into the open table.
 void hw_rows_print(const struct hw_rows *rows, struct hw_report *report, uint64_t top);

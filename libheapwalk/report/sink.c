@@ -17,8 +17,8 @@ static struct hw_error *hw_sink_open_error(int os_errno, const char *path)
 	return hw_error_os(os_errno, "can't write to %s", path);
 }
 
-// A new file beside `final`, so that the rename stays inside one file system. It has the mode of the file
-// that it replaces.
+// A new file beside `final`, so that the rename stays inside one file system. It has the mode of
+// the file that it replaces.
 static struct hw_error *hw_sink_open_temporary(struct hw_sink *sink, const struct stat *replaced)
 {
 	for (int i = 0; i < HW_SINK_TRIES; i++) {

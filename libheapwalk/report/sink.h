@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// Where a report's bytes go: the caller's write callback, or a file that replaces its name only when
-// the report is whole.
+// Where a report's bytes go: the caller's write callback, or a file that replaces its name only
+// when the report is whole.
 #ifndef HW_REPORT_SINK_H
 #define HW_REPORT_SINK_H
 
@@ -27,7 +27,8 @@ void hw_sink_puts(struct hw_sink *sink, const char *text);
 void hw_sink_printf(struct hw_sink *sink, const char *fmt, ...) HW_PRINTF(2, 3);
 // False: the reader has gone.
 bool hw_sink_flush(struct hw_sink *sink);
-// Ends it. `keep`: the file gets its name, else it is removed. Returns why something was not written.
+// Ends it. `keep`: the file gets its name, else it is removed. Returns why something was not
+// written.
 struct hw_error *hw_sink_close(struct hw_sink *sink, bool keep) HW_MUST_USE;
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// Reports over a forged target: three mappings, no allocator. What is printed adds up, parses, and has the
-// documented names; names that are hostile come out harmless.
+// Reports over a forged target: three mappings, no allocator. What is printed adds up, parses, and
+// has the documented names; names that are hostile come out harmless.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
