@@ -125,6 +125,12 @@ static void hw_parse(struct hw_cli *cli, int argc, char **argv)
 		hw_die(words.bad_needs_value ? "%s needs a value: see heapwalk --help"
 					     : "there is no option %s: see heapwalk --help",
 		       words.bad);
+	// ARGP_NO_ERRS below keeps argp's own --help silent.
+	if (hw_cli_asks_for_help(words.global_count, (const char *const *)words.globals)) {
+		argp_help(&hw_argp, stdout, ARGP_HELP_STD_HELP & ~ARGP_HELP_EXIT_OK,
+			  words.globals[0]);
+		exit(EXIT_SUCCESS);
+	}
 	argp_program_version_hook = hw_print_version;
 	// The words were looked at already: what is wrong with them is said in one sentence.
 	if (argp_parse(&hw_argp, words.global_count, words.globals, ARGP_IN_ORDER | ARGP_NO_ERRS,

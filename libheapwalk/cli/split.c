@@ -53,6 +53,24 @@ static void hw_split_behind(const struct argp_option *options, const struct hw_c
 	}
 }
 
+// Where the command's name stands: the first word, or a command's behind options that most commands have
+// ("--format json arenas"). argc: nowhere.
+static int hw_find_name(const struct argp_option *options, const struct hw_command *census,
+			int argc, char **argv, int i)
+{
+	for (int at = i; at < argc;) {
+		if (argv[at][0] != '-')
+			return at == i || hw_cli_find_command(argv[at]) ? at : argc;
+		int taken = hw_command_words(census, argv[at]);
+		if (!taken)
+			taken = hw_cli_global_words(options, argv[at]);
+		if (taken <= 0)
+			break;
+		at += taken;
+	}
+	return argc;
+}
+
 bool hw_cli_split(const struct argp_option *options, int argc, char **argv, struct hw_words *ret)
 {
 	static char program[] = "heapwalk", census[] = "census";
@@ -80,8 +98,13 @@ bool hw_cli_split(const struct argp_option *options, int argc, char **argv, stru
 			words.globals[words.global_count++] = argv[i];
 	}
 	// No command, or options only: the census.
-	bool named = i < argc && argv[i][0] != '-';
-	words.words[words.count++] = named ? argv[i++] : census;
+	int name = hw_find_name(options, hw_cli_find_command(census), argc, argv, i);
+	if (name < argc) {
+		char *word = argv[name];
+		memmove(&argv[i + 1], &argv[i], (size_t)(name - i) * sizeof(*argv));
+		argv[i++] = word;
+	}
+	words.words[words.count++] = name < argc ? argv[i - 1] : census;
 	hw_split_behind(options, hw_cli_find_command(words.words[0]), argc, argv, i, &words);
 	*ret = words;
 	return true;

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import unittest
 
-from support import HEAPWALK, TOP, complete, run
+from support import HEAPWALK, TOP, commands, complete, options, run
 
 TARGET = """
 import sys
@@ -64,8 +64,22 @@ class Command(unittest.TestCase):
                       ["census", "-p", self.pid, "--format", "json", "--quiet"],
                       ["--format", "json", "-p", self.pid], ["-p", self.pid, "--fo", "json"]):
             self.assertEqual(json.loads(self.ok(*words))["schema"], "heapwalk.census/1", words)
+        for words in (["--format", "json", "-p", self.pid, "arenas"], ["--top=3", "--format=json", "arenas", "-p", self.pid]):
+            self.assertEqual(json.loads(self.ok(*words))["schema"], "heapwalk.arenas/1", words)
         report = json.loads(self.ok("-p", self.pid, "select", "size", ">=", "16", "limit", "3", "--format", "json"))
         self.assertEqual(len(report["rows"]), 3)
+
+    def test_help(self):
+        for words in (["--help"], ["-?"], ["-p", self.pid, "--help"]):
+            done = run(*words)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), words)
+            for name in commands():
+                self.assertRegex(done.stdout, r"\n  %s +[A-Z]" % name)
+        for name in commands():
+            done = run(name, "--help")
+            self.assertEqual((done.returncode, done.stderr), (0, ""), name)
+            for option in options(name):
+                self.assertIn(option, done.stdout)
 
     def test_one_letter_two_meanings(self):
         start = json.loads(self.ok("-p", self.pid, "select", "limit 1", "--format=json"))["rows"][0]["start"]
