@@ -160,6 +160,16 @@ def interpreters():
     return {each.name: each.path for each in found}
 
 
+def some_interpreters():
+    """Each way in which a CPython may be built, and the oldest and newest: the matrix has them all, and
+    compares what gdb's answer is compared with here. HEAPWALK_TEST_ALL=1: all of them."""
+    found = interpreters()
+    if os.environ.get("HEAPWALK_TEST_ALL"):
+        return found
+    wanted = ("2.7.", "3.8.", "3.12.", "3.13.")
+    return {name: path for name, path in found.items() if name.startswith(wanted) or "system" in name}
+
+
 def python_target(path):
     return running(path, HERE / "target.py")
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A live process in gdb: the same JSON as the stand-alone command gives for it."""
 
-from support import (c_target, check_equal, gdb_json, heapwalk_json, interpreters, main, python_target)
+from support import (c_target, check_equal, gdb_json, heapwalk_json, main, python_target,
+                     some_interpreters)
 
 
 def compare(process, name, commands=("census", "arenas", "cpython-allocators")):
@@ -21,7 +22,7 @@ def count(report, kind):
 def test():
     with c_target() as process:
         compare(process, "C program", ("census", "arenas"))
-    for name, path in interpreters().items():
+    for name, path in some_interpreters().items():
         with python_target(path) as process:
             report = compare(process, name)
         check_equal(count(report, "Thing"), 7000, "%s: instances of Thing" % name)

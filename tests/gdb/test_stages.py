@@ -2,7 +2,6 @@
 """A process that runs on, a second one, a byte that is changed: the answer is never yesterday's."""
 
 import json
-import os
 import tempfile
 
 from support import BUILD, c_target, check, check_equal, gdb, heapwalk_json, main, python_target

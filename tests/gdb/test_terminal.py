@@ -9,7 +9,7 @@ import select
 import struct
 import termios
 
-from support import c_target, check, environment, gdb_arguments, main
+from support import c_target, check, environment, gdb_arguments, main, skip
 
 PROMPT = r"\(gdb\) $"
 SECONDS = 60
@@ -67,6 +67,11 @@ def rows(text):
 
 
 def test():
+    try:
+        for end in pty.openpty():
+            os.close(end)
+    except OSError as error:
+        skip("no pseudo-terminal can be had: %s" % error)
     with c_target() as process:
         terminal = Terminal("-p", process.pid)
         terminal.command("set height 0")

@@ -33,12 +33,15 @@ def tool(*names):
 
 def sources(*suffixes):
     """Files of the tree that git knows or would add; all of them where there is no git."""
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
-                            cwd=TOP, capture_output=True, text=True, check=False)
-    if listed.returncode == 0:
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"]
+    listed = None
+    if shutil.which("git"):
+        listed = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    if listed and listed.returncode == 0:
         files = [TOP / name for name in listed.stdout.splitlines()]
     else:
-        files = [path for path in TOP.rglob("*") if "build" not in path.relative_to(TOP).parts[0]]
+        files = [path for path in TOP.rglob("*")
+                 if not path.relative_to(TOP).parts[0].startswith(("build", ".git"))]
     return sorted(path for path in files if path.is_file() and path.name.endswith(suffixes))
 
 
