@@ -106,47 +106,14 @@ void hw_type_measure(struct hw_type *type)
 {
 	type->room_min = type->basicsize;
 	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
-		type->room_max = UINT32_MAX;
+		type->room_max = UINT64_MAX;
 	else if (type->shape == HW_SHAPE_PLAIN && !type->itemsize)
-		type->room_max = (uint32_t)hw_object_room_max(type, type->basicsize);
+		type->room_max = hw_object_room_max(type, type->basicsize);
 }
 
-static bool hw_object_fits(const struct hw_python_layout *l, const struct hw_type *type,
-			   const uint8_t *object, size_t len, uint64_t capacity)
+bool hw_object_fits_variable(const struct hw_python_layout *l, const struct hw_type *type,
+			     const uint8_t *object, size_t len, uint64_t capacity)
 {
-	if (type->room_max)
-		return capacity >= type->room_min &&
-		       (capacity <= type->room_max || type->room_max == UINT32_MAX);
 	uint64_t bytes = hw_object_bytes(l, type, object, len);
 	return bytes && bytes <= capacity && capacity <= hw_object_room_max(type, bytes);
-}
-
-bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
-		     const uint8_t *block, size_t len, uint64_t capacity, struct hw_object *ret)
-{
-	uint64_t requested;
-	uint32_t debug = hw_debug_head(block, len, capacity, &requested);
-	capacity = debug + requested;
-	if (len > capacity)
-		len = (size_t)capacity;
-	for (uint32_t i = 0; i < prover->head_count; i++) {
-		uint32_t head = prover->heads[i], at = debug + head;
-		if (len < at + (size_t)prover->object_size)
-			break;
-		const struct hw_type *type = hw_type_at(cache,
-							hw_u64(block + at + prover->ob_type));
-		if (!type || type->head_bytes != head)
-			continue;
-		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt);
-		if (refcount > prover->refcount_max ||
-		    !hw_object_fits(prover->layout, type, block + at, len - at, capacity - at))
-			continue;
-		*ret = (struct hw_object){ .type = type,
-					   .offset = at,
-					   .debug_bytes = debug,
-					   .refcount = (int64_t)refcount,
-					   .is_dead = !refcount };
-		return true;
-	}
-	return false;
 }

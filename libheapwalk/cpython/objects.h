@@ -5,6 +5,7 @@
 #ifndef HW_CPYTHON_OBJECTS_H
 #define HW_CPYTHON_OBJECTS_H
 
+#include "base/bytes.h"
 #include "cpython/types.h"
 
 // What the debug hooks (PYTHONMALLOC=debug, Py_DEBUG) put before a block's data: 8 bytes of size,
@@ -33,12 +34,6 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 // Bytes of a block that hw_object_prove() looks at; fewer only when the block is smaller.
 enum { HW_OBJECT_LOOK_BYTES = 256 };
 
-// `block` is where malloc's or pymalloc's user data starts, `len` of its bytes are at hand, the
-// application could use `capacity`. Places are tried from the start of the block on: a tuple of classes
-// also reads as an instance of its first item, with the tuple's length for a reference count.
-bool hw_object_prove(const struct hw_object_prover *prover, struct hw_type_cache *cache,
-		     const uint8_t *block, size_t len, uint64_t capacity, struct hw_object *ret);
-
 // Bytes of what the debug hooks write before the application's data: 0, 16, or 32 where a request went on
 // from one hooked domain to another (object to raw: everything larger than pymalloc's blocks).
 // *ret_requested is what the application asked for, `capacity` when there are no hooks.
@@ -55,7 +50,58 @@ static inline uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t 
 	return hw_debug_head_slow(block, len, capacity, ret_requested);
 }
 
+// Does an instance of `type` whose bytes are [object, object + len) fit into `capacity` bytes, and fill
+// them as its allocator would have let it? For types whose instances differ in size.
+bool hw_object_fits_variable(const struct hw_python_layout *layout, const struct hw_type *type,
+			     const uint8_t *object, size_t len, uint64_t capacity);
+
 // How much room an instance takes, as far as the type alone tells. Called once, before others see it.
 void hw_type_measure(struct hw_type *type);
+
+// `block` is where malloc's or pymalloc's user data starts, `len` of its bytes are at hand, the
+// application could use `capacity`. Places are tried from the start of the block on: a tuple of classes
+// also reads as an instance of its first item, with the tuple's length for a reference count.
+static inline bool hw_object_prove(const struct hw_object_prover *prover,
+				   struct hw_type_cache *cache, const uint8_t *block, size_t len,
+				   uint64_t capacity, struct hw_object *ret)
+{
+	uint64_t requested;
+	uint32_t debug = hw_debug_head(block, len, capacity, &requested);
+	if (debug) {
+		capacity = debug + requested;
+		if (len > capacity)
+			len = (size_t)capacity;
+	}
+	bool is_found = false;
+	for (uint32_t i = 0; i < prover->head_count; i++) {
+		uint32_t head = prover->heads[i], at = debug + head;
+		if (len < at + (size_t)prover->object_size)
+			break;
+		const struct hw_type *type = hw_type_at(cache,
+							hw_u64(block + at + prover->ob_type));
+		if (!type || type->head_bytes != head)
+			continue;
+		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt);
+		uint64_t room = capacity - at;
+		if (refcount > prover->refcount_max ||
+		    !(type->room_max ? room >= type->room_min && room <= type->room_max
+				     : hw_object_fits_variable(prover->layout, type, block + at,
+							       len - at, room)))
+			continue;
+		// A GC head that was never linked keeps words of the object that was here before, a
+		// zero and its type: a living object behind it beats the dead one it looks like.
+		if (!refcount && is_found)
+			continue;
+		*ret = (struct hw_object){ .type = type,
+					   .offset = at,
+					   .debug_bytes = debug,
+					   .refcount = (int64_t)refcount,
+					   .is_dead = !refcount };
+		if (refcount)
+			return true;
+		is_found = true;
+	}
+	return is_found;
+}
 
 #endif

@@ -88,6 +88,21 @@ struct hw_claim_sink {
 // Give a type the rules of itself and its bases. Called once, before the type is seen by others.
 void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout);
 
+// False: the object at `object` owns nothing, known without a look at its rules. Most strings: compact,
+// ASCII, no wide copy.
+static inline bool hw_owners_may_claim(const struct hw_python_layout *layout,
+				       const struct hw_type *type, const uint8_t *object,
+				       size_t len)
+{
+	if (type->dictoffset || type->flags & HW_TPFLAGS_MANAGED_DICT)
+		return true;
+	if (type->shape != HW_SHAPE_STR || layout->str_state == HW_ABSENT ||
+	    len < (size_t)layout->str_ascii_size ||
+	    (hw_u32(object + layout->str_state) >> 5 & 3) != 3)
+		return type->rule_count;
+	return layout->str_wstr != HW_ABSENT && hw_u64(object + layout->str_wstr);
+}
+
 // Every claim of the object whose block's bytes [block, block + len) are at hand.
 void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_object *object,
 		     hw_addr_t block_addr, const uint8_t *block, size_t len,

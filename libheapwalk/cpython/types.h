@@ -50,23 +50,25 @@ enum hw_type_category {
 enum { HW_TYPE_RULES_MAX = 12 };
 
 struct hw_type {
+	// What each block of this type asks for stands first, in one cache line.
+	uint32_t flags;     // enum hw_type_flags, bits a version lacks cleared
+	uint8_t head_bytes; // before the object: GC head and pre-header
+	uint8_t rule_count;
+	uint8_t shape; // enum hw_type_shape
+	bool has_gc;
+	// Room after the head that a block has which holds an instance; max 0: it depends on the instance
+	uint64_t room_min, room_max;
+	uint32_t basicsize, itemsize;
+	int32_t dictoffset; // 0: none, or managed
+	_Atomic uint32_t categories[HW_TYPE_CATEGORY_COUNT];
+	uint8_t rules[HW_TYPE_RULES_MAX]; // indexes of owner rules, owners.c
+
 	hw_addr_t address;
 	const struct hw_type *base; // NULL: object, or not readable
 	char *name;                 // tp_name
 	uint32_t index;
-	uint32_t flags; // enum hw_type_flags, bits a version lacks cleared
-	uint32_t basicsize, itemsize;
-	int32_t dictoffset; // 0: none, or managed
-	enum hw_type_shape shape;
-	uint8_t head_bytes; // before the object: GC head and pre-header
-	// Room after the head that a block has which holds an instance; max 0: it depends on the instance
-	uint32_t room_min, room_max;
-	bool has_gc, has_preheader;
-	uint8_t rule_count;
-	uint8_t rules[HW_TYPE_RULES_MAX];                // indexes of owner rules, owners.c
-	bool is_module, is_type, is_dict, is_instance_2; // 2: old-style instance of 2.7
-	hw_addr_t cached_keys;                           // ht_cached_keys, 0: none
-	_Atomic uint32_t categories[HW_TYPE_CATEGORY_COUNT];
+	bool has_preheader, is_module, is_type, is_dict;
+	hw_addr_t cached_keys; // ht_cached_keys, 0: none
 };
 
 struct hw_type_slot {

@@ -94,8 +94,6 @@ static inline uint32_t hw_heap_object_category(struct hw_heap *heap, const struc
 
 // scan.c: look at every block once, on several threads.
 struct hw_error *hw_heap_scan(struct hw_heap *heap) HW_MUST_USE;
-void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes, size_t len,
-		     uint64_t capacity, uint32_t *slot);
 // Claims of dicts that got their detail late.
 void hw_worker_settle(struct hw_worker *worker);
 

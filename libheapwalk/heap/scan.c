@@ -54,6 +54,12 @@ static void hw_slot_set(uint32_t *slot, uint32_t id)
 	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
+static bool hw_worker_is_in_arena(const struct hw_worker *worker, hw_addr_t addr)
+{
+	return addr - worker->cache.near_start < worker->cache.near_bytes ||
+	       hw_pymalloc_find_arena(worker->heap->in.pymalloc, addr);
+}
+
 // A block of no interpreter's: what its bytes show.
 static uint32_t hw_worker_native(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
 				 size_t len, uint64_t capacity)
@@ -75,7 +81,9 @@ static uint32_t hw_worker_native(struct hw_worker *worker, hw_addr_t user, const
 								 .state = HW_STATE_IN_USE,
 								 .state_word = "in use" },
 					  HW_CLAIM_KIND_COUNT);
-	if (len >= 8 && heap->vtables && hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
+	// Most first words of such blocks lead to other blocks.
+	if (len >= 8 && heap->vtables && !hw_worker_is_in_arena(worker, hw_u64(bytes)) &&
+	    hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
 		return hw_category_intern(&heap->categories,
 					  &(struct hw_category){ .domain = "C++",
 								 .kind = class_name,
@@ -88,41 +96,40 @@ static uint32_t hw_worker_native(struct hw_worker *worker, hw_addr_t user, const
 	return HW_CATEGORY_UNCATEGORIZED;
 }
 
-void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes, size_t len,
-		     uint64_t capacity, uint32_t *slot)
+static void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
+			    size_t len, uint64_t capacity, uint32_t *slot)
 {
 	struct hw_heap *heap = worker->heap;
+	const struct hw_python_layout *layout = &heap->in.python->layout;
 	uint32_t old = hw_slot_load(slot);
 	if (old & HW_SLOT_CLAIMED &&
 	    !hw_category_entry(&heap->categories, HW_SLOT_CATEGORY(old))->category.type)
 		return; // a buffer: no object starts here
 	struct hw_object object;
 	size_t look = len < HW_OBJECT_LOOK_BYTES ? len : HW_OBJECT_LOOK_BYTES;
-	if (heap->has_python &&
-	    hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity, &object)) {
-		if (object.is_dead) {
-			hw_slot_set(slot, hw_heap_object_category(heap, object.type,
-								  HW_TYPE_CATEGORY_FREE_LISTED));
-			return;
-		}
-		uint32_t id = hw_heap_object_category(heap, object.type, HW_TYPE_CATEGORY_OBJECT);
-		uint32_t seen = HW_CATEGORY_NONE;
-		if (!__atomic_compare_exchange_n(slot, &seen, id, false, __ATOMIC_RELAXED,
-						 __ATOMIC_RELAXED))
-			id = HW_SLOT_CATEGORY(seen);
-		if (!object.type->rule_count && !object.type->dictoffset &&
-		    !(object.type->flags & HW_TPFLAGS_MANAGED_DICT))
-			return;
-		// Its tables carry the detail that its owner gave it.
-		worker->owner_category = id;
-		worker->sink.block = user;
-		worker->sink.block_end = user + capacity;
-		hw_owners_visit(&heap->in.python->layout, &object, user, bytes, look,
-				&worker->sink);
+	if (!heap->has_python ||
+	    !hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity, &object)) {
+		if (!old)
+			hw_slot_set(slot, hw_worker_native(worker, user, bytes, len, capacity));
 		return;
 	}
-	if (!old)
-		hw_slot_set(slot, hw_worker_native(worker, user, bytes, len, capacity));
+	if (object.is_dead) {
+		hw_slot_set(slot, hw_heap_object_category(heap, object.type,
+							  HW_TYPE_CATEGORY_FREE_LISTED));
+		return;
+	}
+	uint32_t id = hw_heap_object_category(heap, object.type, HW_TYPE_CATEGORY_OBJECT);
+	uint32_t seen = HW_CATEGORY_NONE;
+	if (!__atomic_compare_exchange_n(slot, &seen, id, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		id = HW_SLOT_CATEGORY(seen);
+	if (!hw_owners_may_claim(layout, object.type, bytes + object.offset, look - object.offset))
+		return;
+	// Its tables carry the detail that its owner gave it.
+	worker->owner_category = id;
+	worker->sink.block = user;
+	worker->sink.block_end = user + capacity;
+	hw_owners_visit(layout, &object, user, bytes, look, &worker->sink);
 }
 
 // ---- pymalloc ----------------------------------------------------------------------------------

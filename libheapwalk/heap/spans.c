@@ -158,6 +158,9 @@ struct hw_error *hw_heap_build_spans(struct hw_heap *heap)
 
 struct hw_counter {
 	struct hw_census_row *rows; // by category id
+	// Blocks of the pools under way by category id: their size is multiplied in afterwards.
+	uint32_t *blocks;
+	uint32_t category_count;
 };
 
 static void hw_count(struct hw_counter *counter, uint32_t slot, uint64_t count, uint64_t bytes)
@@ -186,10 +189,6 @@ static void hw_count_arena(const struct hw_heap *heap, const struct hw_stretch *
 			continue;
 		}
 		uint32_t size = hw_pool_block_bytes(pm, pool);
-		const uint32_t *slots =
-			&heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
-		for (uint32_t k = 0; k < pool->capacity; k++)
-			hw_count(counter, slots[k], 1, size);
 		uint64_t tail = pm->pool_bytes - HW_POOL_HEADER_BYTES -
 				(uint64_t)pool->capacity * size;
 		hw_count(counter, HW_CATEGORY_POOL_HEADER, 1, HW_POOL_HEADER_BYTES);
@@ -204,6 +203,28 @@ static void hw_count_arena(const struct hw_heap *heap, const struct hw_stretch *
 		hw_count(counter, HW_CATEGORY_POOL_NEVER_USED, 1, pools_end - carved_end);
 	if (arena_end > pools_end)
 		hw_count(counter, HW_CATEGORY_ALIGNMENT_ARENA, 1, arena_end - pools_end);
+}
+
+// All blocks of all pools, one size class after the other: a block costs one increment.
+static void hw_count_blocks(const struct hw_heap *heap, struct hw_counter *counter)
+{
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	for (uint32_t class = 0; class < pm->size_class_count; class ++) {
+		uint64_t size = 0;
+		for (size_t i = 0; i < pm->pools.count; i++) {
+			const struct hw_pool *pool = &pm->pools.data[i];
+			if (pool->szidx != class || pool->is_empty || pool->is_bad)
+				continue;
+			size = hw_pool_block_bytes(pm, pool);
+			const uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[i]];
+			for (uint32_t k = 0; k < pool->capacity; k++)
+				counter->blocks[HW_SLOT_CATEGORY(slots[k])]++;
+		}
+		for (uint32_t id = 0; size && id < counter->category_count; id++) {
+			hw_count(counter, id, counter->blocks[id], counter->blocks[id] * size);
+			counter->blocks[id] = 0;
+		}
+	}
 }
 
 static void hw_count_slot_block(const struct hw_heap *heap, hw_addr_t chunk,
@@ -257,9 +278,14 @@ static void hw_heap_count_coverage(struct hw_heap *heap)
 struct hw_error *hw_heap_count(struct hw_heap *heap)
 {
 	uint32_t count = hw_heap_category_count(heap);
-	struct hw_counter counter = { calloc(count, sizeof(*counter.rows)) };
-	if (!counter.rows)
+	struct hw_counter counter = { calloc(count, sizeof(*counter.rows)),
+				      calloc(count, sizeof(*counter.blocks)), count };
+	if (!counter.rows || !counter.blocks) {
+		free(counter.rows);
+		free(counter.blocks);
 		return &hw_enomem;
+	}
+	hw_count_blocks(heap, &counter);
 	uint64_t spans_bytes = 0;
 	hw_vec_foreach(span, &heap->spans)
 	{
@@ -298,6 +324,7 @@ struct hw_error *hw_heap_count(struct hw_heap *heap)
 		}
 	}
 	free(counter.rows);
+	free(counter.blocks);
 	hw_heap_count_coverage(heap);
 	if (spans_bytes != ledger->mapped_bytes || rows_bytes != ledger->mapped_bytes)
 		hw_issues_add(heap->in.issues, HW_ERROR_INVARIANT, 0,
