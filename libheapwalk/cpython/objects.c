@@ -16,6 +16,7 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 		.refcount_max = mapped_bytes / 8 + ((uint64_t)1 << 33),
 	};
 	uint32_t gc = (uint32_t)l->gc_head_size;
+	prover->has_gc_links = gc == 16;
 	prover->heads[prover->head_count++] = 0;
 	if (gc > 16 && l->ht_tpname != HW_ABSENT)
 		prover->heads[prover->head_count++] = 16;

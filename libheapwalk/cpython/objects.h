@@ -26,6 +26,7 @@ struct hw_object_prover {
 	uint64_t refcount_max; // more references than the target has words: not a reference count
 	uint32_t heads[4];     // distinct places of an object in its block, ascending
 	uint32_t head_count;
+	bool has_gc_links; // the GC head is two words (3.8+)
 };
 
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
@@ -58,6 +59,16 @@ bool hw_object_fits_variable(const struct hw_python_layout *layout, const struct
 // How much room an instance takes, as far as the type alone tells. Called once, before others see it.
 void hw_type_measure(struct hw_type *type);
 
+// Could these 16 bytes be a GC head of 3.8 or later: two links with flags in their low bits (while a
+// collection runs, the second holds a count)? Values of attributes may look like an object, but the bytes
+// of their insertion order stand where its links would be. Before 3.8 the head of an object that was never
+// tracked holds what the block held last, and says nothing.
+static inline bool hw_is_gc_head(const uint8_t *head)
+{
+	uint64_t next = hw_u64(head), prev = hw_u64(head + 8);
+	return !((next | prev) >> 47) && !(next & 6);
+}
+
 // `block` is where malloc's or pymalloc's user data starts, `len` of its bytes are at hand, the
 // application could use `capacity`. Places are tried from the start of the block on: a tuple of classes
 // also reads as an instance of its first item, with the tuple's length for a reference count.
@@ -87,6 +98,8 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 		    !(type->room_max ? room >= type->room_min && room <= type->room_max
 				     : hw_object_fits_variable(prover->layout, type, block + at,
 							       len - at, room)))
+			continue;
+		if (type->has_gc && prover->has_gc_links && !hw_is_gc_head(block + at - 16))
 			continue;
 		// A GC head that was never linked keeps words of the object that was here before, a
 		// zero and its type: a living object behind it beats the dead one it looks like.

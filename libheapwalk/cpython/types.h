@@ -68,6 +68,7 @@ struct hw_type {
 	char *name;                 // tp_name
 	uint32_t index;
 	bool has_preheader, is_module, is_type, is_dict;
+	bool is_settled;       // roots.c: its own claims are made
 	hw_addr_t cached_keys; // ht_cached_keys, 0: none
 };
 

@@ -13,6 +13,7 @@ enum {
 	HW_STACK_CHUNKS_MAX = 1 << 16,
 	HW_MAP_NODE_BYTES_MAX = 1 << 20, // of a radix tree node
 	HW_SLOT_BLOCKS_MAX = 1 << 24,
+	HW_BASES_MAX = 64,
 };
 
 static void hw_root_claim(struct hw_worker *worker, hw_addr_t addr, enum hw_claim_kind kind,
@@ -237,25 +238,37 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 	hw_claim_allocator_roots(worker);
 }
 
-// Types that are no blocks own blocks all the same: their dicts.
-void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker)
+static void hw_claim_static_type(struct hw_worker *worker, hw_addr_t addr)
 {
-	const struct hw_python_layout *l = &heap->in.python->layout;
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	uint8_t bytes[1024];
 	size_t len = (size_t)hw_min((uint64_t)l->type_size, sizeof(bytes));
+	if (hw_heap_slot_at(worker->heap, addr).category ||
+	    !hw_pages_read(&worker->pages, addr, bytes, len))
+		return;
+	struct hw_object object = { .type = hw_type_at(&worker->cache,
+						       hw_u64(bytes + l->ob_type)) };
+	if (!object.type)
+		return;
+	worker->owner_category = HW_CATEGORY_UNCATEGORIZED;
+	worker->sink.block = addr;
+	worker->sink.block_end = addr + len;
+	hw_owners_visit(l, &object, addr, bytes, len, &worker->sink);
+}
+
+// Types that are no blocks own blocks all the same: their dicts. Only types that have instances, and their
+// bases: what else was taken for a type's address on the way depends on the order of the threads.
+void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker)
+{
 	for (size_t i = 0; i < heap->types.all.count; i++) {
-		hw_addr_t addr = heap->types.all.data[i]->address;
-		if (hw_heap_slot_at(heap, addr).category ||
-		    !hw_pages_read(&worker->pages, addr, bytes, len))
+		struct hw_type *type = heap->types.all.data[i];
+		if (!type->categories[HW_TYPE_CATEGORY_OBJECT])
 			continue;
-		struct hw_object object = { .type = hw_type_at(&worker->cache,
-							       hw_u64(bytes + l->ob_type)) };
-		if (!object.type)
-			continue;
-		worker->owner_category = HW_CATEGORY_UNCATEGORIZED;
-		worker->sink.block = addr;
-		worker->sink.block_end = addr + len;
-		hw_owners_visit(l, &object, addr, bytes, len, &worker->sink);
+		for (unsigned n = 0; type && !type->is_settled && n < HW_BASES_MAX; n++) {
+			type->is_settled = true;
+			hw_claim_static_type(worker, type->address);
+			type = (struct hw_type *)type->base;
+		}
 	}
 }
 

@@ -266,7 +266,8 @@ static void hw_heap_count_coverage(struct hw_heap *heap)
 		    !strcmp(m->path, "[stack]"))
 			continue;
 		heap->ledger.heap_bytes += m->end - m->start;
-		if (target->ops->is_live || hw_target_map(target, m->start, m->end - m->start))
+		if (target->ops->kind != HW_TARGET_CORE ||
+		    hw_target_map(target, m->start, m->end - m->start))
 			continue;
 		uint8_t byte;
 		for (hw_addr_t page = m->start; page < m->end; page += HW_PAGE_BYTES)

@@ -209,6 +209,17 @@ static void test_objects(void)
 	// A tuple of classes also reads as an instance of its first item, its length as the count.
 	const uint64_t of_classes[] = { 0, 0, 1, BOX, 3, MANAGED, PLAIN, PLAIN };
 	CHECK(prove(of_classes, 8, &object) && !strcmp(object.type->name, "Box"));
+	// No GC head: insertion order of values of attributes, which then look like an object.
+	const uint64_t values[] = { 0, 0x0802010000000000, 1, BOX, 2, 0, 0, 0 };
+	CHECK(!prove(values, 8, &object));
+	// Tracked, and in the middle of a collection.
+	const uint64_t tracked[] = { BASE + 0x100, BASE + 0x201, 1, BOX, 2, 0, 0, 0 };
+	CHECK(prove(tracked, 8, &object) && object.offset == 16);
+	const uint64_t collected[] = { BASE + 0x101, 3 << 2 | 2, 1, BOX, 2, 0, 0, 0 };
+	CHECK(prove(collected, 8, &object) && object.offset == 16);
+	// A head that was never linked keeps a zero and a type of the one before: the living one counts.
+	const uint64_t stale[] = { 0, PLAIN, 1, BOX, 2, 0, 0, 0 };
+	CHECK(prove(stale, 8, &object) && object.offset == 16 && !object.is_dead);
 	// Too short to hold a header.
 	CHECK(!prove(plain, 1, &object));
 	CHECK(!hw_object_prove(&prover, &cache, (const uint8_t *)plain, 0, 0, &object));
