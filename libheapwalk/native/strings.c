@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "native/strings.h"
 
+#include "base/bytes.h"
+
 enum { HW_STRING_MIN = 3 };
+
+// Are all eight bytes from 0x20 to 0x7e? Borrows and carries run only from bytes that fail themselves.
+static bool hw_is_plain_ascii(uint64_t word)
+{
+	const uint64_t high = 0x8080808080808080u, ones = 0x0101010101010101u;
+	return !((word | (word - 0x20 * ones) | (word + ones)) & high);
+}
 
 // Bytes of the UTF-8 sequence at p (2 … 4), 0 when it is none. `len` > 0.
 static size_t hw_utf8_sequence(const uint8_t *p, size_t len)
@@ -22,6 +31,11 @@ bool hw_is_c_string(const uint8_t *bytes, size_t len, size_t *ret_len)
 {
 	size_t i = 0, characters = 0;
 	while (i < len && bytes[i]) {
+		if (i + 8 <= len && hw_is_plain_ascii(hw_u64(bytes + i))) {
+			i += 8;
+			characters += 8;
+			continue;
+		}
 		uint8_t c = bytes[i];
 		size_t n = 1;
 		if (c >= 0x80)
