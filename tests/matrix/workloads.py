@@ -490,7 +490,7 @@ def containers(notes):
 
 
 def malloc_some(notes, lock, goes_on, bin_sizes=(24, 100, 500, 1016, 5000, 40000)):
-    """Chunks straight from malloc in the calling thread's arena: some kept, some freed."""
+    """Chunks straight from malloc in the calling thread's arena: some kept, some freed; returns what is left to free."""
     used, cached = [], []
     for size in bin_sizes:
         for i in range(40):
@@ -503,25 +503,28 @@ def malloc_some(notes, lock, goes_on, bin_sizes=(24, 100, 500, 1016, 5000, 40000
     cached = [LIBC.malloc(1000) for _ in range(7)]
     guard = LIBC.malloc(1000)
     used.append((guard, 1000))
-    for address in cached:
-        LIBC.free(address)
     with lock:
         notes.chunks += [[a, size, "in use"] for a, size in used]
         if not goes_on:  # a thread that goes on will use them again
             notes.chunks += [[a, 1000, "tcache"] for a in cached]
+            return cached
+    for address in cached:
+        LIBC.free(address)
+    return []
 
 
-def deep_pause(depth, ready):
+def deep_pause(depth, ready, cached):
     padding = [depth]
     if depth:
-        return deep_pause(depth - 1, ready), padding
+        return deep_pause(depth - 1, ready, cached), padding
     ready.append(1)
+    for address in cached:  # last: what the interpreter allocates before would take them
+        LIBC.free(address)
     signal.pause()
 
 
 def block(notes, lock, ready, depth):
-    malloc_some(notes, lock, False)
-    deep_pause(depth, ready)
+    deep_pause(depth, ready, malloc_some(notes, lock, False))
 
 
 PAUSE = {"x86_64": "34", "aarch64": "73"}.get(os.uname()[4], "34")  # pause(2), ppoll(2)
