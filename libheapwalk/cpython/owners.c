@@ -307,6 +307,19 @@ static int32_t hw_owner_rule_offset(const struct hw_owner_rule *rule,
 	return offset;
 }
 
+// A type that owns one buffer by one pointer needs no visit.
+static void hw_owners_simplify(struct hw_type *type, const struct hw_python_layout *layout)
+{
+	type->buffer_offset = HW_ABSENT;
+	if (type->rule_count != 1 || type->dictoffset || type->flags & HW_TPFLAGS_MANAGED_DICT)
+		return;
+	const struct hw_owner_rule *rule = &hw_owner_rules[type->rules[0]];
+	if (rule->visit || rule->is_interior || rule->kind == HW_CLAIM_OBJECT)
+		return;
+	type->buffer_offset = hw_owner_rule_offset(rule, layout);
+	type->buffer_kind = (uint8_t)rule->kind;
+}
+
 void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout)
 {
 	unsigned depth = 0;
@@ -327,6 +340,7 @@ void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout)
 				type->rules[type->rule_count++] = (uint8_t)i;
 		}
 	}
+	hw_owners_simplify(type, layout);
 }
 
 // ---- attributes of instances ---------------------------------------------------------------------

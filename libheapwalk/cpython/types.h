@@ -62,6 +62,10 @@ struct hw_type {
 	int32_t dictoffset; // 0: none, or managed
 	_Atomic uint32_t categories[HW_TYPE_CATEGORY_COUNT];
 	uint8_t rules[HW_TYPE_RULES_MAX]; // indexes of owner rules, owners.c
+	// Where the one buffer is that an instance owns, when a pointer is all there is to it (a list);
+	// HW_ABSENT: hw_owners_visit() knows. `buffer_kind` is an enum hw_claim_kind.
+	int32_t buffer_offset;
+	uint8_t buffer_kind;
 
 	hw_addr_t address;
 	const struct hw_type *base; // NULL: object, or not readable

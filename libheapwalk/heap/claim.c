@@ -178,6 +178,16 @@ static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_cla
 				   ((struct hw_pending_dict){ claim->address, id }));
 }
 
+void hw_worker_claim_buffer(struct hw_worker *worker, hw_addr_t address, uint32_t owner,
+			    enum hw_claim_kind kind)
+{
+	struct hw_heap *heap = worker->heap;
+	struct hw_slot slot = hw_heap_slot_at(heap, address);
+	if (slot.category && address >= slot.user && address - slot.user <= HW_CLAIM_SLACK)
+		hw_slot_claim(heap, slot.category,
+			      hw_category_companion(&heap->categories, owner, kind), slot.start);
+}
+
 void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
 {
 	struct hw_worker *worker = (struct hw_worker *)sink;

@@ -82,6 +82,9 @@ void hw_worker_deinit(struct hw_worker *worker);
 
 // claim.c: hw_claim_sink.claim of a worker.
 void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim);
+// The same for a buffer that an object of category `owner` points at.
+void hw_worker_claim_buffer(struct hw_worker *worker, hw_addr_t address, uint32_t owner,
+			    enum hw_claim_kind kind);
 // Category of an object of that type.
 uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type *type,
 				      enum hw_type_category which);

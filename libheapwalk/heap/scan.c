@@ -126,6 +126,13 @@ static void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint
 	if (!hw_owners_may_claim(layout, object.type, bytes + object.offset, look - object.offset))
 		return;
 	// Its tables carry the detail that its owner gave it.
+	size_t at = object.offset + (size_t)object.type->buffer_offset;
+	if (object.type->buffer_offset != HW_ABSENT && at + 8 <= look) {
+		hw_addr_t buffer = hw_u64(bytes + at);
+		if (buffer - user >= capacity) // not inside the object itself
+			hw_worker_claim_buffer(worker, buffer, id, object.type->buffer_kind);
+		return;
+	}
 	worker->owner_category = id;
 	worker->sink.block = user;
 	worker->sink.block_end = user + capacity;
