@@ -74,6 +74,10 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 	uint32_t i = hw_region_find_chunk(region, addr);
 	if (i >= region->count)
 		return slot;
+	// What the application has of a chunk runs on over the next one's prev_size: with the debug
+	// hooks, a block of no bytes "is" there.
+	if (i && addr - hw_region_chunk_start(region, i) < 8)
+		i--;
 	hw_addr_t chunk = hw_region_chunk_start(region, i);
 	slot.start = chunk;
 	slot.bytes = hw_region_chunk_end(region, i) - chunk;

@@ -56,7 +56,7 @@ struct hw_slot {
 	uint64_t bytes;        // of the block
 };
 
-// The block of an allocator that contains addr.
+// The block of an allocator whose user data contains addr.
 struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr);
 // Slots of 2.7's int and float blocks, or NULL.
 struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_t addr);

@@ -150,7 +150,9 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 	const struct hw_type *type = heap->types.all.data[category->type - 1];
 	hw_addr_t object = row->start;
 	if (row->allocator == HW_ALLOCATOR_PYMALLOC || !hw_heap_slot_block_at(heap, row->start)) {
-		struct hw_slot slot = hw_heap_slot_at(heap, row->start);
+		// Behind malloc's header, whose first word is the chunk's before.
+		struct hw_slot slot = hw_heap_slot_at(
+			heap, row->start + (row->allocator == HW_ALLOCATOR_GLIBC ? 16 : 0));
 		uint8_t head[HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES];
 		uint64_t requested;
 		object = slot.user;

@@ -46,6 +46,11 @@ class Rows:
             return None
         return self.rows[i]
 
+    def of_data(self, where):
+        """The row whose data an address is in: a chunk's runs on over the next one's prev_size."""
+        row = self.at(where)
+        return self.at(where - 8) if row and row["allocator"] == "glibc" and where - address(row["start"]) < 8 else row
+
 
 def show(row):
     return "no row" if row is None else "%(start)s-%(end)s %(allocator)s %(state)s %(domain)s/%(kind)s/%(detail)s" % row
@@ -156,7 +161,7 @@ def buffers(rows, objects, mappings):
         for word, where in o.buffers:
             if not where or 0 <= where - o.address < 256:
                 continue  # none, or a small table inside the object
-            row = rows.at(where)
+            row = rows.of_data(where)
             if row is None or row["allocator"] == "none":
                 if not is_static(where, mappings):
                     yield "%s of %#x, a %s, is %#x: %s" % (word, o.address, o.tp_name, where, show(row))
