@@ -98,19 +98,22 @@ static void hw_visit_str(const struct hw_owner *owner)
 	hw_owner_claim_field(owner, l->str_wstr, HW_CLAIM_STR_WSTR);
 }
 
-enum { HW_DEQUE_BLOCK_ITEMS = 64, HW_DEQUE_FREE_BLOCKS_MAX = 16, HW_LINKS_MAX = 1 << 24 };
+enum { HW_DEQUE_BLOCK_ITEMS = 64, HW_DEQUE_FREE_BLOCKS_MAX = 16 };
 
 // Upstream: Modules/_collectionsmodule.c. Release builds leave the outer links unset: rightblock ends
 // the chain, and the item count bounds it.
 static void hw_visit_deque(const struct hw_owner *owner)
 {
 	const struct hw_python_layout *l = owner->layout;
-	uint64_t block, last;
+	uint64_t block, last, items;
 	if (l->deque_leftblock == HW_ABSENT || l->deque_block_rightlink == HW_ABSENT ||
 	    !hw_owner_u64(owner, l->deque_leftblock, &block) ||
-	    !hw_owner_u64(owner, l->deque_rightblock, &last))
+	    !hw_owner_u64(owner, l->deque_rightblock, &last) ||
+	    !hw_owner_u64(owner, l->ob_size, &items))
 		return;
-	for (unsigned n = 0; block && n < HW_LINKS_MAX; n++) {
+	uint64_t blocks = items / HW_DEQUE_BLOCK_ITEMS + 2;
+	struct hw_links links = { 0 };
+	while (links.count < blocks && hw_links_enter(&links, owner->sink, block)) {
 		hw_owner_claim(owner, &(struct hw_claim){ .address = block,
 							  .kind = HW_CLAIM_DEQUE_BLOCK });
 		if (block == last ||
@@ -136,7 +139,8 @@ static void hw_visit_odict(const struct hw_owner *owner)
 	    !hw_owner_u64(owner, l->dict_ma_used, &used))
 		return;
 	hw_owner_claim_field(owner, l->odict_fast_nodes, HW_CLAIM_ODICT_FAST_NODES);
-	for (uint64_t n = 0; node && n < used && n < HW_LINKS_MAX; n++) {
+	struct hw_links links = { 0 };
+	while (links.count < used && hw_links_enter(&links, owner->sink, node)) {
 		hw_owner_claim(owner,
 			       &(struct hw_claim){ .address = node, .kind = HW_CLAIM_ODICT_NODE });
 		if (!hw_pages_read_u64(owner->sink->cache->pages,
@@ -322,24 +326,29 @@ static void hw_owners_simplify(struct hw_type *type, const struct hw_python_layo
 
 void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout)
 {
-	unsigned depth = 0;
-	for (const struct hw_type *t = type; t && depth < 64; t = t->base, depth++) {
-		// A class of a user's may be called "list"; only a name with a module in it proves
-		// itself on a heap type.
-		bool is_named = !(t->flags & HW_TPFLAGS_HEAPTYPE) || strchr(t->name, '.');
-		if (!is_named)
-			continue;
-		type->is_module |= !strcmp(t->name, "module");
-		type->is_type |= !strcmp(t->name, "type");
-		type->is_dict |= !strcmp(t->name, "dict");
+	const struct hw_type *base = type->base;
+	// A class of a user's may be called "list"; only a name with a module in it proves itself on a
+	// heap type.
+	if (!(type->flags & HW_TPFLAGS_HEAPTYPE) || strchr(type->name, '.')) {
+		type->is_module = !strcmp(type->name, "module");
+		type->is_type = !strcmp(type->name, "type");
+		type->is_dict = !strcmp(type->name, "dict");
 		for (unsigned i = 0; i < HW_OWNER_RULE_COUNT; i++) {
 			const struct hw_owner_rule *rule = &hw_owner_rules[i];
-			if (!strcmp(rule->type, t->name) &&
+			if (!strcmp(rule->type, type->name) &&
 			    (rule->visit || hw_owner_rule_offset(rule, layout) != HW_ABSENT) &&
 			    type->rule_count < HW_TYPE_RULES_MAX)
 				type->rules[type->rule_count++] = (uint8_t)i;
 		}
 	}
+	if (base) {
+		type->is_module |= base->is_module;
+		type->is_type |= base->is_type;
+		type->is_dict |= base->is_dict;
+	}
+	for (unsigned i = 0; base && i < base->rule_count && type->rule_count < HW_TYPE_RULES_MAX;
+	     i++)
+		type->rules[type->rule_count++] = base->rules[i];
 	hw_owners_simplify(type, layout);
 }
 

@@ -83,7 +83,28 @@ struct hw_claim_sink {
 	void (*claim)(struct hw_claim_sink *sink, const struct hw_claim *claim);
 	struct hw_type_cache *cache; // with its pages: for what the owner's own bytes don't say
 	hw_addr_t block, block_end;  // of the owner: pointers that lead here are no buffer
+	uint64_t links_left; // of all linked lists together: a heap has no more links than blocks
 };
+
+// A list in the target, followed link by link.
+struct hw_links {
+	hw_addr_t mark; // passed a while ago: who comes there again walks in a ring (Brent)
+	uint64_t count, mark_at;
+};
+
+// Is there an element at `at`, and may it be visited? False at the end, in a ring, and when the sink's
+// links are used up: many lists may share one long tail.
+static inline bool hw_links_enter(struct hw_links *links, struct hw_claim_sink *sink, hw_addr_t at)
+{
+	if (!at || at == links->mark || !sink->links_left)
+		return false;
+	sink->links_left--;
+	if (links->count++ == links->mark_at) {
+		links->mark = at;
+		links->mark_at = 2 * links->count;
+	}
+	return true;
+}
 
 // Give a type the rules of itself and its bases. Called once, before the type is seen by others.
 void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout);

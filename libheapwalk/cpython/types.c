@@ -10,7 +10,8 @@
 
 enum {
 	HW_TYPE_BYTES_MAX = 1 << 24, // largest tp_basicsize that is believed
-	HW_TYPE_DEPTH_MAX = 64,      // metatypes and bases followed
+	HW_TYPE_METATYPES_MAX = 8,   // metatypes on the way to PyType_Type
+	HW_TYPE_BASES_MAX = 256,     // bases on the way to object
 	HW_TYPE_SLOTS_MAX = 1 << 18, // verdicts kept; beyond, negative ones are not
 	HW_TYPE_STRUCT_MAX = 1024,   // bytes of a type object that are looked at
 };
@@ -35,13 +36,16 @@ struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *p
 	return types->slots ? NULL : &hw_enomem;
 }
 
+static void hw_type_destroy(struct hw_type *type)
+{
+	if (type)
+		free(type->name);
+	free(type);
+}
+
 void hw_types_deinit(struct hw_types *types)
 {
-	hw_vec_foreach(type, &types->all)
-	{
-		free((*type)->name);
-		free(*type);
-	}
+	hw_vec_foreach(type, &types->all) hw_type_destroy(*type);
 	hw_vec_deinit(&types->all);
 	free(types->slots);
 	if (types->python)
@@ -96,47 +100,120 @@ static bool hw_type_name_is_sane(const char *name)
 	return true;
 }
 
+// By the type's own name, else what its base has.
 static enum hw_type_shape hw_type_shape_of(const struct hw_type *type)
 {
 	if (type->flags & HW_TPFLAGS_LONG_SUBCLASS)
 		return HW_SHAPE_INT;
-	for (const struct hw_type *t = type; t; t = t->base) {
-		if (t->flags & HW_TPFLAGS_HEAPTYPE)
-			continue;
-		if (!strcmp(t->name, "str") || !strcmp(t->name, "unicode"))
-			return t->flags & HW_TPFLAGS_UNICODE_SUBCLASS ? HW_SHAPE_STR
-								      : HW_SHAPE_PLAIN;
-		if (!strcmp(t->name, "frame") || !strcmp(t->name, "generator") ||
-		    !strcmp(t->name, "coroutine") || !strcmp(t->name, "async_generator"))
+	if (!(type->flags & HW_TPFLAGS_HEAPTYPE)) {
+		if (!strcmp(type->name, "str") || !strcmp(type->name, "unicode"))
+			return type->flags & HW_TPFLAGS_UNICODE_SUBCLASS ? HW_SHAPE_STR
+									 : HW_SHAPE_PLAIN;
+		if (!strcmp(type->name, "frame") || !strcmp(type->name, "generator") ||
+		    !strcmp(type->name, "coroutine") || !strcmp(type->name, "async_generator"))
 			return HW_SHAPE_AT_LEAST;
 	}
-	return HW_SHAPE_PLAIN;
+	return type->base && type->base->shape != HW_SHAPE_INT ? type->base->shape : HW_SHAPE_PLAIN;
 }
 
-// Everything that is said of a type by its own bytes; NULL when they contradict themselves.
-static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t addr,
-				      const uint8_t *bytes)
+// ---- proofs ------------------------------------------------------------------------------------
+// A verdict is a function of the target's memory alone: not of what was asked about before, or by which
+// thread. And it costs a bounded number of reads, whatever that memory says.
+
+// What a type object says of itself, without contradiction.
+static bool hw_type_read(struct hw_type_cache *cache, hw_addr_t addr, uint8_t *bytes, char *name,
+			 size_t name_size)
+{
+	const struct hw_python_layout *l = &cache->types->python->layout;
+	if ((size_t)l->type_size > HW_TYPE_STRUCT_MAX ||
+	    !hw_pages_read(cache->pages, addr, bytes, (size_t)l->type_size))
+		return false;
+	uint32_t flags = hw_u32(bytes + l->tp_flags);
+	return hw_u64(bytes + l->tp_basicsize) <= HW_TYPE_BYTES_MAX &&
+	       hw_u64(bytes + l->tp_itemsize) <= HW_TYPE_BYTES_MAX &&
+	       // 2.7 never makes some static types ready, method_descriptor for one.
+	       (flags & (HW_TPFLAGS_READY | HW_TPFLAGS_HEAPTYPE)) != HW_TPFLAGS_HEAPTYPE &&
+	       hw_pages_read_string(cache->pages, hw_u64(bytes + l->tp_name), name, name_size) &&
+	       hw_type_name_is_sane(name);
+}
+
+static struct hw_type_slot hw_type_verdict(struct hw_types *types, hw_addr_t addr)
+{
+	pthread_rwlock_rdlock(&types->lock);
+	struct hw_type_slot slot = *hw_types_slot(types->slots, types->slot_count, addr);
+	pthread_rwlock_unlock(&types->lock);
+	return slot;
+}
+
+// How many metatypes it takes from the object at addr to PyType_Type, 1 for most types; 0: it is no
+// type, for one of them is none, or they are more than HW_TYPE_METATYPES_MAX (which a ring of them is).
+static unsigned hw_type_metatypes(struct hw_type_cache *cache, hw_addr_t addr)
 {
 	const struct hw_python *python = cache->types->python;
 	const struct hw_python_layout *l = &python->layout;
+	uint8_t bytes[HW_TYPE_STRUCT_MAX];
 	char name[256];
-	uint64_t basicsize = hw_u64(bytes + l->tp_basicsize);
-	uint64_t itemsize = hw_u64(bytes + l->tp_itemsize);
-	uint32_t flags = hw_u32(bytes + l->tp_flags);
-	if (basicsize > HW_TYPE_BYTES_MAX || itemsize > HW_TYPE_BYTES_MAX ||
-	    // 2.7 never makes some static types ready, method_descriptor for one.
-	    (flags & (HW_TPFLAGS_READY | HW_TPFLAGS_HEAPTYPE)) == HW_TPFLAGS_HEAPTYPE ||
-	    !hw_pages_read_string(cache->pages, hw_u64(bytes + l->tp_name), name, sizeof(name)) ||
-	    !hw_type_name_is_sane(name))
+	for (unsigned n = 1; n <= HW_TYPE_METATYPES_MAX; n++) {
+		uint64_t metatype;
+		if (!hw_pages_read_u64(cache->pages, addr + (uint64_t)l->ob_type, &metatype))
+			return 0;
+		if (metatype == python->type_type)
+			return n;
+		if (metatype == addr || metatype < HW_PAGE_BYTES || metatype & 7 || metatype >> 47)
+			return 0;
+		struct hw_type_slot known = hw_type_verdict(cache->types, metatype);
+		if (known.address) {
+			n += known.type ? known.type->metatype_count : 0;
+			return known.type && known.type->flags & HW_TPFLAGS_TYPE_SUBCLASS &&
+					       n <= HW_TYPE_METATYPES_MAX
+				       ? n
+				       : 0;
+		}
+		if (!hw_type_read(cache, metatype, bytes, name, sizeof(name)) ||
+		    !(hw_u32(bytes + l->tp_flags) & HW_TPFLAGS_TYPE_SUBCLASS))
+			return 0;
+		addr = metatype;
+	}
+	return 0;
+}
+
+// The base of a type, 0: none. No type has one whose bases don't end.
+static hw_addr_t hw_type_base(struct hw_type_cache *cache, hw_addr_t addr)
+{
+	const struct hw_python_layout *l = &cache->types->python->layout;
+	hw_addr_t first = 0;
+	for (unsigned n = 0; n < HW_TYPE_BASES_MAX; n++) {
+		uint64_t base;
+		if (!hw_pages_read_u64(cache->pages, addr + (uint64_t)l->tp_base, &base) || !base ||
+		    base == addr || base & 7)
+			return first;
+		if (!n)
+			first = base;
+		addr = base;
+	}
+	return 0;
+}
+
+// Everything that is said of a type by its own bytes; NULL when they contradict themselves.
+static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t addr)
+{
+	const struct hw_python_layout *l = &cache->types->python->layout;
+	uint8_t bytes[HW_TYPE_STRUCT_MAX];
+	char name[256];
+	// Cheapest first: most words that are asked about point at no type at all.
+	unsigned metatypes = hw_type_metatypes(cache, addr);
+	if (!metatypes || !hw_type_read(cache, addr, bytes, name, sizeof(name)))
 		return NULL;
+	uint32_t flags = hw_u32(bytes + l->tp_flags);
 	struct hw_type *type = calloc(1, sizeof(*type));
 	if (!type || !(type->name = strdup(name))) {
 		free(type);
 		return NULL;
 	}
 	type->address = addr;
-	type->basicsize = (uint32_t)basicsize;
-	type->itemsize = (uint32_t)itemsize;
+	type->metatype_count = (uint8_t)metatypes;
+	type->basicsize = (uint32_t)hw_u64(bytes + l->tp_basicsize);
+	type->itemsize = (uint32_t)hw_u64(bytes + l->tp_itemsize);
 	type->flags = flags & cache->types->known_flags;
 	type->has_gc = flags & HW_TPFLAGS_HAVE_GC;
 	type->has_preheader = type->flags & (HW_TPFLAGS_MANAGED_DICT | HW_TPFLAGS_MANAGED_WEAKREF);
@@ -152,68 +229,17 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	return type;
 }
 
-static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_t addr,
-					   unsigned depth);
-
-static const struct hw_type *hw_type_look_up(struct hw_type_cache *cache, hw_addr_t addr,
-					     unsigned depth)
+// Takes type, which may be NULL. Another thread may have been faster: then its verdict holds.
+static const struct hw_type *hw_types_add(struct hw_types *types, hw_addr_t addr,
+					  struct hw_type *type)
 {
-	struct hw_types *types = cache->types;
-	pthread_rwlock_rdlock(&types->lock);
-	struct hw_type_slot slot = *hw_types_slot(types->slots, types->slot_count, addr);
-	pthread_rwlock_unlock(&types->lock);
-	if (slot.address)
-		return slot.type;
-	return depth < HW_TYPE_DEPTH_MAX ? hw_type_prove(cache, addr, depth + 1) : NULL;
-}
-
-// Is the object at addr an instance of a type of types?
-static bool hw_type_has_metatype(struct hw_type_cache *cache, hw_addr_t addr, hw_addr_t metatype,
-				 unsigned depth)
-{
-	if (metatype == cache->types->python->type_type)
-		return true;
-	if (metatype == addr || !metatype || metatype & 7)
-		return false;
-	const struct hw_type *meta = hw_type_look_up(cache, metatype, depth);
-	return meta && meta->flags & HW_TPFLAGS_TYPE_SUBCLASS;
-}
-
-static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_t addr,
-					   unsigned depth)
-{
-	struct hw_types *types = cache->types;
-	const struct hw_python_layout *l = &types->python->layout;
-	struct hw_type *type = NULL;
-	uint64_t metatype;
-	uint8_t bytes[HW_TYPE_STRUCT_MAX];
-	// Cheapest first: most words that are asked about point at no type at all.
-	if (hw_pages_read_u64(cache->pages, addr + (uint64_t)l->ob_type, &metatype) &&
-	    hw_type_has_metatype(cache, addr, metatype, depth) &&
-	    (size_t)l->type_size <= sizeof(bytes) &&
-	    hw_pages_read(cache->pages, addr, bytes, (size_t)l->type_size)) {
-		type = hw_type_create(cache, addr, bytes);
-		if (type) {
-			hw_addr_t base = hw_u64(bytes + l->tp_base);
-			if (base && base != addr && !(base & 7))
-				type->base = hw_type_look_up(cache, base, depth);
-			type->shape = hw_type_shape_of(type);
-			hw_owners_bind(type, l);
-			hw_type_measure(type);
-		}
-	}
-
 	pthread_rwlock_wrlock(&types->lock);
-	struct hw_type_slot *slot = hw_types_slot(types->slots, types->slot_count, addr);
-	if (slot->address) { // another thread was faster
-		if (type) {
-			free(type->name);
-			free(type);
-		}
+	const struct hw_type_slot *slot = hw_types_slot(types->slots, types->slot_count, addr);
+	if (slot->address) {
+		hw_type_destroy(type);
 		type = slot->type;
 	} else if (type && !hw_vec_push(&types->all, type)) {
-		free(type->name);
-		free(type);
+		hw_type_destroy(type);
 		type = NULL;
 	} else {
 		if (type)
@@ -221,6 +247,37 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 		hw_types_remember(types, addr, type);
 	}
 	pthread_rwlock_unlock(&types->lock);
+	return type;
+}
+
+static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_t addr)
+{
+	struct hw_type *chain[HW_TYPE_BASES_MAX + 1]; // it, its base, its base's base, …
+	const struct hw_type *type = NULL;
+	unsigned count = 0;
+	// hw_type_base() has seen the end of the bases: they don't fill the chain.
+	while (addr && count <= HW_TYPE_BASES_MAX) {
+		struct hw_type_slot known = hw_type_verdict(cache->types, addr);
+		if (known.address) {
+			type = known.type;
+			break;
+		}
+		chain[count] = hw_type_create(cache, addr);
+		if (!chain[count]) {
+			hw_types_add(cache->types, addr, NULL);
+			break;
+		}
+		count++;
+		addr = hw_type_base(cache, addr);
+	}
+	while (count) {
+		struct hw_type *next = chain[--count];
+		next->base = type;
+		next->shape = hw_type_shape_of(next);
+		hw_owners_bind(next, &cache->types->python->layout);
+		hw_type_measure(next);
+		type = hw_types_add(cache->types, next->address, next);
+	}
 	return type;
 }
 
@@ -232,7 +289,7 @@ const struct hw_type *hw_type_at_slow(struct hw_type_cache *cache, hw_addr_t add
 	// Most words that are no type lead to other blocks: those take no room in the cache.
 	if (cache->pymalloc && hw_pymalloc_find_arena(cache->pymalloc, addr))
 		return NULL;
-	const struct hw_type *type = hw_type_look_up(cache, addr, 0);
+	const struct hw_type *type = hw_type_prove(cache, addr);
 	cache->slots[(addr >> 4 ^ addr >> 16) & (HW_TYPE_CACHE_SLOTS - 1)] =
 		(struct hw_type_slot){ addr, (struct hw_type *)type };
 	return type;

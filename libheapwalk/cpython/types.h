@@ -3,7 +3,8 @@
 //
 // The proof is a closure over ob_type: PyType_Type is its own type; an object is a type when its type
 // is PyType_Type or a proven type with Py_TPFLAGS_TYPE_SUBCLASS, it is READY, its name is readable and
-// its sizes are sane. Reference counts say nothing: a class may have any number of instances.
+// its sizes are sane. Reference counts say nothing: a class may have any number of instances. A verdict
+// depends on the target's memory alone, never on what was asked before.
 // Upstream: Include/cpython/object.h (struct _typeobject), Objects/typeobject.c.
 #ifndef HW_CPYTHON_TYPES_H
 #define HW_CPYTHON_TYPES_H
@@ -72,8 +73,9 @@ struct hw_type {
 	char *name;                 // tp_name
 	uint32_t index;
 	bool has_preheader, is_module, is_type, is_dict;
-	bool is_settled;       // roots.c: its own claims are made
-	hw_addr_t cached_keys; // ht_cached_keys, 0: none
+	uint8_t metatype_count; // from it to PyType_Type: 1 for most
+	bool is_settled;        // roots.c: its own claims are made
+	hw_addr_t cached_keys;  // ht_cached_keys, 0: none
 };
 
 struct hw_type_slot {

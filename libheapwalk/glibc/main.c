@@ -122,16 +122,17 @@ static struct hw_error *hw_walk_mapped_regions(struct hw_main_walk *walk)
 			if (walk->found_bytes >= system_bytes && walk->saw_top)
 				return NULL;
 			if (hw_is_taken(w, addr, &taken_end)) {
-				addr = hw_align_up(taken_end, HW_GLIBC_PAGE);
+				addr = hw_target_next_page(w->target, taken_end - 1, m->end);
 				continue;
 			}
 			hw_addr_t end;
 			if (hw_glibc_is_chain(w, addr, limit, walk->top, &end)) {
 				enum hw_region_ending ending;
 				HW_TRY(hw_walk_main_region(walk, addr, limit, &ending, &end));
-				addr = hw_align_up(end, HW_GLIBC_PAGE);
+				addr = hw_target_next_page(w->target, hw_max(addr, end - 1),
+							   m->end);
 			} else {
-				addr += HW_GLIBC_PAGE;
+				addr = hw_target_next_page(w->target, addr, m->end);
 			}
 			if (hw_glibc_poll(w, HW_GLIBC_PAGE))
 				return hw_glibc_interrupted();

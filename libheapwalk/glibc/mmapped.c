@@ -6,7 +6,10 @@
 #include "base/bytes.h"
 #include "glibc/walker.h"
 
-enum { HW_LARGEST_ALIGNMENT = 40 }; // memalign: bits
+enum {
+	HW_LARGEST_ALIGNMENT = 40, // memalign: bits
+	HW_PROBES_MAX = 1 << 24,
+};
 
 bool hw_glibc_is_anonymous(const struct hw_mapping *m)
 {
@@ -23,6 +26,7 @@ struct hw_mmapped_search {
 	bool every_page;
 	bool may_stop; // as soon as number and bytes come out
 	bool is_done;
+	uint32_t probes_left; // of every page behind a header: a forged heap has one on each
 };
 
 static void hw_mmapped_search_clear(struct hw_mmapped_search *search)
@@ -73,9 +77,10 @@ static uint64_t hw_probe_at(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t
 // base, and realloc() (mremap) makes that one stale: the aligned places come first. A mapping that
 // mremap has moved is aligned no longer, but its header is where it was in it: with `every_page` all
 // places are tried that an alignment of a page or more can lead to.
-static uint64_t hw_probe(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t limit,
-			 bool every_page, hw_addr_t *ret_chunk)
+static uint64_t hw_probe(struct hw_mmapped_search *search, hw_addr_t base, hw_addr_t limit,
+			 hw_addr_t *ret_chunk)
 {
+	struct hw_glibc_walker *w = search->w;
 	uint8_t header[HW_GLIBC_HEADER];
 	if (!hw_pages_read(&w->pages, base, header, sizeof(header)))
 		return 0;
@@ -91,8 +96,10 @@ static uint64_t hw_probe(struct hw_glibc_walker *w, hw_addr_t base, hw_addr_t li
 		total = hw_probe_at(w, base, limit, offset);
 	}
 	// the header at the base is of the time before: the mapping was as long as that
-	for (uint64_t offset = HW_GLIBC_PAGE - 16; every_page && !total && offset < stale_total;
-	     offset += HW_GLIBC_PAGE) {
+	uint64_t offset_end = search->every_page ? hw_min(stale_total, limit - base) : 0;
+	for (uint64_t offset = HW_GLIBC_PAGE - 16;
+	     !total && offset < offset_end && search->probes_left;
+	     offset += HW_GLIBC_PAGE, search->probes_left--) {
 		tried = offset;
 		total = hw_probe_at(w, base, limit, offset);
 	}
@@ -177,10 +184,10 @@ static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_a
 	while (addr < m->end) {
 		hw_addr_t end, chunk;
 		if (hw_is_elsewhere(search, m, addr, &end)) {
-			addr = hw_align_up(end, HW_GLIBC_PAGE);
+			addr = hw_target_next_page(w->target, end - 1, hw_max(end, m->end));
 			continue;
 		}
-		uint64_t total = hw_probe(w, addr, limit, search->every_page, &chunk);
+		uint64_t total = hw_probe(search, addr, limit, &chunk);
 		if (total) {
 			HW_TRY(hw_add_mmapped(search, addr, total, chunk));
 			addr += total;
@@ -189,7 +196,7 @@ static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_a
 				break;
 			}
 		} else if (search->every_page) {
-			addr += HW_GLIBC_PAGE;
+			addr = hw_target_next_page(w->target, addr, m->end);
 		} else {
 			break;
 		}
@@ -227,6 +234,7 @@ struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w)
 		.w = w,
 		.n_mmaps = glibc->mp ? glibc->n_mmaps : UINT64_MAX,
 		.mmapped_mem = glibc->mmapped_mem,
+		.probes_left = HW_PROBES_MAX,
 	};
 	if (glibc->mp && !glibc->n_mmaps)
 		return NULL;

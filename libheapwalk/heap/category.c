@@ -178,10 +178,10 @@ uint32_t hw_category_of_claim(struct hw_categories *c, enum hw_claim_kind kind, 
 uint32_t hw_category_companion(struct hw_categories *c, uint32_t owner, enum hw_claim_kind kind)
 {
 	struct hw_category_entry *entry = hw_category_entry(c, owner);
-	uint32_t id = atomic_load_explicit(&entry->companions[kind], memory_order_relaxed);
+	uint32_t id = atomic_load_explicit(&entry->companions[kind], memory_order_acquire);
 	if (!id) {
 		id = hw_category_of_claim(c, kind, entry->category.detail);
-		atomic_store_explicit(&entry->companions[kind], id, memory_order_relaxed);
+		atomic_store_explicit(&entry->companions[kind], id, memory_order_release);
 	}
 	return id;
 }

@@ -46,7 +46,7 @@ uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type
 	if (!id)
 		id = hw_category_intern(&heap->categories, &category, HW_CLAIM_OBJECT);
 	atomic_store_explicit((_Atomic uint32_t *)&type->categories[which], id,
-			      memory_order_relaxed);
+			      memory_order_release);
 	return id;
 }
 
@@ -130,7 +130,7 @@ static uint32_t hw_slot_claim(struct hw_heap *heap, uint32_t *slot, uint32_t id,
 				return 0;
 		}
 		if (__atomic_compare_exchange_n(slot, &old, id | HW_SLOT_CLAIMED, true,
-						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			return old;
 	}
 }
@@ -158,7 +158,7 @@ static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_cla
 			cached = (_Atomic uint32_t *)&claim->type
 					 ->categories[HW_TYPE_CATEGORY_INSTANCE_DICT];
 		if (cached)
-			id = atomic_load_explicit(cached, memory_order_relaxed);
+			id = atomic_load_explicit(cached, memory_order_acquire);
 		snprintf(text, sizeof(text), "%s.__dict__", claim->type->name);
 		detail = text;
 	}
@@ -174,7 +174,7 @@ static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_cla
 							       .type = type->index + 1 },
 					HW_CLAIM_OBJECT);
 	if (cached)
-		atomic_store_explicit(cached, id, memory_order_relaxed);
+		atomic_store_explicit(cached, id, memory_order_release);
 	uint32_t old = hw_slot_claim(heap, slot->category, id, slot->start);
 	// Visited before it had this detail: its table gets it afterwards.
 	if (old && type->is_dict)

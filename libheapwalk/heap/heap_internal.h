@@ -91,7 +91,7 @@ uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type
 static inline uint32_t hw_heap_object_category(struct hw_heap *heap, const struct hw_type *type,
 					       enum hw_type_category which)
 {
-	uint32_t id = atomic_load_explicit(&type->categories[which], memory_order_relaxed);
+	uint32_t id = atomic_load_explicit(&type->categories[which], memory_order_acquire);
 	return id ? id : hw_heap_make_object_category(heap, type, which);
 }
 
@@ -110,9 +110,10 @@ struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap,
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;
 struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;
 
+// Acquires what the worker that made the category wrote of it.
 static inline uint32_t hw_slot_load(const uint32_t *slot)
 {
-	return __atomic_load_n(slot, __ATOMIC_RELAXED);
+	return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
 }
 
 #endif

@@ -12,7 +12,6 @@ enum {
 	HW_THREADS_MAX = 1 << 16,
 	HW_STACK_CHUNKS_MAX = 1 << 16,
 	HW_MAP_NODE_BYTES_MAX = 1 << 20, // of a radix tree node
-	HW_SLOT_BLOCKS_MAX = 1 << 24,
 	HW_BASES_MAX = 64,
 };
 
@@ -47,7 +46,8 @@ static void hw_claim_map_nodes(struct hw_worker *worker, hw_addr_t node, int32_t
 			   : 0;
 	for (size_t at = 0; at + 8 <= got; at += 8) {
 		hw_addr_t child = hw_u64(words + at);
-		if (!child)
+		struct hw_links one = { 0 };
+		if (!hw_links_enter(&one, &worker->sink, child))
 			continue;
 		hw_root_claim(worker, child, HW_CLAIM_ARENA_MAP, "");
 		// Two levels are nodes of pointers, the third holds offsets.
@@ -81,39 +81,61 @@ static void hw_claim_allocator_roots(struct hw_worker *worker)
 	}
 }
 
-static void hw_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
+// A piece of a thread's data stack: a block of an allocator, or a mapping of its own.
+static void hw_claim_stack_chunk(struct hw_worker *worker, hw_addr_t chunk, uint64_t bytes)
 {
 	struct hw_heap *heap = worker->heap;
-	const struct hw_python_layout *l = &heap->in.python->layout;
-	uint64_t thread, chunk, previous, size;
+	if (hw_heap_slot_at(heap, chunk).category) {
+		hw_root_claim(worker, chunk, HW_CLAIM_STACK_CHUNK, "");
+		return;
+	}
+	const struct hw_mapping *m = hw_target_find_mapping(heap->in.target, chunk);
+	if (!m || !hw_mapping_is_private_writable(m) || !bytes || bytes > m->end - chunk ||
+	    heap->stack_chunks.count >= HW_STACK_CHUNKS_MAX) {
+		hw_issues_add(
+			heap->in.issues, HW_ERROR_CORRUPT, chunk,
+			"the data stack chunk at %#llx is in no private writable mapping that "
+			"has room for its %llu bytes",
+			(unsigned long long)chunk, (unsigned long long)bytes);
+		return;
+	}
+	(void)!hw_vec_push(&heap->stack_chunks, ((struct hw_stack_chunk){ chunk, chunk + bytes }));
+}
+
+static void hw_claim_data_stack(struct hw_worker *worker, hw_addr_t thread)
+{
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	struct hw_links links = { 0 };
+	uint64_t chunk, bytes, previous;
+	if (l->tstate_datastack_chunk == HW_ABSENT || l->stack_chunk_size == HW_ABSENT ||
+	    !hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_datastack_chunk,
+			       &chunk))
+		return;
+	while (links.count < HW_STACK_CHUNKS_MAX && hw_links_enter(&links, &worker->sink, chunk)) {
+		if (!hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->stack_chunk_size,
+				       &bytes) ||
+		    !hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->stack_chunk_previous,
+				       &previous))
+			return;
+		hw_claim_stack_chunk(worker, chunk, bytes);
+		chunk = previous;
+	}
+}
+
+static void hw_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
+{
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	struct hw_links links = { 0 };
+	uint64_t thread;
 	if (l->interp_threads_head == HW_ABSENT || l->tstate_next == HW_ABSENT ||
 	    !hw_pages_read_u64(&worker->pages, interpreter + (uint64_t)l->interp_threads_head,
 			       &thread))
 		return;
-	for (unsigned n = 0; thread && n < HW_THREADS_MAX; n++) {
+	while (links.count < HW_THREADS_MAX && hw_links_enter(&links, &worker->sink, thread)) {
 		hw_root_claim(worker, thread, HW_CLAIM_THREAD, "");
-		if (l->tstate_datastack_chunk != HW_ABSENT && l->stack_chunk_size != HW_ABSENT &&
-		    hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_datastack_chunk,
-				      &chunk)) {
-			for (unsigned k = 0; chunk && k < HW_STACK_CHUNKS_MAX; k++) {
-				if (!hw_pages_read_u64(&worker->pages,
-						       chunk + (uint64_t)l->stack_chunk_size,
-						       &size) ||
-				    !hw_pages_read_u64(&worker->pages,
-						       chunk + (uint64_t)l->stack_chunk_previous,
-						       &previous))
-					break;
-				if (hw_heap_slot_at(heap, chunk).category)
-					hw_root_claim(worker, chunk, HW_CLAIM_STACK_CHUNK, "");
-				else if (size && size < (uint64_t)1 << 40)
-					(void)!hw_vec_push(
-						&heap->stack_chunks,
-						((struct hw_stack_chunk){ chunk, chunk + size }));
-				chunk = previous;
-			}
-		}
+		hw_claim_data_stack(worker, thread);
 		if (!hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_next, &thread))
-			break;
+			return;
 	}
 }
 
@@ -202,7 +224,8 @@ static void hw_claim_hashtable(struct hw_worker *worker, hw_addr_t pointer)
 	for (uint64_t i = 0; i < count && i < HW_BUCKETS_MAX; i++) {
 		if (!hw_pages_read_u64(pages, buckets + 8 * i, &entry))
 			return;
-		for (unsigned n = 0; entry && n < HW_BUCKETS_MAX; n++) {
+		struct hw_links links = { 0 };
+		while (hw_links_enter(&links, &worker->sink, entry)) {
 			hw_root_claim(worker, entry, HW_CLAIM_HASHTABLE_ENTRY, "interned");
 			if (!hw_pages_read_u64(pages, entry, &entry))
 				break;
@@ -320,7 +343,8 @@ static bool hw_visit_block_list(void *payload, const struct hw_symbol *symbol)
 	uint64_t block;
 	if (symbol->is_function || !hw_pages_read_u64(&worker->pages, symbol->address, &block))
 		return true;
-	for (unsigned n = 0; block && n < HW_SLOT_BLOCKS_MAX && !visit->err; n++) {
+	struct hw_links links = { 0 };
+	while (!visit->err && hw_links_enter(&links, &worker->sink, block)) {
 		struct hw_slot slot = hw_heap_slot_at(worker->heap, block);
 		// Not a block in use, or met already: the list is damaged, or is another's.
 		if (!slot.category || slot.user != block || *slot.category != HW_CATEGORY_NONE)

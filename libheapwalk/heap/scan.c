@@ -11,7 +11,11 @@
 #include "native/strings.h"
 #include "native/vtable.h"
 
-enum { HW_CHUNKS_AN_ITEM = 1 << 16 };
+enum {
+	HW_CHUNKS_AN_ITEM = 1 << 16,
+	// Far more than a heap has blocks in deques and ordered dicts; seconds, when a forged one has them.
+	HW_WORKER_LINKS_MAX = 1 << 27,
+};
 
 // A piece of work: an arena, or chunks [from, to) of a region.
 struct hw_item {
@@ -37,6 +41,7 @@ struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 	worker->cache.pymalloc = heap->in.pymalloc;
 	worker->sink.claim = hw_worker_claim;
 	worker->sink.cache = &worker->cache;
+	worker->sink.links_left = HW_WORKER_LINKS_MAX;
 	return NULL;
 }
 
@@ -51,7 +56,7 @@ void hw_worker_deinit(struct hw_worker *worker)
 static void hw_slot_set(uint32_t *slot, uint32_t id)
 {
 	uint32_t none = HW_CATEGORY_NONE;
-	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
 static bool hw_worker_is_in_arena(const struct hw_worker *worker, hw_addr_t addr)
@@ -120,8 +125,8 @@ static void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint
 	}
 	uint32_t id = hw_heap_object_category(heap, object.type, HW_TYPE_CATEGORY_OBJECT);
 	uint32_t seen = HW_CATEGORY_NONE;
-	if (!__atomic_compare_exchange_n(slot, &seen, id, false, __ATOMIC_RELAXED,
-					 __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(slot, &seen, id, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE))
 		id = HW_SLOT_CATEGORY(seen);
 	if (!hw_owners_may_claim(layout, object.type, bytes + object.offset, look - object.offset))
 		return;
@@ -181,7 +186,7 @@ static void hw_worker_arena(struct hw_worker *worker, const struct hw_arena *are
 		}
 		uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
 		for (uint32_t k = 0; k < pool->capacity; k++)
-			slots[k] = HW_CATEGORY_MISSING;
+			__atomic_store_n(&slots[k], HW_CATEGORY_MISSING, __ATOMIC_RELAXED);
 	}
 }
 
@@ -338,8 +343,14 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 			hw_worker_settle(&threads[0].worker);
 		}
 	}
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
+		if (threads[i].worker.heap && !threads[i].worker.sink.links_left)
+			hw_issues_add(heap->in.issues, HW_ERROR_CORRUPT, 0,
+				      "the interpreter's linked lists have more than %d links: the "
+				      "rest of them was not followed",
+				      HW_WORKER_LINKS_MAX);
 		hw_worker_deinit(&threads[i].worker);
+	}
 	free(threads);
 	hw_vec_deinit(&scan.items);
 	return err;

@@ -10,7 +10,9 @@
 static int hw_stretch_order(const void *a, const void *b)
 {
 	const struct hw_stretch *x = a, *y = b;
-	return x->start < y->start ? -1 : x->start > y->start;
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return (x->kind > y->kind) - (x->kind < y->kind);
 }
 
 typedef HW_VEC(struct hw_stretch) hw_stretch_vec;
@@ -41,6 +43,10 @@ static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
 	}
 	if (spans->count)
 		qsort(spans->data, spans->count, sizeof(spans->data[0]), hw_stretch_order);
+	// An allocator's own walk proves more than a chunk's say about its size.
+	for (size_t i = 0; i + 1 < spans->count; i++)
+		if (spans->data[i].kind == HW_STRETCH_PLAIN)
+			spans->data[i].end = hw_min(spans->data[i].end, spans->data[i + 1].start);
 	return true;
 }
 
@@ -256,6 +262,18 @@ static void hw_count_region(const struct hw_heap *heap, const struct hw_stretch 
 	}
 }
 
+// How many bytes of [start, end) the target does not have: from hole to hole, for a forged mapping has
+// any size.
+static uint64_t hw_missing_bytes(struct hw_target *target, hw_addr_t start, hw_addr_t end)
+{
+	uint64_t missing = 0;
+	for (hw_addr_t at = start, readable_end; at < end; at = readable_end) {
+		hw_addr_t next = target->ops->next_readable(target, at, &readable_end);
+		missing += hw_min(next, end) - at;
+	}
+	return missing;
+}
+
 // Bytes of the heap's own mappings that the core does not have.
 static void hw_heap_count_coverage(struct hw_heap *heap)
 {
@@ -266,13 +284,8 @@ static void hw_heap_count_coverage(struct hw_heap *heap)
 		    !strcmp(m->path, "[stack]"))
 			continue;
 		heap->ledger.heap_bytes += m->end - m->start;
-		if (target->ops->kind != HW_TARGET_CORE ||
-		    hw_target_map(target, m->start, m->end - m->start))
-			continue;
-		uint8_t byte;
-		for (hw_addr_t page = m->start; page < m->end; page += HW_PAGE_BYTES)
-			if (!hw_target_read_some(target, page, &byte, 1))
-				heap->ledger.missing_bytes += hw_min(HW_PAGE_BYTES, m->end - page);
+		if (target->ops->next_readable)
+			heap->ledger.missing_bytes += hw_missing_bytes(target, m->start, m->end);
 	}
 }
 

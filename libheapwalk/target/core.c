@@ -12,7 +12,8 @@
 #include "base/cleanup.h"
 #include "target/core_private.h"
 
-const struct hw_core_piece *hw_core_find_piece(const struct hw_core *core, hw_addr_t addr)
+// The first piece that ends beyond addr, or NULL.
+static const struct hw_core_piece *hw_core_piece_from(const struct hw_core *core, hw_addr_t addr)
 {
 	const struct hw_core_piece *p = core->pieces.data;
 	size_t lo = 0, hi = core->pieces.count;
@@ -23,7 +24,13 @@ const struct hw_core_piece *hw_core_find_piece(const struct hw_core *core, hw_ad
 		else
 			hi = mid;
 	}
-	return lo < core->pieces.count && p[lo].start <= addr ? &p[lo] : NULL;
+	return lo < core->pieces.count ? &p[lo] : NULL;
+}
+
+const struct hw_core_piece *hw_core_find_piece(const struct hw_core *core, hw_addr_t addr)
+{
+	const struct hw_core_piece *piece = hw_core_piece_from(core, addr);
+	return piece && piece->start <= addr ? piece : NULL;
 }
 
 struct hw_error *hw_core_add_piece(struct hw_core *core, hw_addr_t start, hw_addr_t end,
@@ -85,6 +92,13 @@ static const void *hw_core_map(struct hw_target *self, hw_addr_t addr, size_t le
 	return piece->bytes + (addr - piece->start);
 }
 
+static hw_addr_t hw_core_next_readable(struct hw_target *self, hw_addr_t addr, hw_addr_t *ret_end)
+{
+	const struct hw_core_piece *piece = hw_core_piece_from((struct hw_core *)self, addr);
+	*ret_end = piece ? piece->end : UINT64_MAX;
+	return !piece ? UINT64_MAX : piece->start > addr ? piece->start : addr;
+}
+
 static void hw_core_close(struct hw_target *self)
 {
 	struct hw_core *core = (struct hw_core *)self;
@@ -106,6 +120,7 @@ static const struct hw_reader_ops hw_core_ops = {
 	.is_thread_safe = true,
 	.read_some = hw_core_read,
 	.map = hw_core_map,
+	.next_readable = hw_core_next_readable,
 	.close = hw_core_close,
 };
 

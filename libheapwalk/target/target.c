@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
+#include "target/window.h"
+
 struct hw_error *hw_target_add_mapping(struct hw_target *target, const struct hw_mapping *mapping)
 {
 	struct hw_mapping copy = *mapping;
@@ -134,6 +137,18 @@ const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len)
 	if (!target->ops->map || !len || addr + (len - 1) < addr)
 		return NULL;
 	return target->ops->map(target, addr, len);
+}
+
+hw_addr_t hw_target_next_page(struct hw_target *target, hw_addr_t addr, hw_addr_t end)
+{
+	hw_addr_t page = hw_align_down(addr, HW_PAGE_BYTES) + HW_PAGE_BYTES, readable_end;
+	if (page < addr || page >= end)
+		return end;
+	if (target->ops->next_readable)
+		page = hw_max(page,
+			      hw_align_down(target->ops->next_readable(target, page, &readable_end),
+					    HW_PAGE_BYTES));
+	return hw_min(page, end);
 }
 
 const struct hw_mapping *hw_target_find_mapping(const struct hw_target *target, hw_addr_t addr)

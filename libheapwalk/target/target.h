@@ -74,6 +74,9 @@ struct hw_reader_ops {
 	// A pointer to all of [addr, addr + len) when the source has it in memory in one piece, else
 	// NULL. Valid until the target is closed. The slot may be NULL.
 	const void *(*map)(struct hw_target *self, hw_addr_t addr, size_t len);
+	// The lowest address from addr on that can be read, UINT64_MAX: none, and where what is readable
+	// from there ends. The slot may be NULL: not known without trying.
+	hw_addr_t (*next_readable)(struct hw_target *self, hw_addr_t addr, hw_addr_t *ret_end);
 	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
 	struct hw_error *(*stop)(struct hw_target *self);
 	void (*resume)(struct hw_target *self);
@@ -138,6 +141,11 @@ size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, 
 size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size_t count,
 			   void *buf);
 const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len);
+
+// The page after addr's, or the first one after it that has readable bytes, where the source knows its
+// holes; at most `end`. A walk over pages takes no longer than there are bytes: a forged core has
+// mappings of any size.
+hw_addr_t hw_target_next_page(struct hw_target *target, hw_addr_t addr, hw_addr_t end);
 
 // The mapping that contains addr, or NULL.
 const struct hw_mapping *hw_target_find_mapping(const struct hw_target *target, hw_addr_t addr);

@@ -168,6 +168,65 @@ static void test_damaged_types(void)
 	forget();
 }
 
+// The verdict on a type is that on its memory: the same, whichever type is asked about first.
+static void test_long_ways(void)
+{
+	enum { COUNT = 20, STEP = 0x200, KNOWN_MAX = 8 };
+	const hw_addr_t first = BASE + 0x9000;
+	for (unsigned i = 0; i < COUNT; i++) // each the metatype of the next
+		make_type(first + i * STEP, "M", i ? first + (i - 1) * STEP : TYPE,
+			  HW_TPFLAGS_TYPE_SUBCLASS, 24);
+	for (unsigned asked = 0; asked < COUNT; asked++) {
+		forget();
+		CHECK(!hw_type_at(&cache, first + asked * STEP) == (asked >= KNOWN_MAX));
+		for (unsigned i = 0; i < COUNT; i++)
+			CHECK(!hw_type_at(&cache, first + i * STEP) == (i >= KNOWN_MAX));
+	}
+	for (unsigned i = 0; i < COUNT; i++) { // each a base of the next
+		put(first + i * STEP + 8, TYPE);
+		put(first + i * STEP + OFF_BASE, i ? first + (i - 1) * STEP : LIST);
+	}
+	forget();
+	const struct hw_type *last = hw_type_at(&cache, first + (COUNT - 1) * STEP);
+	CHECK(last && last->rule_count == 1);
+	for (unsigned i = COUNT; last && i-- > 0; last = last->base)
+		CHECK(last->address == first + i * STEP);
+	CHECK(last && last->address == LIST);
+	// Bases in a ring: nobody in it or behind it has a base, whoever is asked first.
+	put(first + OFF_BASE, first + (COUNT / 2) * STEP);
+	for (unsigned asked = 0; asked < COUNT; asked++) {
+		forget();
+		CHECK(hw_type_at(&cache, first + asked * STEP));
+		for (unsigned i = 0; i < COUNT; i++) {
+			const struct hw_type *type = hw_type_at(&cache, first + i * STEP);
+			CHECK(type && !type->base && !type->rule_count);
+		}
+	}
+	memset(image + (first - BASE), 0, COUNT * STEP);
+	forget();
+}
+
+static void test_links(void)
+{
+	struct hw_claim_sink sink = { .links_left = 1000 };
+	struct hw_links ring = { 0 };
+	unsigned n = 0;
+	// 7 elements, the last of which leads to the fourth.
+	for (hw_addr_t at = 1; hw_links_enter(&ring, &sink, at); at = at == 7 ? 4 : at + 1)
+		n++;
+	CHECK(n >= 7 && n < 40);
+	struct hw_links list = { 0 };
+	CHECK(!hw_links_enter(&list, &sink, 0));
+	// What is left is for all lists together.
+	uint64_t left = sink.links_left, followed = 0;
+	for (unsigned k = 0; k < 10; k++) {
+		struct hw_links tail = { 0 };
+		for (hw_addr_t at = 1; at <= 200 && hw_links_enter(&tail, &sink, at); at++)
+			followed++;
+	}
+	CHECK(left < 2000 && followed == left && !sink.links_left);
+}
+
 static bool prove(const uint64_t *words, size_t count, struct hw_object *ret)
 {
 	return hw_object_prove(&prover, &cache, (const uint8_t *)words, count * 8, count * 8, ret);
@@ -308,6 +367,8 @@ int main(void)
 	start();
 	test_types();
 	test_damaged_types();
+	test_long_ways();
+	test_links();
 	test_objects();
 	test_debug_hooks();
 	test_owners();
