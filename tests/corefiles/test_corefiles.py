@@ -54,6 +54,11 @@ def check(row, core, directory, sysroot):
         take(checks.sound(answer.report, schema))
         return answer.report
 
+    # Threads meet blocks in another order each time; what they say of them is the same.
+    one, two = (run_heapwalk(heapwalk_command(), ["-c", core, "--sysroot", sysroot, "all", "--format", "json",
+                                                  "--threads", n]).rows_text() for n in "12")
+    if not one or one != two:
+        failures.append("all: other rows with two threads than with one")
     truth = oracles.Oracles(directory)
     with open(os.path.join(directory, "maps")) as f:
         mappings = oracles.parse_mappings(f.read())
