@@ -377,6 +377,8 @@ static hw_addr_t chunk_in(struct forge *f, enum hw_chunk_state state, size_t nth
 	X(tcache_garbage,                                                                          \
 	  f->tcache ? put_link(f, chunk_in(f, HW_CHUNK_TCACHE, 1) + 16, 0x414141414140)            \
 		    : put(f, heap_at + 8, 3))                                                      \
+	X(mmapped_without_end,                                                                     \
+	  put(f, mapped_at + 8, ((1ull << 47) - (f->arena->mmapped_tail ? 16 : 0)) | 2))           \
 	X(tcache_in_free, f->tcache ? put_link(f, chunk_in(f, HW_CHUNK_TCACHE, 1) + 16,            \
 					       chunk_in(f, HW_CHUNK_SMALL, 0) + 16)                \
 				    : put(f, heap_at + 8, 3))
