@@ -79,7 +79,7 @@ static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_regio
 			*ret_fits = false;
 			return NULL;
 		}
-		while (filled <= region->offset16[i] >> span.shift)
+		while (filled <= (uint64_t)region->offset16[i] >> span.shift)
 			span.bucket[filled++] = found;
 		span.offset16[found] = region->offset16[i];
 		span.bin[found++] = (uint8_t)hw_glibc_bin_of(hw_region_chunk_size(region, i));

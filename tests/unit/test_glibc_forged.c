@@ -54,6 +54,7 @@ struct forge {
 	hw_addr_t next, tops[2], firsts[2];
 	bool before_is_free;
 	uint64_t flags;
+	uint64_t heap_tail_bytes; // a mapping behind the heap of which nothing can be read
 };
 
 static unsigned failures;
@@ -255,8 +256,10 @@ static struct hw_error *walk(struct forge *f, struct hw_issues *issues,
 		{ libc_at, f->libc, LIBC_BYTES, HW_MAP_READ | HW_MAP_WRITE, "/nowhere/libc.so.6" },
 		{ mapped_at, f->mapped, MAPPED_BYTES, HW_MAP_READ | HW_MAP_WRITE, "" },
 		{ arena_at, f->heap2, ARENA_BYTES, HW_MAP_READ | HW_MAP_WRITE, "" },
+		{ heap_at + HEAP_BYTES, NULL, f->heap_tail_bytes, HW_MAP_READ | HW_MAP_WRITE,
+		  "[heap]" },
 	};
-	struct hw_error *err = hw_target_open_image(pieces, 4, ret_target);
+	struct hw_error *err = hw_target_open_image(pieces, f->heap_tail_bytes ? 5 : 4, ret_target);
 	return err ? err : hw_glibc_walk(*ret_target, NULL, NULL, NULL, issues, NULL, ret);
 }
 
@@ -449,6 +452,27 @@ static void test_damage(const struct flavour *flavour, size_t d)
 	hw_issues_deinit(&issues);
 }
 
+// A core says that its heap is longer than offsets of 32 bits reach, and its top chunk says so too.
+static void test_endless_heap(const struct flavour *flavour)
+{
+	static struct forge f;
+	struct hw_issues issues;
+	struct hw_target *target = NULL;
+	struct hw_glibc glibc = { 0 };
+	forge(&f, flavour);
+	f.heap_tail_bytes = 1ull << 44;
+	put(&f, f.tops[0] + 8, get(&f, f.tops[0] + 8) + f.heap_tail_bytes);
+	hw_issues_init(&issues);
+	struct hw_error *err = walk(&f, &issues, &target, &glibc);
+	expect(!err, "%s: %s", flavour->name, err ? hw_error_message(err) : "");
+	check_shape(flavour->name, &glibc);
+	expect(state_at(&glibc, f.tops[0]) == HW_CHUNK_TOP, "%s: no top", flavour->name);
+	hw_error_destroy(err);
+	hw_glibc_deinit(&glibc);
+	hw_target_close(target);
+	hw_issues_deinit(&issues);
+}
+
 // Damage in one arena leaves the other one whole.
 static void test_rest_is_whole(const struct flavour *flavour)
 {
@@ -545,6 +569,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(flavours) / sizeof(flavours[0]); i++) {
 		test_whole(&flavours[i]);
 		test_rest_is_whole(&flavours[i]);
+		test_endless_heap(&flavours[i]);
 		for (size_t d = 0; d < sizeof(damages) / sizeof(damages[0]); d++)
 			test_damage(&flavours[i], d);
 	}
