@@ -6,18 +6,7 @@
 
 #include "analysis/query.h"
 #include "base/bytes.h"
-
-static unsigned failures;
-
-#define CHECK(condition, ...)                                                                      \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			failures++;                                                                \
-			fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                            \
-			fprintf(stderr, __VA_ARGS__);                                              \
-			fputc('\n', stderr);                                                       \
-		}                                                                                  \
-	} while (0)
+#include "check.h"
 
 // Five blocks, A to E.
 static const struct hw_category categories[] = {
@@ -329,5 +318,5 @@ int main(void)
 	test_unknown_attributes();
 	test_depth();
 	test_precedence();
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_finish();
 }

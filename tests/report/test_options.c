@@ -5,18 +5,7 @@
 #include <string.h>
 
 #include "report/options.h"
-
-static unsigned failures;
-
-#define CHECK(condition, ...)                                                                      \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			failures++;                                                                \
-			fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                            \
-			fprintf(stderr, __VA_ARGS__);                                              \
-			fputc('\n', stderr);                                                       \
-		}                                                                                  \
-	} while (0)
+#include "check.h"
 
 #define GNU HW_OPTION_STYLE_GNU
 #define GDB HW_OPTION_STYLE_GDB
@@ -190,5 +179,5 @@ int main(void)
 	test_errors();
 	test_numbers();
 	test_completion();
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_finish();
 }

@@ -9,18 +9,7 @@
 #include <unistd.h>
 
 #include "report/report.h"
-
-static unsigned failures;
-
-#define CHECK(condition, ...)                                                                      \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			failures++;                                                                \
-			fprintf(stderr, "%s:%d: ", __FILE__, __LINE__);                            \
-			fprintf(stderr, __VA_ARGS__);                                              \
-			fputc('\n', stderr);                                                       \
-		}                                                                                  \
-	} while (0)
+#include "check.h"
 
 // ---- the forged target ----
 
@@ -534,5 +523,5 @@ int main(void)
 	test_closed_output();
 	test_interrupt();
 	test_output_file();
-	return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+	return check_finish();
 }

@@ -5,15 +5,7 @@
 #include <string.h>
 
 #include "cpython/owners.h"
-
-static int failures;
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #cond);                 \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
+#include "check.h"
 
 // One writable mapping; the layout is that of a GIL build of 3.12.
 enum {
@@ -376,5 +368,5 @@ int main(void)
 	hw_types_deinit(&types);
 	hw_pages_deinit(&pages);
 	hw_target_close(target);
-	return failures != 0;
+	return check_finish();
 }

@@ -5,15 +5,7 @@
 #include <string.h>
 
 #include "cpython/obmalloc.h"
-
-static int failures;
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #cond);                 \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
+#include "check.h"
 
 enum {
 	INTERP = 0x100000, // interpreters, each with an embedded state
@@ -580,5 +572,5 @@ int main(void)
 	test_missing_memory();
 	test_interpreters();
 	test_hostile_layout();
-	return failures ? 1 : 0;
+	return check_finish();
 }

@@ -17,12 +17,15 @@ static inline int check_finish(void)
 	return check_failures || !check_count;
 }
 
-#define CHECK(condition)                                                                           \
+// Words after the condition are printf's and say more: CHECK(n == 3, "n is %d", n).
+#define CHECK(condition, ...)                                                                      \
 	do {                                                                                       \
 		check_count++;                                                                     \
 		if (!(condition)) {                                                                \
 			check_failures++;                                                          \
-			printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);             \
+			printf("%s:%d: failed: %s", __FILE__, __LINE__, #condition);               \
+			printf(" " __VA_ARGS__);                                                   \
+			putchar('\n');                                                             \
 		}                                                                                  \
 	} while (0)
 
