@@ -44,7 +44,7 @@ static int hw_debug_file_try(const struct hw_module *module, const char *path,
 	else
 		is_ours = checksum && hw_debug_file_checksum(file->bytes, file->size) == *checksum;
 	if (is_ours && (*ret_path = strdup(path))) {
-		fd = hw_debug_file_slim(file);
+		fd = module->priv->dwfl_use == HW_DWFL_TYPES ? hw_debug_file_slim(file) : -1;
 		if (fd < 0) {
 			fd = file->fd;
 			file->fd = -1; // libdwfl's now
@@ -149,35 +149,37 @@ static const Dwfl_Callbacks hw_debug_file_callbacks = {
 	.debuginfo_path = &hw_debug_file_path,
 };
 
-Dwfl_Module *hw_module_dwfl(struct hw_module *module)
+Dwfl_Module *hw_module_dwfl(struct hw_module *module, enum hw_dwfl_use use)
 {
 	struct hw_module_private *priv = module->priv;
 	void **userdata;
-	if (priv->tried_dwfl)
-		return priv->dwfl_module;
-	priv->tried_dwfl = true;
+	priv->dwfl_use = use;
+	if (priv->tried_dwfl[use])
+		return priv->dwfl_module[use];
+	priv->tried_dwfl[use] = true;
 	struct hw_elf_file *file = hw_module_file(module);
-	if (!file || !(priv->dwfl = dwfl_begin(&hw_debug_file_callbacks)))
+	if (!file || !(priv->dwfl[use] = dwfl_begin(&hw_debug_file_callbacks)))
 		return NULL;
 	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return NULL;
-	dwfl_report_begin(priv->dwfl);
-	priv->dwfl_module = dwfl_report_elf(priv->dwfl, module->path, file->path, fd, priv->bias,
-					    true);
-	if (!priv->dwfl_module)
+	dwfl_report_begin(priv->dwfl[use]);
+	Dwfl_Module *reported = dwfl_report_elf(priv->dwfl[use], module->path, file->path, fd,
+						priv->bias, true);
+	if (!reported)
 		close(fd);
-	dwfl_report_end(priv->dwfl, NULL, NULL);
-	if (priv->dwfl_module) {
-		dwfl_module_info(priv->dwfl_module, &userdata, NULL, NULL, NULL, NULL, NULL, NULL);
+	dwfl_report_end(priv->dwfl[use], NULL, NULL);
+	if (reported) {
+		dwfl_module_info(reported, &userdata, NULL, NULL, NULL, NULL, NULL, NULL);
 		*userdata = module; // the list of modules no longer grows: the address stays
 	}
-	return priv->dwfl_module;
+	return priv->dwfl_module[use] = reported;
 }
 
 void hw_module_debug_file_close(struct hw_module_private *priv)
 {
-	if (priv->dwfl)
-		dwfl_end(priv->dwfl);
+	for (int use = 0; use < HW_DWFL_USES; use++)
+		if (priv->dwfl[use])
+			dwfl_end(priv->dwfl[use]);
 	free(priv->dwarf_source);
 }

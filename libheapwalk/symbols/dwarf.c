@@ -54,7 +54,7 @@ static struct hw_dwarf_index *hw_module_dwarf(struct hw_module *module)
 	if (priv->tried_dwarf)
 		return priv->dwarf_index;
 	priv->tried_dwarf = true;
-	Dwfl_Module *dwfl_module = hw_module_dwfl(module);
+	Dwfl_Module *dwfl_module = hw_module_dwfl(module, HW_DWFL_TYPES);
 	GElf_Addr bias;
 	Dwarf *dwarf = dwfl_module ? dwfl_module_getdwarf(dwfl_module, &bias) : NULL;
 	struct hw_dwarf_index *index = dwarf ? calloc(1, sizeof(*index)) : NULL;

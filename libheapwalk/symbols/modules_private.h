@@ -13,6 +13,10 @@
 struct hw_symtab;      // symtab.c
 struct hw_dwarf_index; // dwarf.c
 
+// What a debug file is opened for: types are worth a copy of it without what libdw would inflate in vain,
+// symbols are not. One module in libdwfl each.
+enum hw_dwfl_use { HW_DWFL_SYMBOLS, HW_DWFL_TYPES, HW_DWFL_USES };
+
 struct hw_module_private {
 	struct hw_modules *owner;
 	struct hw_elf_headers headers; // of the image in memory, else of the file
@@ -21,10 +25,11 @@ struct hw_module_private {
 	bool is_exe;
 
 	// Each is tried once, when first needed.
-	bool tried_file, tried_dwfl, tried_symtab, tried_dwarf;
-	struct hw_elf_file *file; // NULL: none that matches
-	Dwfl *dwfl;
-	Dwfl_Module *dwfl_module; // NULL: no file
+	bool tried_file, tried_dwfl[HW_DWFL_USES], tried_symtab, tried_dwarf;
+	struct hw_elf_file *file;  // NULL: none that matches
+	enum hw_dwfl_use dwfl_use; // what libdwfl was asked for last
+	Dwfl *dwfl[HW_DWFL_USES];
+	Dwfl_Module *dwfl_module[HW_DWFL_USES]; // NULL: no file
 	struct hw_symtab *symtab;
 	struct hw_dwarf_index *dwarf_index;
 	char *dwarf_source;
@@ -48,7 +53,7 @@ const char *hw_file_section_name(const struct hw_elf_file *file, const Elf64_Shd
 // -1 when that gains nothing.
 int hw_debug_file_slim(const struct hw_elf_file *file);
 // The module in libdwfl, which finds its debug file when it is first asked for symbols or DWARF; or NULL.
-Dwfl_Module *hw_module_dwfl(struct hw_module *module);
+Dwfl_Module *hw_module_dwfl(struct hw_module *module, enum hw_dwfl_use use);
 void hw_module_debug_file_close(struct hw_module_private *priv);
 void hw_symtab_destroy(struct hw_symtab *symtab);          // accepts NULL
 void hw_dwarf_index_destroy(struct hw_dwarf_index *index); // accepts NULL

@@ -190,7 +190,7 @@ static struct hw_symtab *hw_module_symtab(struct hw_module *module)
 	if (priv->tried_symtab)
 		return priv->symtab;
 	priv->tried_symtab = true;
-	Dwfl_Module *dwfl_module = hw_module_dwfl(module);
+	Dwfl_Module *dwfl_module = hw_module_dwfl(module, HW_DWFL_SYMBOLS);
 	struct hw_symtab *symtab = dwfl_module ? calloc(1, sizeof(*symtab)) : NULL;
 	if (!symtab)
 		return NULL;
