@@ -23,6 +23,10 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 	prover->heads[prover->head_count++] = gc;
 	if (l->ht_tpname != HW_ABSENT) // 3.11+: pre-headers
 		prover->heads[prover->head_count++] = gc + 16;
+	for (uint32_t i = 0; i < prover->head_count; i++)
+		prover->type_at[i] = prover->heads[i] + prover->ob_type;
+	prover->look_bytes = (uint32_t)hw_max(
+		prover->heads[prover->head_count - 1] + prover->object_size, HW_DEBUG_HEAD_BYTES);
 }
 
 // Upstream: _PyMem_DebugRawAlloc; the forbidden byte is 0xFD, 0xFB before 3.7.

@@ -10,7 +10,7 @@
 
 // What the debug hooks (PYTHONMALLOC=debug, Py_DEBUG) put before a block's data: 8 bytes of size,
 // big-endian, the API's letter, 7 forbidden bytes.
-enum { HW_DEBUG_HEAD_BYTES = 16, HW_DEBUG_HEADS_MAX = 2 };
+enum { HW_DEBUG_HEAD_BYTES = 16, HW_DEBUG_HEADS_MAX = 2, HW_FORBIDDEN_BYTE_MIN = 0xfb };
 
 struct hw_object {
 	const struct hw_type *type;
@@ -26,7 +26,9 @@ struct hw_object_prover {
 	uint64_t refcount_max; // more references than the target has words: not a reference count
 	uint32_t heads[4];     // distinct places of an object in its block, ascending
 	uint32_t head_count;
-	bool has_gc_links; // the GC head is two words (3.8+)
+	uint32_t type_at[4]; // where ob_type is then
+	uint32_t look_bytes; // what a block must have for all of them
+	bool has_gc_links;   // the GC head is two words (3.8+)
 };
 
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
@@ -44,7 +46,8 @@ static inline uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t 
 				     uint64_t *ret_requested)
 {
 	// Most blocks: no forbidden bytes, known from two of them.
-	if (len < HW_DEBUG_HEAD_BYTES || block[15] < 0xfb || block[15] != block[9]) {
+	if (len < HW_DEBUG_HEAD_BYTES || block[15] < HW_FORBIDDEN_BYTE_MIN ||
+	    block[15] != block[9]) {
 		*ret_requested = capacity;
 		return 0;
 	}
@@ -76,6 +79,28 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 				   struct hw_type_cache *cache, const uint8_t *block, size_t len,
 				   uint64_t capacity, struct hw_object *ret)
 {
+	// Most blocks: room for every place, no hooks, and the first type met is the object's.
+	if (len >= prover->look_bytes && block[15] < HW_FORBIDDEN_BYTE_MIN) {
+		const struct hw_type *type = NULL;
+		uint32_t i = 0;
+		while (i < prover->head_count &&
+		       !(type = hw_type_at(cache, hw_u64(block + prover->type_at[i]))))
+			i++;
+		if (!type)
+			return false;
+		uint32_t at = prover->heads[i];
+		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt), room = capacity - at;
+		if (type->head_bytes == at && refcount - 1 < prover->refcount_max &&
+		    (type->room_max ? room >= type->room_min && room <= type->room_max
+				    : hw_object_fits_variable(prover->layout, type, block + at,
+							      len - at, room)) &&
+		    (!type->has_gc || !prover->has_gc_links || hw_is_gc_head(block + at - 16))) {
+			*ret = (struct hw_object){ .type = type,
+						   .offset = at,
+						   .refcount = (int64_t)refcount };
+			return true;
+		}
+	}
 	uint64_t requested;
 	uint32_t debug = hw_debug_head(block, len, capacity, &requested);
 	if (debug) {
