@@ -45,7 +45,7 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 		HW_TRY(hw_types_init(&heap->types, in->python));
 		hw_object_prover_init(&heap->prover, in->python, hw_mapped_bytes(in->target));
 	}
-	heap->has_sqlite = hw_sqlite_is_loaded(in->modules);
+	heap->has_sqlite = hw_sqlite_is_loaded(in->modules, in->target->exe);
 	HW_TRY(hw_vtables_create(in->modules, &heap->vtables));
 	HW_TRY(hw_heap_scan(heap));
 	HW_TRY(hw_heap_build_spans(heap));

@@ -3,10 +3,18 @@
 
 #include "base/bytes.h"
 
-bool hw_sqlite_is_loaded(struct hw_modules *modules)
+bool hw_sqlite_is_loaded(struct hw_modules *modules, const char *exe)
 {
-	struct hw_symbol symbol;
-	return hw_modules_with_symbol(modules, "sqlite3_libversion_number", &symbol) != NULL;
+	for (size_t i = 0; i < hw_modules_count(modules); i++) {
+		struct hw_module *module = hw_modules_get(modules, i);
+		const char *slash = strrchr(module->path, '/');
+		struct hw_symbol symbol;
+		if (strstr(slash ? slash : module->path, "sqlite") ||
+		    (exe && !strcmp(module->path, exe) &&
+		     hw_module_symbol(module, "sqlite3_libversion_number", &symbol)))
+			return true;
+	}
+	return false;
 }
 
 bool hw_is_sqlite_block(const uint8_t *bytes, size_t len, uint64_t capacity)
