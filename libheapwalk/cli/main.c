@@ -270,6 +270,7 @@ int main(int argc, char **argv)
 		hw_die("there is no command \"%s\": see heapwalk --help", cli.argv[0]);
 	if (hw_cli_asks_for_help(cli.argc, cli.argv)) {
 		hw_cli_command_help(command);
+		free(cli.argv);
 		return EXIT_SUCCESS;
 	}
 	if (!cli.pid && !cli.core)
