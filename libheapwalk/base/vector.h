@@ -20,6 +20,19 @@ bool hw_vec_grow(void **data, size_t *capacity, size_t want, size_t item_size);
 	 hw_vec_grow((void **)&(v)->data, &(v)->capacity, (want), sizeof(*(v)->data)))
 #define hw_vec_push(v, item)                                                                       \
 	(hw_vec_reserve((v), (v)->count + 1) && ((v)->data[(v)->count++] = (item), true))
+// Index of the first item whose `member` is beyond `value`, in a vector that `member` sorts; v->count: none.
+#define hw_vec_find_beyond(v, member, value)                                                       \
+	({                                                                                         \
+		size_t hw_low = 0, hw_high = (v)->count;                                           \
+		while (hw_low < hw_high) {                                                         \
+			size_t hw_mid = hw_low + (hw_high - hw_low) / 2;                           \
+			if ((v)->data[hw_mid].member <= (value))                                   \
+				hw_low = hw_mid + 1;                                               \
+			else                                                                       \
+				hw_high = hw_mid;                                                  \
+		}                                                                                  \
+		hw_low;                                                                            \
+	})
 #define hw_vec_deinit(v) (free((v)->data), (v)->data = NULL, (v)->count = (v)->capacity = 0)
 #define hw_vec_foreach(item, v)                                                                    \
 	for (__typeof__(*(v)->data) *item = (v)->data; (v)->data && item < (v)->data + (v)->count; \

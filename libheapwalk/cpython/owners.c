@@ -22,7 +22,6 @@ struct hw_owner_rule {
 	size_t field;     // offsetof(struct hw_python_layout, …), 0: see `offset`
 	int16_t offset;   // of a fact that no CPython debug information has; HW_ABSENT: none
 	enum hw_claim_kind kind;
-	bool is_interior;
 	const char *detail;                          // of an object
 	void (*visit)(const struct hw_owner *owner); // instead of a pointer
 };
@@ -318,7 +317,7 @@ static void hw_owners_simplify(struct hw_type *type, const struct hw_python_layo
 	if (type->rule_count != 1 || type->dictoffset || type->flags & HW_TPFLAGS_MANAGED_DICT)
 		return;
 	const struct hw_owner_rule *rule = &hw_owner_rules[type->rules[0]];
-	if (rule->visit || rule->is_interior || rule->kind == HW_CLAIM_OBJECT)
+	if (rule->visit || rule->kind == HW_CLAIM_OBJECT)
 		return;
 	type->buffer_offset = hw_owner_rule_offset(rule, layout);
 	type->buffer_kind = (uint8_t)rule->kind;
@@ -424,8 +423,7 @@ void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_obje
 						       .kind = rule->kind,
 						       .detail = rule->detail ? HW_DETAIL_TEXT
 									      : HW_DETAIL_OWNERS,
-						       .text = rule->detail,
-						       .is_interior = rule->is_interior });
+						       .text = rule->detail });
 	}
 	if (type->flags & HW_TPFLAGS_MANAGED_DICT)
 		hw_visit_managed_dict(&owner, type);

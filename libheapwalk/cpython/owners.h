@@ -38,7 +38,6 @@
 	X(CODE_MONITORING, "cpython", "code monitoring")                                           \
 	X(CODE_EXECUTORS, "cpython", "code executors")                                             \
 	X(CTYPES_BUFFER, "cpython", "ctypes buffer")                                               \
-	X(CTYPES_STGINFO, "cpython", "ctypes type information")                                    \
 	X(NDARRAY_DATA, "cpython", "numpy.ndarray data")                                           \
 	X(NDARRAY_DIMS, "cpython", "numpy.ndarray dimensions")                                     \
 	X(STRUCT_CODES, "cpython", "struct format codes")                                          \

@@ -177,9 +177,9 @@ static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_cla
 		atomic_store_explicit(cached, id, memory_order_release);
 	uint32_t old = hw_slot_claim(heap, slot->category, id, slot->start);
 	// Visited before it had this detail: its table gets it afterwards.
-	if (old && type->is_dict)
-		(void)!hw_vec_push(&worker->pending,
-				   ((struct hw_pending_dict){ claim->address, id }));
+	if (old && type->is_dict &&
+	    !hw_vec_push(&worker->pending, ((struct hw_pending_dict){ claim->address, id })))
+		hw_issues_take(heap->in.issues, &hw_enomem);
 }
 
 void hw_worker_claim_buffer(struct hw_worker *worker, hw_addr_t address, uint32_t owner,

@@ -29,7 +29,6 @@ struct hw_row {
 	uint64_t size_bytes;
 	enum hw_allocator allocator;
 	uint32_t category;
-	uint32_t run; // for hw_heap's own use
 };
 
 struct hw_census_row {

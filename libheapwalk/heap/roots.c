@@ -99,7 +99,8 @@ static void hw_claim_stack_chunk(struct hw_worker *worker, hw_addr_t chunk, uint
 			(unsigned long long)chunk, (unsigned long long)bytes);
 		return;
 	}
-	(void)!hw_vec_push(&heap->stack_chunks, ((struct hw_stack_chunk){ chunk, chunk + bytes }));
+	if (!hw_vec_push(&heap->stack_chunks, ((struct hw_stack_chunk){ chunk, chunk + bytes })))
+		hw_issues_take(heap->in.issues, &hw_enomem);
 }
 
 static void hw_claim_data_stack(struct hw_worker *worker, hw_addr_t thread)
@@ -377,14 +378,7 @@ struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker
 
 struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_t addr)
 {
-	size_t low = 0, high = heap->slot_blocks.count;
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (heap->slot_blocks.data[mid].chunk_end <= addr)
-			low = mid + 1;
-		else
-			high = mid;
-	}
+	size_t low = hw_vec_find_beyond(&heap->slot_blocks, chunk_end, addr);
 	return low < heap->slot_blocks.count && heap->slot_blocks.data[low].chunk <= addr
 		       ? &heap->slot_blocks.data[low]
 		       : NULL;

@@ -8,7 +8,6 @@ struct hw_row_visit {
 	hw_addr_t from, to; // rows that overlap this
 	bool (*visit)(void *payload, const struct hw_row *row);
 	void *payload;
-	uint32_t run;
 };
 
 static bool hw_emit(struct hw_row_visit *v, hw_addr_t start, hw_addr_t end,
@@ -21,8 +20,7 @@ static bool hw_emit(struct hw_row_visit *v, hw_addr_t start, hw_addr_t end,
 	return v->visit(v->payload, &(struct hw_row){ .start = start,
 						      .size_bytes = end - start,
 						      .allocator = allocator,
-						      .category = HW_SLOT_CATEGORY(slot),
-						      .run = v->run });
+						      .category = HW_SLOT_CATEGORY(slot) });
 }
 
 static bool hw_emit_pool(struct hw_row_visit *v, const struct hw_pool *pool)
@@ -59,7 +57,6 @@ static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
 						arena->pool_count)
 			     : 0;
 	for (; i < arena->pool_count; i++) {
-		v->run = arena->pool_first + i;
 		if (!hw_emit_pool(v, &pm->pools.data[arena->pool_first + i]))
 			return false;
 	}
@@ -106,17 +103,9 @@ bool hw_heap_visit(const struct hw_heap *heap, hw_addr_t from, hw_addr_t to,
 	struct hw_row_visit v = {
 		.heap = heap, .from = from, .to = to, .visit = visit, .payload = payload
 	};
-	size_t low = 0, high = heap->spans.count;
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		if (heap->spans.data[mid].end <= from)
-			low = mid + 1;
-		else
-			high = mid;
-	}
+	size_t low = hw_vec_find_beyond(&heap->spans, end, from);
 	for (; low < heap->spans.count && heap->spans.data[low].start < to; low++) {
 		const struct hw_stretch *span = &heap->spans.data[low];
-		v.run = span->index;
 		bool ok;
 		if (span->kind == HW_STRETCH_ARENA)
 			ok = hw_emit_arena(&v, &heap->in.pymalloc->arenas.data[span->index]);

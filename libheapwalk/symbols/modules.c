@@ -161,14 +161,7 @@ struct hw_module *hw_modules_get(struct hw_modules *modules, size_t index)
 
 struct hw_module *hw_modules_at(struct hw_modules *modules, hw_addr_t addr)
 {
-	size_t lo = 0, hi = modules->list.count;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		if (modules->list.data[mid].start <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
+	size_t lo = hw_vec_find_beyond(&modules->list, start, addr);
 	return lo && addr < modules->list.data[lo - 1].end ? &modules->list.data[lo - 1] : NULL;
 }
 

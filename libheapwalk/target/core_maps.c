@@ -44,14 +44,7 @@ static bool hw_core_is_shared_name(const char *path)
 
 static const struct hw_core_file *hw_core_file_at(const struct hw_core *core, hw_addr_t addr)
 {
-	size_t lo = 0, hi = core->files.count;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		if (core->files.data[mid].end <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
+	size_t lo = hw_vec_find_beyond(&core->files, end, addr);
 	return lo < core->files.count && core->files.data[lo].start <= addr ? &core->files.data[lo]
 									    : NULL;
 }
