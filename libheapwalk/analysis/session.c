@@ -441,6 +441,21 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 				       (unsigned long long)ledger->missing_bytes,
 				       (unsigned long long)ledger->heap_bytes);
 	}
+	uint64_t rows = ledger ? ledger->in_use_bytes + ledger->free_bytes +
+					 ledger->overhead_bytes + ledger->unknown_bytes
+			       : 0;
+	if (ledger && rows != ledger->mapped_bytes)
+		return hw_error_create(
+			HW_ERROR_PARTIAL,
+			"the report does not add up: its rows have %llu bytes, the private "
+			"writable mappings %llu; its issues say where",
+			(unsigned long long)rows, (unsigned long long)ledger->mapped_bytes);
+	for (size_t i = 0; i < session->issues.list.count; i++)
+		if (hw_error_code(session->issues.list.data[i]) == HW_ERROR_NO_MEMORY)
+			return hw_error_create(
+				HW_ERROR_PARTIAL,
+				"the report lacks details: heapwalk itself was out of "
+				"memory");
 	return NULL;
 }
 
