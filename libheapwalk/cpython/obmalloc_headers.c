@@ -4,10 +4,10 @@
 // Reading 48 bytes of a page costs a live process nearly what reading the page does: the kernel pins
 // it first. Hence several workers, each with its own share of the sums, where the source allows it.
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/cleanup.h"
+#include "base/parallel.h"
 #include "cpython/obmalloc_internal.h"
 
 enum {
@@ -228,9 +228,9 @@ static void hw_read_batch(struct hw_pool_worker *worker, size_t from, size_t to)
 	}
 }
 
-static void *hw_pool_worker_run(void *payload)
+static void hw_pool_worker_run(void *payload, unsigned index)
 {
-	struct hw_pool_worker *worker = payload;
+	struct hw_pool_worker *worker = (struct hw_pool_worker *)payload + index;
 	struct hw_pool_reader *reader = worker->reader;
 	struct hw_pymalloc *pm = reader->pm;
 	const size_t step = HW_POOL_BATCH / (pm->arena_bytes / pm->pool_bytes);
@@ -248,7 +248,6 @@ static void *hw_pool_worker_run(void *payload)
 							   : hw_progress_stopped(reader->progress)))
 			break;
 	}
-	return NULL;
 }
 
 // What a worker counted is added to the states.
@@ -282,31 +281,21 @@ static size_t hw_worker_count(const struct hw_pool_reader *reader)
 	return hw_min(most, 1 + reader->pm->pools.count / HW_POOLS_PER_WORKER);
 }
 
-// The caller is the first worker; a thread that can't be started leaves its work to the others.
 static struct hw_error *hw_run_workers(struct hw_pool_reader *reader, size_t *ret_bad,
 				       size_t *ret_missing)
 {
 	struct hw_pymalloc *pm = reader->pm;
 	struct hw_pool_worker workers[HW_POOL_WORKERS_MAX] = { 0 };
-	pthread_t threads[HW_POOL_WORKERS_MAX];
-	bool is_started[HW_POOL_WORKERS_MAX] = { false };
 	size_t count = hw_worker_count(reader);
 	hw_cleanup_free struct hw_pymalloc_state *sums = calloc(count * pm->states.count + 1,
 								sizeof(*sums));
 	if (!sums)
 		return &hw_enomem;
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
 		workers[i] = (struct hw_pool_worker){ .reader = reader,
 						      .is_caller = i == 0,
 						      .sums = sums + i * pm->states.count };
-		is_started[i] = i &&
-				!pthread_create(&threads[i], NULL, hw_pool_worker_run, &workers[i]);
-	}
-	hw_pool_worker_run(&workers[0]);
-	for (size_t i = 1; i < count; i++) {
-		if (is_started[i])
-			pthread_join(threads[i], NULL);
-	}
+	hw_parallel((unsigned)count, hw_pool_worker_run, workers);
 	bool is_done = atomic_load(&reader->next_arena) >= pm->arenas.count;
 	for (size_t i = 0; i < count; i++) {
 		if (workers[i].is_out_of_memory && !is_done)

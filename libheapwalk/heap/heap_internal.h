@@ -108,6 +108,12 @@ struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap,
 
 // spans.c
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;
+static inline bool hw_mapping_is_file(const struct hw_mapping *m)
+{
+	return m->path[0] == '/';
+}
+
+// count.c
 struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;
 
 // Acquires what the worker that made the category wrote of it.

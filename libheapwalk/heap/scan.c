@@ -2,10 +2,10 @@
 // The pass over all blocks: free ones from the allocator's lists, the others by what is in them. Work
 // is split by arenas and by stretches of malloc's regions; each block is looked at once, out of a
 // window that stays in cache.
-#include <signal.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/parallel.h"
 #include "heap/heap_internal.h"
 #include "native/sqlite.h"
 #include "native/strings.h"
@@ -26,8 +26,8 @@ struct hw_item {
 struct hw_scan {
 	struct hw_heap *heap;
 	HW_VEC(struct hw_item) items;
+	struct hw_worker *workers; // one a thread
 	_Atomic size_t next;
-	atomic_bool out_of_memory;
 };
 
 struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
@@ -242,27 +242,20 @@ static uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *
 	       hw_region_chunk_start(region, item->from);
 }
 
-struct hw_scan_thread {
-	struct hw_scan *scan;
-	bool is_caller;
-	struct hw_worker worker;
-};
-
-static void *hw_scan_run(void *arg)
+static void hw_scan_run(void *payload, unsigned index)
 {
-	struct hw_scan_thread *thread = arg;
-	struct hw_scan *scan = thread->scan;
+	struct hw_scan *scan = payload;
+	struct hw_worker *worker = &scan->workers[index];
 	struct hw_progress *progress = scan->heap->in.progress;
 	for (;;) {
 		size_t i = atomic_fetch_add(&scan->next, 1);
 		if (i >= scan->items.count || hw_progress_stopped(progress))
 			break;
-		hw_worker_item(&thread->worker, &scan->items.data[i]);
+		hw_worker_item(worker, &scan->items.data[i]);
 		atomic_fetch_add(&progress->done, hw_item_bytes(scan->heap, &scan->items.data[i]));
-		if (thread->is_caller && hw_progress_poll(progress))
+		if (!index && hw_progress_poll(progress))
 			break;
 	}
-	return NULL;
 }
 
 static bool hw_scan_add_items(struct hw_scan *scan)
@@ -284,23 +277,6 @@ static bool hw_scan_add_items(struct hw_scan *scan)
 	return true;
 }
 
-static void hw_scan_threads(struct hw_scan_thread *threads, unsigned count)
-{
-	pthread_t ids[64];
-	unsigned started = 0;
-	// Signals are the caller's: a debugger waits for them on its own thread.
-	sigset_t all, old;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	for (unsigned i = 1; i < count && i < 64; i++)
-		if (!pthread_create(&ids[started], NULL, hw_scan_run, &threads[i]))
-			started++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	hw_scan_run(&threads[0]);
-	for (unsigned i = 0; i < started; i++)
-		pthread_join(ids[i], NULL);
-}
-
 struct hw_error *hw_heap_scan(struct hw_heap *heap)
 {
 	struct hw_scan scan = { .heap = heap };
@@ -310,12 +286,12 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 		hw_vec_deinit(&scan.items);
 		return &hw_enomem;
 	}
-	if (count > 64)
-		count = 64;
+	if (count > HW_PARALLEL_MAX)
+		count = HW_PARALLEL_MAX;
 	if (!count || scan.items.count < 2)
 		count = 1;
-	struct hw_scan_thread *threads = calloc(count, sizeof(*threads));
-	if (!threads) {
+	struct hw_worker *workers = calloc(count, sizeof(*workers));
+	if (!workers) {
 		hw_vec_deinit(&scan.items);
 		return &hw_enomem;
 	}
@@ -324,34 +300,32 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 	atomic_store(&heap->in.progress->done, 0);
 	for (size_t i = 0; i < scan.items.count; i++)
 		heap->in.progress->total += hw_item_bytes(heap, &scan.items.data[i]);
-	for (unsigned i = 0; i < count && !err; i++) {
-		threads[i].scan = &scan;
-		threads[i].is_caller = !i;
-		err = hw_worker_init(&threads[i].worker, heap);
-	}
+	scan.workers = workers;
+	for (unsigned i = 0; i < count && !err; i++)
+		err = hw_worker_init(&workers[i], heap);
 	if (!err && heap->has_python) {
-		err = hw_heap_find_slot_blocks(heap, &threads[0].worker);
-		hw_heap_claim_roots(heap, &threads[0].worker);
+		err = hw_heap_find_slot_blocks(heap, &workers[0]);
+		hw_heap_claim_roots(heap, &workers[0]);
 	}
 	if (!err) {
-		hw_scan_threads(threads, count);
+		hw_parallel(count, hw_scan_run, &scan);
 		heap->is_partial = hw_progress_stopped(heap->in.progress);
 		if (heap->has_python && !heap->is_partial) {
 			for (unsigned i = 0; i < count; i++)
-				hw_worker_settle(&threads[i].worker);
-			hw_heap_claim_static_types(heap, &threads[0].worker);
-			hw_worker_settle(&threads[0].worker);
+				hw_worker_settle(&workers[i]);
+			hw_heap_claim_static_types(heap, &workers[0]);
+			hw_worker_settle(&workers[0]);
 		}
 	}
 	for (unsigned i = 0; i < count; i++) {
-		if (threads[i].worker.heap && !threads[i].worker.sink.links_left)
+		if (workers[i].heap && !workers[i].sink.links_left)
 			hw_issues_add(heap->in.issues, HW_ERROR_CORRUPT, 0,
 				      "the interpreter's linked lists have more than %d links: the "
 				      "rest of them was not followed",
 				      HW_WORKER_LINKS_MAX);
-		hw_worker_deinit(&threads[i].worker);
+		hw_worker_deinit(&workers[i]);
 	}
-	free(threads);
+	free(workers);
 	hw_vec_deinit(&scan.items);
 	return err;
 }
