@@ -164,6 +164,14 @@ uint32_t hw_category_intern(struct hw_categories *c, const struct hw_category *c
 	return id;
 }
 
+const char *hw_categories_intern_text(struct hw_categories *c, const char *text)
+{
+	pthread_mutex_lock(&c->lock);
+	bool ok = hw_category_string(c, &text);
+	pthread_mutex_unlock(&c->lock);
+	return ok ? text : "";
+}
+
 uint32_t hw_category_of_claim(struct hw_categories *c, enum hw_claim_kind kind, const char *detail)
 {
 	return hw_category_intern(c,

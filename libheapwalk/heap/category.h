@@ -70,6 +70,9 @@ static inline struct hw_category_entry *hw_category_entry(const struct hw_catego
 uint32_t hw_category_intern(struct hw_categories *categories, const struct hw_category *category,
 			    enum hw_claim_kind claim_kind);
 
+// A copy that lives as long as the categories; "" when out of memory.
+const char *hw_categories_intern_text(struct hw_categories *categories, const char *text);
+
 // A claimed block's category: `kind` text from HW_CLAIM_KINDS.
 uint32_t hw_category_of_claim(struct hw_categories *categories, enum hw_claim_kind kind,
 			      const char *detail);

@@ -97,12 +97,6 @@ static bool hw_claim_is_better(const struct hw_category_entry *a, const struct h
 	return order ? order < 0 : strcmp(a->category.kind, b->category.kind) < 0;
 }
 
-static bool hw_category_is_fixed_not_in_use(uint32_t id)
-{
-	return id && id < HW_CATEGORY_FIXED_COUNT && id != HW_CATEGORY_UNCATEGORIZED &&
-	       id != HW_CATEGORY_C_STRING;
-}
-
 // What was in the slot before; 0 too when the claim was not taken.
 static uint32_t hw_slot_claim(struct hw_heap *heap, uint32_t *slot, uint32_t id, hw_addr_t block)
 {

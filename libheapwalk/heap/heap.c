@@ -5,8 +5,6 @@
 
 #include "base/memory.h"
 #include "heap/heap_internal.h"
-#include "native/sqlite.h"
-#include "native/vtable.h"
 
 // Room for a category id of every block.
 static struct hw_error *hw_heap_reserve(struct hw_heap *heap)
@@ -45,8 +43,7 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 		HW_TRY(hw_types_init(&heap->types, in->python));
 		hw_object_prover_init(&heap->prover, in->python, hw_mapped_bytes(in->target));
 	}
-	heap->has_sqlite = hw_sqlite_is_loaded(in->modules, in->target->exe);
-	HW_TRY(hw_vtables_create(in->modules, &heap->vtables));
+	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));
 	HW_TRY(hw_heap_build_spans(heap));
 	return hw_heap_count(heap);
@@ -71,9 +68,9 @@ void hw_heap_destroy(struct hw_heap *heap)
 {
 	if (!heap)
 		return;
+	hw_heap_close_classifiers(heap);
 	hw_categories_deinit(&heap->categories);
 	hw_types_deinit(&heap->types);
-	hw_vtables_destroy(heap->vtables);
 	hw_unmap(heap->pool_slots, heap->pool_slots_bytes);
 	free(heap->pool_first_slot);
 	hw_vec_deinit(&heap->slot_blocks);

@@ -4,6 +4,7 @@
 #define HW_HEAP_HEAP_INTERNAL_H
 
 #include "heap/category.h"
+#include "native/classifier.h"
 
 // A stretch of a private writable mapping that one thing explains. Sorted, disjoint, and together they
 // are the mappings.
@@ -28,13 +29,19 @@ struct hw_stack_chunk {
 	hw_addr_t start, end;
 };
 
+// A classifier whose library is in the process.
+struct hw_open_classifier {
+	const struct hw_classifier *classifier;
+	void *state;
+};
+
 struct hw_heap {
 	struct hw_heap_inputs in;
 	struct hw_categories categories;
 	struct hw_types types;
 	struct hw_object_prover prover;
-	struct hw_vtables *vtables; // NULL: none
-	bool has_python, has_sqlite;
+	HW_VEC(struct hw_open_classifier) classifiers; // in the order in which they are asked
+	bool has_python;
 
 	uint32_t *pool_slots; // category ids of all pools' blocks
 	size_t pool_slots_bytes;
@@ -66,6 +73,27 @@ struct hw_pending_dict {
 	uint32_t category;
 };
 
+// A classifier said what a block is: settled when all blocks were looked at.
+struct hw_native_claim {
+	hw_addr_t start; // of what the application has
+	uint32_t category;
+};
+
+struct hw_known_kind {
+	struct hw_native_kind kind;
+	uint32_t category;
+};
+
+enum { HW_NATIVE_KNOWN_KINDS = 64 };
+
+// One thread's side of the classifiers.
+struct hw_worker_native {
+	struct hw_native_sink sink; // first: the sink is the worker's
+	struct hw_heap *heap;
+	HW_VEC(struct hw_native_claim) claims;
+	struct hw_known_kind known[HW_NATIVE_KNOWN_KINDS]; // by hash of the pointers
+};
+
 // One thread of the census.
 struct hw_worker {
 	struct hw_claim_sink sink; // first: the sink is the worker
@@ -75,6 +103,7 @@ struct hw_worker {
 	struct hw_type_cache cache;
 	uint32_t owner_category;                // of the object whose claims are being made
 	HW_VEC(struct hw_pending_dict) pending; // dicts that got a detail after they were visited
+	struct hw_worker_native native;
 };
 
 struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap) HW_MUST_USE;
@@ -105,6 +134,27 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker);
 void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker);
 struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap,
 					  struct hw_worker *worker) HW_MUST_USE;
+
+// native.c
+struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap) HW_MUST_USE;
+void hw_heap_close_classifiers(struct hw_heap *heap);
+// `pages` is borrowed; `links`: how many links of lists in the target a thread may follow.
+void hw_worker_native_init(struct hw_worker_native *native, struct hw_heap *heap,
+			   struct hw_pages *pages, uint64_t links);
+// Category of a block of no interpreter's: what its bytes show.
+uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
+			    size_t len, uint64_t capacity);
+void hw_heap_claim_native_roots(struct hw_heap *heap, struct hw_worker *worker);
+// Takes over another thread's claims; then, with itself, settles them all. False: out of memory.
+bool hw_heap_settle_native(struct hw_heap *heap, struct hw_worker_native *into,
+			   const struct hw_worker_native *from);
+
+// Is what this category says the allocator's word, not to be overruled by an owner's?
+static inline bool hw_category_is_fixed_not_in_use(uint32_t id)
+{
+	return id && id < HW_CATEGORY_FIXED_COUNT && id != HW_CATEGORY_UNCATEGORIZED &&
+	       id != HW_CATEGORY_C_STRING;
+}
 
 // spans.c
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;

@@ -7,9 +7,6 @@
 #include "base/bytes.h"
 #include "base/parallel.h"
 #include "heap/heap_internal.h"
-#include "native/sqlite.h"
-#include "native/strings.h"
-#include "native/vtable.h"
 
 enum {
 	HW_CHUNKS_AN_ITEM = 1 << 16,
@@ -42,6 +39,7 @@ struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 	worker->sink.claim = hw_worker_claim;
 	worker->sink.cache = &worker->cache;
 	worker->sink.links_left = HW_WORKER_LINKS_MAX;
+	hw_worker_native_init(&worker->native, heap, &worker->pages, HW_WORKER_LINKS_MAX);
 	return NULL;
 }
 
@@ -50,6 +48,7 @@ void hw_worker_deinit(struct hw_worker *worker)
 	hw_window_deinit(&worker->window);
 	hw_pages_deinit(&worker->pages);
 	hw_vec_deinit(&worker->pending);
+	hw_vec_deinit(&worker->native.claims);
 }
 
 // Unless an owner has said what it is.
@@ -57,48 +56,6 @@ static void hw_slot_set(uint32_t *slot, uint32_t id)
 {
 	uint32_t none = HW_CATEGORY_NONE;
 	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-}
-
-static bool hw_worker_is_in_arena(const struct hw_worker *worker, hw_addr_t addr)
-{
-	return addr - worker->cache.near_start < worker->cache.near_bytes ||
-	       hw_pymalloc_find_arena(worker->heap->in.pymalloc, addr);
-}
-
-// A block of no interpreter's: what its bytes show.
-static uint32_t hw_worker_native(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
-				 size_t len, uint64_t capacity)
-{
-	struct hw_heap *heap = worker->heap;
-	uint32_t head = hw_debug_head(bytes, len, capacity, &capacity);
-	user += head;
-	bytes += head;
-	len = (size_t)hw_min(len - head, capacity);
-	const char *class_name;
-	size_t text_len;
-	if (heap->has_python && hw_is_ast_arena_block(user, bytes, len, capacity))
-		return hw_category_of_claim(&heap->categories, HW_CLAIM_AST_ARENA, "");
-	if (heap->has_sqlite && hw_is_sqlite_block(bytes, len, capacity))
-		return hw_category_intern(&heap->categories,
-					  &(struct hw_category){ .domain = "sqlite3",
-								 .kind = "allocation",
-								 .detail = "",
-								 .state = HW_STATE_IN_USE,
-								 .state_word = "in use" },
-					  HW_CLAIM_KIND_COUNT);
-	// Most first words of such blocks lead to other blocks.
-	if (len >= 8 && heap->vtables && !hw_worker_is_in_arena(worker, hw_u64(bytes)) &&
-	    hw_vtable_class(heap->vtables, hw_u64(bytes), &class_name))
-		return hw_category_intern(&heap->categories,
-					  &(struct hw_category){ .domain = "C++",
-								 .kind = class_name,
-								 .detail = "",
-								 .state = HW_STATE_IN_USE,
-								 .state_word = "in use" },
-					  HW_CLAIM_KIND_COUNT);
-	if (hw_is_c_string(bytes, len, &text_len))
-		return HW_CATEGORY_C_STRING;
-	return HW_CATEGORY_UNCATEGORIZED;
 }
 
 static void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
@@ -115,7 +72,7 @@ static void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint
 	if (!heap->has_python ||
 	    !hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity, &object)) {
 		if (!old)
-			hw_slot_set(slot, hw_worker_native(worker, user, bytes, len, capacity));
+			hw_slot_set(slot, hw_worker_classify(worker, user, bytes, len, capacity));
 		return;
 	}
 	if (object.is_dead) {
@@ -308,6 +265,7 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 		hw_heap_claim_roots(heap, &workers[0]);
 	}
 	if (!err) {
+		hw_heap_claim_native_roots(heap, &workers[0]);
 		hw_parallel(count, hw_scan_run, &scan);
 		heap->is_partial = hw_progress_stopped(heap->in.progress);
 		if (heap->has_python && !heap->is_partial) {
@@ -316,12 +274,18 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 			hw_heap_claim_static_types(heap, &workers[0]);
 			hw_worker_settle(&workers[0]);
 		}
+		// The first thread's own come last: then all are there.
+		for (unsigned i = count; i-- > 0 && !heap->is_partial && !err;)
+			if (!hw_heap_settle_native(heap, &workers[0].native, &workers[i].native))
+				err = &hw_enomem;
 	}
 	for (unsigned i = 0; i < count; i++) {
-		if (workers[i].heap && !workers[i].sink.links_left)
+		const struct hw_worker *worker = &workers[i];
+		if (worker->heap && (!worker->sink.links_left || !worker->native.sink.links_left))
 			hw_issues_add(heap->in.issues, HW_ERROR_CORRUPT, 0,
-				      "the interpreter's linked lists have more than %d links: the "
-				      "rest of them was not followed",
+				      "linked lists of %s have more than %d links: the rest of "
+				      "them was not followed",
+				      worker->sink.links_left ? "a library" : "the interpreter",
 				      HW_WORKER_LINKS_MAX);
 		hw_worker_deinit(&workers[i]);
 	}

@@ -2,6 +2,7 @@
 #include "native/strings.h"
 
 #include "base/bytes.h"
+#include "native/classifiers.h"
 
 enum { HW_STRING_MIN = 3 };
 
@@ -52,3 +53,35 @@ bool hw_is_c_string(const uint8_t *bytes, size_t len, size_t *ret_len)
 	*ret_len = i;
 	return true;
 }
+
+// Every process has strings: nothing to look for.
+static struct hw_error *hw_strings_open(const struct hw_native *native, void **ret)
+{
+	(void)native;
+	*ret = (void *)&hw_string_classifier; // no state: anything but NULL
+	return NULL;
+}
+
+static void hw_strings_close(void *state)
+{
+	(void)state;
+}
+
+static bool hw_strings_classify(void *state, struct hw_native_sink *sink,
+				const struct hw_native_block *block, struct hw_native_kind *ret)
+{
+	size_t text_len;
+	(void)state;
+	(void)sink;
+	if (!hw_is_c_string(block->bytes, block->len, &text_len))
+		return false;
+	*ret = (struct hw_native_kind){ "C", "string data", "" };
+	return true;
+}
+
+const struct hw_classifier hw_string_classifier = {
+	.name = "C strings",
+	.open = hw_strings_open,
+	.close = hw_strings_close,
+	.classify = hw_strings_classify,
+};

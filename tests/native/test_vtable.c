@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "native/vtable.h"
+#include "native/cxx_vtable.h"
 
 enum { LINES = 32, THREADS = 4 };
 

@@ -4,7 +4,7 @@
 //
 // Names are demangled by libstdc++'s __cxa_demangle, a C function that every Debian with gdb or g++ has:
 // a demangler of our own would be a second, worse one, and libiberty's is static and the same code.
-#include "native/vtable.h"
+#include "native/cxx_vtable.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // C++ objects: the first word points into the vtable of the class.
-#ifndef HW_NATIVE_VTABLE_H
-#define HW_NATIVE_VTABLE_H
+#ifndef HW_NATIVE_CXX_VTABLE_H
+#define HW_NATIVE_CXX_VTABLE_H
 
 #include "symbols/modules.h"
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Between the classifiers of native/ and the table: what they are shown, and what becomes of their claims.
+//
+// A classifier's claim waits until every block was looked at, because only then is it known which blocks
+// are Python's; then the claims of all threads settle in address order.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "heap/heap_internal.h"
+
+struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
+{
+	const struct hw_native native = { .target = heap->in.target,
+					  .modules = heap->in.modules,
+					  .issues = heap->in.issues };
+	for (const struct hw_classifier *const *at = hw_classifiers; *at; at++) {
+		void *state = NULL;
+		struct hw_error *err = (*at)->open(&native, &state);
+		if (err && err->code != HW_ERROR_NO_MEMORY) {
+			hw_issues_take(heap->in.issues, hw_error_prefix(err, "%s", (*at)->name));
+			continue;
+		}
+		if (err)
+			return err;
+		if (state &&
+		    !hw_vec_push(&heap->classifiers, ((struct hw_open_classifier){ *at, state }))) {
+			(*at)->close(state);
+			return &hw_enomem;
+		}
+	}
+	return NULL;
+}
+
+void hw_heap_close_classifiers(struct hw_heap *heap)
+{
+	hw_vec_foreach(open, &heap->classifiers) open->classifier->close(open->state);
+	hw_vec_deinit(&heap->classifiers);
+}
+
+// ---- categories --------------------------------------------------------------------------------
+
+static uint32_t hw_native_category(struct hw_worker_native *native,
+				   const struct hw_native_kind *kind)
+{
+	// Their strings stay where they are: equal pointers are equal words, and most blocks repeat a kind.
+	uintptr_t hash = (uintptr_t)kind->domain + 3 * (uintptr_t)kind->kind +
+			 7 * (uintptr_t)kind->detail;
+	struct hw_known_kind *known =
+		&native->known[(hash ^ hash >> 7) & (HW_NATIVE_KNOWN_KINDS - 1)];
+	if (known->kind.kind != kind->kind || known->kind.domain != kind->domain ||
+	    known->kind.detail != kind->detail)
+		*known = (struct hw_known_kind){
+			*kind, hw_category_intern(&native->heap->categories,
+						  &(struct hw_category){ .domain = kind->domain,
+									 .kind = kind->kind,
+									 .detail = kind->detail,
+									 .state = HW_STATE_IN_USE,
+									 .state_word = "in use" },
+						  HW_CLAIM_KIND_COUNT)
+		};
+	return known->category;
+}
+
+uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
+			    size_t len, uint64_t capacity)
+{
+	struct hw_heap *heap = worker->heap;
+	uint32_t head = hw_debug_head(bytes, len, capacity, &capacity);
+	struct hw_native_block block = { .start = user + head,
+					 .bytes = bytes + head,
+					 .len = (size_t)hw_min(len - head, capacity),
+					 .capacity = capacity };
+	if (heap->has_python &&
+	    hw_is_ast_arena_block(block.start, block.bytes, block.len, capacity))
+		return hw_category_of_claim(&heap->categories, HW_CLAIM_AST_ARENA, "");
+	hw_vec_foreach(open, &heap->classifiers)
+	{
+		struct hw_native_kind kind;
+		if (open->classifier->classify &&
+		    open->classifier->classify(open->state, &worker->native.sink, &block, &kind))
+			return hw_native_category(&worker->native, &kind);
+	}
+	return HW_CATEGORY_UNCATEGORIZED;
+}
+
+// ---- the sink ----------------------------------------------------------------------------------
+
+// The chunk in use whose data starts at `start`, behind the debug hooks' bytes if it has them.
+static bool hw_native_find(struct hw_native_sink *sink, hw_addr_t start, uint64_t *ret_capacity)
+{
+	struct hw_worker_native *native = (struct hw_worker_native *)sink;
+	struct hw_heap *heap = native->heap;
+	if (hw_pymalloc_find_arena(heap->in.pymalloc, start))
+		return false; // which of its blocks are free is not known yet
+	struct hw_slot slot = hw_heap_slot_at(heap, start);
+	if (!slot.category || start < slot.user ||
+	    hw_category_is_fixed_not_in_use(HW_SLOT_CATEGORY(hw_slot_load(slot.category))))
+		return false;
+	// Data runs on over the next chunk's prev_size; that of an mmapped one ends with it.
+	uint64_t capacity = slot.start + slot.bytes + 8 - slot.user;
+	const struct hw_region *region = hw_glibc_find_region(heap->in.glibc, slot.start);
+	if (region && region->kind == HW_REGION_MMAPPED)
+		capacity -= 8;
+	uint8_t bytes[HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES];
+	uint32_t head = 0;
+	if (start != slot.user) {
+		if (start - slot.user > sizeof(bytes) || capacity < sizeof(bytes) ||
+		    !hw_pages_read(sink->pages, slot.user, bytes, sizeof(bytes)))
+			return false;
+		head = hw_debug_head(bytes, sizeof(bytes), capacity, &capacity);
+	}
+	*ret_capacity = capacity;
+	return start - slot.user == head;
+}
+
+static void hw_native_claim(struct hw_native_sink *sink, hw_addr_t start,
+			    const struct hw_native_kind *kind)
+{
+	struct hw_worker_native *native = (struct hw_worker_native *)sink;
+	uint64_t capacity;
+	if (!hw_native_find(sink, start, &capacity))
+		return;
+	struct hw_native_claim claim = { start, hw_native_category(native, kind) };
+	if (!hw_vec_push(&native->claims, claim))
+		hw_issues_take(native->heap->in.issues, &hw_enomem);
+}
+
+static const char *hw_native_intern(struct hw_native_sink *sink, const char *text)
+{
+	struct hw_worker_native *native = (struct hw_worker_native *)sink;
+	return hw_categories_intern_text(&native->heap->categories, text);
+}
+
+void hw_worker_native_init(struct hw_worker_native *native, struct hw_heap *heap,
+			   struct hw_pages *pages, uint64_t links)
+{
+	native->heap = heap;
+	native->sink = (struct hw_native_sink){ .pages = pages,
+						.find = hw_native_find,
+						.claim = hw_native_claim,
+						.intern = hw_native_intern,
+						.links_left = links };
+}
+
+void hw_heap_claim_native_roots(struct hw_heap *heap, struct hw_worker *worker)
+{
+	hw_vec_foreach(open, &heap->classifiers) if (open->classifier->roots)
+		open->classifier->roots(open->state, &worker->native.sink);
+}
+
+// ---- settling ----------------------------------------------------------------------------------
+
+static int hw_native_claim_order(const void *a, const void *b, void *payload)
+{
+	const struct hw_native_claim *x = a, *y = b;
+	const struct hw_categories *categories = payload;
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	if (x->category == y->category)
+		return 0;
+	// Not by id: ids depend on which thread was first.
+	const struct hw_category *p = &hw_category_entry(categories, x->category)->category;
+	const struct hw_category *q = &hw_category_entry(categories, y->category)->category;
+	int order = strcmp(p->domain, q->domain);
+	if (!order)
+		order = strcmp(p->kind, q->kind);
+	return order ? order : strcmp(p->detail, q->detail);
+}
+
+// A block that nobody has named, or only a classifier.
+static bool hw_native_may_name(const struct hw_heap *heap, uint32_t slot)
+{
+	uint32_t id = HW_SLOT_CATEGORY(slot);
+	if (slot & HW_SLOT_CLAIMED)
+		return false;
+	if (id < HW_CATEGORY_FIXED_COUNT)
+		return id == HW_CATEGORY_UNCATEGORIZED || id == HW_CATEGORY_C_STRING;
+	return hw_category_entry(&heap->categories, id)->claim_kind == HW_CLAIM_KIND_COUNT;
+}
+
+bool hw_heap_settle_native(struct hw_heap *heap, struct hw_worker_native *into,
+			   const struct hw_worker_native *from)
+{
+	if (from != into) {
+		if (!hw_vec_reserve(&into->claims, into->claims.count + from->claims.count))
+			return false;
+		if (from->claims.count)
+			memcpy(into->claims.data + into->claims.count, from->claims.data,
+			       from->claims.count * sizeof(*from->claims.data));
+		into->claims.count += from->claims.count;
+		return true;
+	}
+	if (!into->claims.count)
+		return true;
+	qsort_r(into->claims.data, into->claims.count, sizeof(*into->claims.data),
+		hw_native_claim_order, &heap->categories);
+	hw_addr_t done = 0;
+	hw_vec_foreach(claim, &into->claims)
+	{
+		struct hw_slot slot = hw_heap_slot_at(heap, claim->start);
+		if (claim->start == done || !slot.category)
+			continue;
+		done = claim->start;
+		if (hw_native_may_name(heap, *slot.category))
+			*slot.category = claim->category;
+	}
+	return true;
+}

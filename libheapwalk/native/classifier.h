@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Classifiers: what is in blocks that are no Python objects. One library, one file, one row of the table
+// in classifiers.c. docs/CLASSIFIERS.md says how to write one.
+//
+// A classifier speaks only of what it can prove on the target's bytes. It may say what a block is that
+// it is shown (classify), and what blocks are that something proven points at (claim). The heap settles
+// both: a Python object and what it owns are never renamed; a claim beats what a block's own bytes say;
+// of two claims on a block the lesser words win. The outcome does not depend on the order of threads.
+#ifndef HW_NATIVE_CLASSIFIER_H
+#define HW_NATIVE_CLASSIFIER_H
+
+#include "symbols/modules.h"
+#include "target/window.h"
+
+struct hw_rules;
+
+// What classifiers are opened with. Borrowed until they are closed.
+struct hw_native {
+	struct hw_target *target;
+	struct hw_modules *modules;   // NULL: none
+	const struct hw_rules *rules; // the user's; NULL: none
+	struct hw_issues *issues;
+};
+
+// A block in use, behind malloc's header and the debug hooks'.
+struct hw_native_block {
+	hw_addr_t start;      // of what the application has
+	const uint8_t *bytes; // its first `len` bytes; valid until classify() returns
+	size_t len;           // all of it, or at least 2 KiB, unless the target lacks bytes
+	uint64_t capacity;    // bytes that the application may use
+};
+
+// What a block is. The strings live until the classifier is closed (hw_native_sink.intern), none is NULL.
+struct hw_native_kind {
+	const char *domain, *kind, *detail;
+};
+
+// Where a classifier says what it found, and looks further. One a thread.
+struct hw_native_sink {
+	struct hw_pages *pages;
+	// The chunk of malloc's whose data starts at `start` and is in use: how many bytes the application
+	// may use. False: no block starts there.
+	bool (*find)(struct hw_native_sink *sink, hw_addr_t start, uint64_t *ret_capacity);
+	// Something proven owns the block whose data starts at `start`. No block starts there: no claim.
+	void (*claim)(struct hw_native_sink *sink, hw_addr_t start,
+		      const struct hw_native_kind *kind);
+	// A copy of `text` that lives as long as the classifiers do; "" when out of memory.
+	const char *(*intern)(struct hw_native_sink *sink, const char *text);
+	uint64_t links_left; // of all lists and trees of this thread together
+};
+
+// A list or tree in the target, followed link by link: false when this thread has followed more links
+// than any heap has blocks. Each step of a walk over target data asks it.
+static inline bool hw_native_step(struct hw_native_sink *sink)
+{
+	return sink->links_left && sink->links_left--;
+}
+
+struct hw_classifier {
+	const char *name; // of the library, for messages
+	// Is what it knows in this process at all? NULL in *ret: no, and it is asked nothing. Called once
+	// per table, on one thread: symbols and modules may be used here, and nowhere else.
+	struct hw_error *(*open)(const struct hw_native *native, void **ret)HW_MUST_USE;
+	void (*close)(void *state);
+	// Claims that need no block to begin with. Once, before any block is shown. May be NULL.
+	void (*roots)(void *state, struct hw_native_sink *sink);
+	// What do the bytes of this block prove? False: nothing. It may claim what the block owns. Several
+	// threads call it, each with a sink of its own: `state` is not to be changed. May be NULL.
+	bool (*classify)(void *state, struct hw_native_sink *sink,
+			 const struct hw_native_block *block, struct hw_native_kind *ret);
+};
+
+// All classifiers, in the order in which they are asked. Ended by NULL.
+extern const struct hw_classifier *const hw_classifiers[];
+
+// ---- helpers for open() ----
+
+// The module of a shared library: its file's name begins with `stem` and goes on with '.' or '-'
+// ("libz" is "libz.so.1", not "libzstd.so.1"). Else the executable, when it defines `symbol`: the
+// library was linked into it. NULL: the library is not in the process.
+struct hw_module *hw_native_library(const struct hw_native *native, const char *stem,
+				    const char *symbol);
+
+// Bytes of a module that are mapped, for pointers that must lead into it.
+static inline bool hw_native_is_inside(const struct hw_module *module, hw_addr_t addr)
+{
+	return addr >= module->start && addr < module->end;
+}
+
+#endif
