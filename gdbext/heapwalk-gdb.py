@@ -19,11 +19,12 @@ def _load():
     folder = os.path.dirname(os.path.realpath(__file__))
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    from heapwalk_gdb import commands, ffi
+    from heapwalk import ffi
+    from heapwalk_gdb import commands
 
     try:
         commands.register()
-    except ffi.LibraryError as error:
+    except ffi.Error as error:
         # A traceback, which any exception here would get, tells the user less than this line.
         gdb.write("heapwalk: %s.\n" % error, gdb.STDERR)
 

@@ -5,15 +5,14 @@ Names, options, help and completion are the library's (hw_commands, hw_complete)
 there appears here by itself. What is gdb's: where the words come from, where the text goes.
 """
 
-import os
 import re
 import textwrap
-import time
 
 import gdb
 
-from . import ffi
-from .session import Sessions
+from . import mi, settings
+from .runner import runner as the_runner
+from .runner import sentence
 
 PREFIX = "heapwalk"  # always
 SHORT_PREFIX = "heap"  # when no other plugin has it
@@ -21,92 +20,6 @@ DEFAULT = "census"  # what the prefix alone does
 TOP_LEVEL = ("hexdump",)  # also without the prefix, when the name is free
 
 _NUMBER = re.compile(r"^(0[xX][0-9a-fA-F]+|[0-9]+)$")
-_PROGRESS_AFTER_SECONDS = 0.5
-_PROGRESS_EVERY_SECONDS = 0.1
-
-
-class Screen:
-    """What gdb prints to, and the progress line on it."""
-
-    def __init__(self):
-        self._began = self._shown = 0.0
-        self._is_dirty = False
-
-    @staticmethod
-    def width():
-        """Columns; 0: no limit."""
-        return gdb.parameter("width") or 0
-
-    @staticmethod
-    def is_interactive():
-        """False in batch mode and under `pipe`, where gdb lifts both limits of the screen."""
-        return bool(gdb.parameter("width") or gdb.parameter("height"))
-
-    def is_terminal(self):
-        return self.is_interactive() and os.isatty(1)
-
-    def begin(self):
-        self._began = time.monotonic()
-        self._shown = 0.0
-
-    def progress(self, what, done, total):
-        now = time.monotonic()
-        if now - self._began < _PROGRESS_AFTER_SECONDS or now - self._shown < _PROGRESS_EVERY_SECONDS:
-            return
-        if not (self.is_interactive() and os.isatty(2)):
-            return
-        self._shown = now
-        share = " %d %%" % min(100, done * 100 // total) if total else ""
-        self._is_dirty = True
-        gdb.write("\r%s%s\033[K" % (what, share), gdb.STDERR)
-        gdb.flush(gdb.STDERR)
-
-    def clear(self):
-        if self._is_dirty:
-            self._is_dirty = False
-            gdb.write("\r\033[K", gdb.STDERR)
-            gdb.flush(gdb.STDERR)
-
-    def write(self, text):
-        self.clear()
-        gdb.write(text)
-
-
-class Runner:
-    """Runs commands of the library on the selected inferior."""
-
-    def __init__(self, library):
-        self.screen = Screen()
-        self.library = library
-        self.sessions = Sessions(library, self.screen.progress)
-
-    def run(self, argv):
-        """Run argv and print its report. Every failure is a gdb.GdbError of one line."""
-        try:
-            self.screen.begin()
-            session = self.sessions.current()
-            finished = self.sessions.run(
-                session, argv, self.screen.write, self.screen.is_terminal(), self.screen.width()
-            )
-        except ffi.LibraryError as error:
-            if error.code == ffi.INTERRUPTED:
-                self.sessions.forget()  # half a walk is nobody's cache
-            raise gdb.GdbError(_sentence(str(error))) from None
-        except KeyboardInterrupt:
-            self.sessions.forget()
-            finished = False
-        except gdb.error as error:  # a target that was lost while gdb read it
-            raise gdb.GdbError(_sentence(str(error))) from None
-        finally:
-            self.screen.clear()
-        if not finished:
-            raise gdb.GdbError("Quit")  # gdb's own word for Ctrl-C and for q at the pager
-
-
-def _sentence(message):
-    """The library's words the way gdb ends its own. A query's error has a caret below it: as it is."""
-    message = message[:1].upper() + message[1:]
-    return message if "\n" in message else message.rstrip(".") + "."
 
 
 class HeapCommand(gdb.Command):
@@ -165,7 +78,7 @@ class HeapCommand(gdb.Command):
             address = int(gdb.parse_and_eval(words[index])) & 0xFFFFFFFFFFFFFFFF
         except (gdb.error, ValueError, TypeError) as error:
             raise gdb.GdbError(
-                "%s is not an address: %s" % (words[index], _sentence(str(error)))
+                "%s is not an address: %s" % (words[index], sentence(str(error)))
             ) from None
         return words[:index] + ["0x%x" % address] + words[index + 1 :]
 
@@ -233,21 +146,23 @@ def is_free(name):
 
 
 def register():
-    """Make the commands. A second call, by a second `source`, changes nothing."""
-    if register.runner is not None:
+    """Make the commands and settings. A second call, by a second `source`, changes nothing."""
+    if register.is_done:
         return
-    library = ffi.Library()
-    register.runner = Runner(library)
-    table = library.commands()
+    runner = the_runner()
+    register.is_done = True
+    table = runner.library.commands()
     for prefix in (SHORT_PREFIX, PREFIX):
         if prefix == PREFIX or is_free(SHORT_PREFIX):
-            _register_prefix(prefix, table, register.runner)
+            _register_prefix(prefix, table, runner)
     for command in table:
         if command.name in TOP_LEVEL and is_free(command.name):
-            HeapCommand(command.name, command, register.runner, command_doc(command.name, command))
+            HeapCommand(command.name, command, runner, command_doc(command.name, command))
+    settings.register(runner)
+    mi.register(table)
 
 
-register.runner = None
+register.is_done = False
 
 
 def _register_prefix(prefix, table, runner):

@@ -8,14 +8,16 @@ Where the bytes come from:
     anything else     gdb reads (gdbserver, a simulator, …): same answer, more slowly
 """
 
+import contextlib
 import os
 import re
 import struct
 import tempfile
 
 import gdb
+from heapwalk import ffi
 
-from . import ffi, maps
+from . import maps
 
 _ET_CORE = 4  # e_type of a core file, elf.h
 _FILE_ROW = re.compile(r"[`'\"\u2018\u201c](/.*)['\"\u2019\u201d],")  # `FILE', file type elf64-…
@@ -47,7 +49,7 @@ class Sessions:
         self._connect()
 
     def current(self):
-        """The session of the selected inferior. Raises gdb.GdbError or ffi.LibraryError."""
+        """The session of the selected inferior. Raises gdb.GdbError or ffi.Error."""
         number = gdb.selected_inferior().num
         target, settings = find_target(), find_settings()
         known = self._open.get(number)
@@ -64,14 +66,15 @@ class Sessions:
         known = self._open.get(gdb.selected_inferior().num)
         return known[2] if known else None
 
-    def run(self, session, *arguments):
-        """session.run(), during which events do not pull the session from under it."""
-        self._running = session
+    @contextlib.contextmanager
+    def busy(self, session):
+        """While it is used, events do not pull the session from under its user."""
+        outer, self._running = self._running, session
         try:
-            return session.run(*arguments)
+            yield
         finally:
-            self._running = None
-            while self._stale:
+            self._running = outer
+            while self._stale and outer is None:
                 self.drop(self._stale.pop())
 
     def forget(self):

@@ -29,6 +29,26 @@ static bool hw_copy_string(const char **member)
 	return *member != NULL;
 }
 
+static unsigned hw_thread_count(unsigned asked)
+{
+	if (asked)
+		return (unsigned)hw_min(asked, HW_THREADS_MAX);
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	return (unsigned)hw_min(online < 1 ? 1 : (uint64_t)online, HW_THREADS_DEFAULT_MAX);
+}
+
+struct hw_error *hw_session_set_threads(struct hw_session *session, unsigned threads)
+{
+	if (threads > HW_THREADS_MAX)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "threads takes a number from 1 to %d, or 0 for one a "
+				       "processor, not %u",
+				       HW_THREADS_MAX, threads);
+	if (session)
+		session->options.threads = hw_thread_count(threads);
+	return NULL;
+}
+
 // Takes the caller's struct of whatever age: missing members are zero, unknown ones must be.
 // Strings that were not copied when it fails are NULL in *ret.
 static struct hw_error *hw_options_copy(const struct hw_options *options, struct hw_options *ret)
@@ -50,12 +70,7 @@ static struct hw_error *hw_options_copy(const struct hw_options *options, struct
 		memcpy(&copy, options, hw_min(options->size, sizeof(copy)));
 	}
 	copy.size = sizeof(copy);
-	if (!copy.threads) {
-		long online = sysconf(_SC_NPROCESSORS_ONLN);
-		copy.threads = (unsigned)hw_min(online < 1 ? 1 : (uint64_t)online,
-						HW_THREADS_DEFAULT_MAX);
-	}
-	copy.threads = (unsigned)hw_min(copy.threads, HW_THREADS_MAX);
+	copy.threads = hw_thread_count(copy.threads);
 	// All three, so that none is left pointing into the caller's memory.
 	bool copied = hw_copy_string(&copy.exe);
 	copied &= hw_copy_string(&copy.sysroot);
@@ -140,6 +155,7 @@ static void hw_session_forget_allocators(struct hw_session *session)
 	hw_error_destroy(session->pymalloc_error);
 	session->pymalloc_error = NULL;
 	session->has_allocators = false;
+	session->forgotten++;
 }
 
 void hw_session_invalidate(struct hw_session *session)
@@ -165,8 +181,15 @@ void hw_session_close(struct hw_session *session)
 {
 	if (!session)
 		return;
+	hw_cursors_detach(session);
 	hw_session_invalidate(session);
 	hw_target_close(session->target);
+	hw_vec_foreach(each, &session->defaults)
+	{
+		free(each->option);
+		free(each->value);
+	}
+	hw_vec_deinit(&session->defaults);
 	hw_issues_deinit(&session->issues);
 	hw_issues_deinit(&session->open_issues);
 	free((char *)session->options.exe);
@@ -462,7 +485,7 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 // ---- blocks ----
 
 void hw_session_block(struct hw_session *session, const struct hw_row *row, struct hw_pages *pages,
-		      struct hw_block *ret, int64_t *ret_refcount)
+		      struct hw_block *ret)
 {
 	const struct hw_category *category = hw_heap_category(session->heap, row->category);
 	hw_addr_t object = 0;
@@ -482,9 +505,8 @@ void hw_session_block(struct hw_session *session, const struct hw_row *row, stru
 		.kind = category->kind,
 		.detail = category->detail,
 		.object = object,
+		.refcount = refcount,
 	};
-	if (ret_refcount)
-		*ret_refcount = refcount;
 }
 
 struct hw_block_visit {
@@ -498,7 +520,7 @@ static bool hw_visit_row(void *payload, const struct hw_row *row)
 {
 	struct hw_block_visit *visit = payload;
 	struct hw_block block;
-	hw_session_block(visit->session, row, &visit->pages, &block, NULL);
+	hw_session_block(visit->session, row, &visit->pages, &block);
 	return visit->visit(visit->payload, &block);
 }
 

@@ -6,8 +6,16 @@
 
 #include "heap/heap.h"
 
+// A default of an option, for commands that have it. Both owned.
+struct hw_default {
+	char *option, *value;
+};
+
 struct hw_session {
 	struct hw_options options; // strings are copies
+	HW_VEC(struct hw_default) defaults;
+	struct hw_cursor *cursors; // that are open
+	uint64_t forgotten;        // walks so far: a cursor is of one of them
 	struct hw_target *target;
 	struct hw_issues open_issues; // met when the target was opened: never forgotten
 	struct hw_issues issues;      // met since the last invalidate
@@ -32,19 +40,13 @@ struct hw_error *hw_session_need_python(struct hw_session *session) HW_MUST_USE;
 struct hw_error *hw_session_need_allocators(struct hw_session *session) HW_MUST_USE;
 struct hw_error *hw_session_need_heap(struct hw_session *session) HW_MUST_USE;
 
-// Stop the target to read more of it, after a walk or around one: calls nest. A target that is not
-// live, or that somebody else keeps stopped, does not notice.
-struct hw_error *hw_session_stop(struct hw_session *session) HW_MUST_USE;
-void hw_session_resume(struct hw_session *session);
-// Scope guard: resumes when `*session` is not NULL.
+// Scope guard of hw_session_stop(): resumes when `*session` is not NULL.
 static inline void hw_session_resume_cleanup(struct hw_session **session)
 {
 	if (*session)
 		hw_session_resume(*session);
 }
 
-// Why what the table says is not all: NULL when it is. The caller owns it.
-struct hw_error *hw_session_shortfall(const struct hw_session *session) HW_MUST_USE;
 // A copy of python_error or pymalloc_error, else NULL.
 struct hw_error *hw_session_python_shortfall(const struct hw_session *session) HW_MUST_USE;
 
@@ -53,6 +55,9 @@ void hw_session_settle(struct hw_session *session);
 
 // Row → the public value struct; strings borrowed from the session. `pages` may be NULL: no object.
 void hw_session_block(struct hw_session *session, const struct hw_row *row, struct hw_pages *pages,
-		      struct hw_block *ret, int64_t *ret_refcount);
+		      struct hw_block *ret);
+
+// cursor.c: the session is about to be closed.
+void hw_cursors_detach(struct hw_session *session);
 
 #endif

@@ -247,10 +247,8 @@ static int hw_run(struct hw_cli *cli)
 		return hw_fail(cli, err);
 	atomic_store(&hw_interruptible, session);
 	struct winsize size = { 0 };
-	struct hw_output out = { .write = hw_write_stdout,
-				 .payload = cli,
-				 .is_terminal = isatty(STDOUT_FILENO) };
-	if (out.is_terminal && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
+	struct hw_output out = { .write = hw_write_stdout, .payload = cli };
+	if (isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
 		out.width = size.ws_col;
 	err = hw_session_run(session, HW_OPTION_STYLE_GNU, cli->argc, cli->argv, &out);
 	hw_cli_clear_progress(cli);

@@ -32,7 +32,7 @@ extern "C" {
 typedef uint64_t hw_addr_t;
 
 /** Raised when a function or structure below changes in an incompatible way. */
-#define HW_API_VERSION 1
+#define HW_API_VERSION 2
 
 /** HW_API_VERSION of the library that is loaded (the header's may be another's). */
 HW_API int hw_api_version(void);
@@ -54,7 +54,8 @@ HW_API const char *hw_version(void);
 	X(INTERRUPTED, "interrupted", 130) /* hw_session_interrupt() or a progress callback */     \
 	X(CONFLICT, "conflict", 3)         /* two claims on one block */                           \
 	X(INVARIANT, "invariant", 3)       /* a sum that must close does not */                    \
-	X(PARTIAL, "partial", 1)           /* the answer was given and says what it lacks */
+	X(PARTIAL, "partial", 1)           /* the answer was given and says what it lacks */       \
+	X(STALE, "stale", 3)               /* of a walk that was forgotten since */
 
 enum hw_error_code {
 	HW_ERROR_UNKNOWN = 0,
@@ -131,20 +132,31 @@ HW_API struct hw_error *hw_session_open_callbacks(const struct hw_callbacks *cal
 						  const struct hw_options *options,
 						  struct hw_session **ret) HW_MUST_USE;
 
-/** Forget what was walked: the target has run on. The next command walks anew. */
+/** Forget what was walked: the target has run on. The next command walks anew, cursors are stale. */
 HW_API void hw_session_invalidate(struct hw_session *session);
+
+/**
+ * Keep a live target stopped over several calls, so that all of them see one moment. Calls nest; the
+ * thread that stops it lets it go. A target that somebody else keeps stopped does not notice.
+ */
+HW_API struct hw_error *hw_session_stop(struct hw_session *session) HW_MUST_USE;
+HW_API void hw_session_resume(struct hw_session *session);
+
+/** Workers of the walks to come: 1 to 64, 0: one a processor, at most 8. NULL: only checks. */
+HW_API struct hw_error *hw_session_set_threads(struct hw_session *session,
+					       unsigned threads) HW_MUST_USE;
 
 /** Stop the walk under way as soon as it can. Safe in signal handlers. */
 HW_API void hw_session_interrupt(struct hw_session *session);
 
-/** Accepts NULL. */
+/** Accepts NULL. Cursors of the session are stale then, and still have to be closed. */
 HW_API void hw_session_close(struct hw_session *session);
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 enum hw_state { HW_STATE_UNKNOWN, HW_STATE_IN_USE, HW_STATE_FREE, HW_STATE_OVERHEAD };
 
-/** One row of the table: plain values, strings borrowed until the session is closed. */
+/** One row of the table: plain values, strings borrowed until the session forgets its walk. */
 struct hw_block {
 	hw_addr_t start;
 	uint64_t size_bytes;   /**< the whole block: a size class, a chunk with its header */
@@ -153,6 +165,7 @@ struct hw_block {
 	const char *state_word; /**< "in use", or which kind of free */
 	const char *domain, *kind, *detail;
 	hw_addr_t object; /**< what Python's id() gives, 0 when it is no Python object */
+	int64_t refcount; /**< of that object; -1: immortal, not known, or no object */
 };
 
 /** Return false to stop. */
@@ -162,17 +175,51 @@ typedef bool hw_block_fn(void *payload, const struct hw_block *block);
 HW_API struct hw_error *hw_session_visit_blocks(struct hw_session *session, const char *query,
 						hw_block_fn *visit, void *payload) HW_MUST_USE;
 
+/** The same blocks, some at a time, at the caller's pace. */
+struct hw_cursor;
+
+/**
+ * Before the first block that matches `query` (NULL: all). Walks the heap when that was not done yet.
+ * Rows are made as they are asked for; with "order by" those that match are collected first.
+ */
+HW_API struct hw_error *hw_cursor_open(struct hw_session *session, const char *query,
+				       struct hw_cursor **ret) HW_MUST_USE;
+
+/**
+ * The next blocks, at most `max`; *ret_count 0: there are no more. A live target is stopped meanwhile:
+ * `object` and `refcount` are read now, the rest is of the walk. HW_ERROR_STALE when that walk was
+ * forgotten. After HW_ERROR_INTERRUPTED the same blocks can be asked for again.
+ */
+HW_API struct hw_error *hw_cursor_next(struct hw_cursor *cursor, struct hw_block *blocks,
+				       size_t max, size_t *ret_count) HW_MUST_USE;
+/** Accepts NULL. */
+HW_API void hw_cursor_close(struct hw_cursor *cursor);
+
+/** Why what was walked is not all of the heap, HW_ERROR_PARTIAL as a rule; NULL when it is. */
+HW_API struct hw_error *hw_session_shortfall(const struct hw_session *session) HW_MUST_USE;
+
 /* ---- commands -------------------------------------------------------------------------------- */
 
 /** How options are spelt: gdb's one dash ("-format json") or GNU's two ("--format=json"). */
 enum hw_option_style { HW_OPTION_STYLE_GNU, HW_OPTION_STYLE_GDB };
 
+/**
+ * What sets parts of a text report off on a terminal: written before them, "\\033[m" after. NULL or
+ * "": nothing is.
+ */
+struct hw_styles {
+	const char *title;     /**< titles of columns, the total */
+	const char *address;   /**< addresses */
+	const char *metadata;  /**< what is said of the report itself: coverage, rows left out */
+	const char *highlight; /**< issues, and that a report is partial */
+};
+
 /** Where a command prints. Return false to stop it (a pager that was quit). */
 struct hw_output {
 	bool (*write)(void *payload, const char *text, size_t len);
 	void *payload;
-	bool is_terminal;
-	unsigned width; /**< columns; 0: no limit */
+	const struct hw_styles *styles; /**< NULL: plain text. JSON, CSV and files always are */
+	unsigned width;                 /**< columns; 0: no limit */
 };
 
 /** An option of a command, without its dashes. */
@@ -204,6 +251,14 @@ HW_API const struct hw_command *hw_commands(void);
 HW_API struct hw_error *hw_session_run(struct hw_session *session, enum hw_option_style style,
 				       int argc, const char *const *argv,
 				       const struct hw_output *out) HW_MUST_USE;
+
+/**
+ * Set what commands take for an option that is not among their words: "top", "20". It holds for every
+ * command that has the option and takes that value; NULL or "": none again. Copied. `session` NULL:
+ * only checks. HW_ERROR_INVALID: no command has the option, or none of them takes the value.
+ */
+HW_API struct hw_error *hw_session_set_default(struct hw_session *session, const char *option,
+					       const char *value) HW_MUST_USE;
 
 /**
  * Words that may follow: an option, its value, a kind or a domain known to the session. `session`

@@ -69,8 +69,9 @@ static void hw_gather(struct hw_block_list *list, const struct hw_row *row, stru
 {
 	struct hw_block block;
 	*ret = (struct hw_gathered){ .row = *row };
-	hw_session_block(list->report->session, row, &list->pages, &block, &ret->refcount);
+	hw_session_block(list->report->session, row, &list->pages, &block);
 	ret->object = block.object;
+	ret->refcount = block.refcount;
 	// A chunk's first bytes are malloc's: what the program was given begins behind them.
 	uint64_t header = row->allocator == HW_ALLOCATOR_GLIBC
 				  ? hw_min(row->size_bytes, HW_CHUNK_HEADER_BYTES)
@@ -114,7 +115,7 @@ static void hw_print_block(struct hw_block_list *list, const struct hw_gathered 
 {
 	struct hw_block block;
 	char hexdump[HW_FIRST_BYTES * 4 + 4], hex[HW_FIRST_BYTES * 2 + 1];
-	hw_session_block(list->report->session, &from->row, NULL, &block, NULL);
+	hw_session_block(list->report->session, &from->row, NULL, &block);
 	hw_render_bytes(from, hexdump, hex);
 	const struct hw_cell cells[HW_BLOCK_CELLS] = {
 		[HW_BLOCK_START] = hw_cell_address(block.start),
@@ -204,7 +205,9 @@ static struct hw_error *hw_block_list_run(struct hw_block_list *list, struct hw_
 static void hw_apply_options(const struct hw_report *report, struct hw_query *query)
 {
 	const char *sort = hw_argument(report->arguments, "sort");
-	query->limit = hw_min(query->limit, report->top);
+	// What the query says itself beats a setting, not an option.
+	if (query->limit == UINT64_MAX || !hw_argument_is_default(report->arguments, "top"))
+		query->limit = hw_min(query->limit, report->top);
 	if (!sort || query->order_count == HW_ORDER_MAX)
 		return;
 	size_t len = strcspn(sort, ":");

@@ -216,7 +216,9 @@ struct hw_error *hw_session_run(struct hw_session *session, enum hw_option_style
 	HW_TRY(hw_command_find(argc, argv, &index));
 	struct hw_arguments arguments;
 	HW_TRY(hw_arguments_parse(&hw_command_table[index], style, argc, argv, &arguments));
-	struct hw_error *err = hw_run(session, &arguments, index, out);
+	struct hw_error *err = hw_defaults_apply(session, &arguments);
+	if (!err)
+		err = hw_run(session, &arguments, index, out);
 	hw_arguments_deinit(&arguments);
 	hw_session_settle(session);
 	return err;

@@ -131,9 +131,10 @@ struct hw_error *hw_report_hexdump(struct hw_report *report)
 	uint64_t length;
 	HW_TRY(hw_argument_number(arguments, "length", HW_HEXDUMP_DEFAULT, &length));
 	HW_TRY(hw_hexdump_arguments(arguments->text, &addr, &length));
-	length = hw_min(length, report->top < UINT64_MAX / HW_HEXDUMP_ROW
-					? report->top * HW_HEXDUMP_ROW
-					: UINT64_MAX);
+	if (!hw_argument_is_default(arguments, "top")) // a setting for tables
+		length = hw_min(length, report->top < UINT64_MAX / HW_HEXDUMP_ROW
+						? report->top * HW_HEXDUMP_ROW
+						: UINT64_MAX);
 	if (length > HW_HEXDUMP_MAX)
 		return hw_error_create(HW_ERROR_INVALID, "hexdump shows at most 1G at a time");
 	length = hw_min(length, 0 - addr ? 0 - addr : UINT64_MAX); // up to the end of addresses

@@ -80,9 +80,9 @@ static struct hw_error *hw_unknown_option(const struct hw_command *command,
 			       command->name, (int)hw_min(len, 100), word, known);
 }
 
-static struct hw_error *hw_check_value(const struct hw_command *command,
-				       const struct hw_command_option *option,
-				       enum hw_option_style style, const char *value)
+// `whose`: "-sort of census", for the sentence.
+static struct hw_error *hw_check_value(const struct hw_command_option *option, const char *whose,
+				       const char *value)
 {
 	if (!option->values)
 		return NULL;
@@ -101,10 +101,30 @@ static struct hw_error *hw_check_value(const struct hw_command *command,
 			break;
 		used += (size_t)n;
 	}
-	char spelt[64];
-	return hw_error_create(HW_ERROR_INVALID, "%s of %s takes one of %s, not \"%.100s\"",
-			       hw_option_spell(option, style, spelt, sizeof(spelt)), command->name,
-			       known, value);
+	return hw_error_create(HW_ERROR_INVALID, "%s takes one of %s, not \"%.100s\"", whose, known,
+			       value);
+}
+
+static struct hw_error *hw_check_number(const char *whose, const char *value, uint64_t *ret)
+{
+	if (hw_number_parse(value, ret) && *ret)
+		return NULL;
+	return hw_error_create(HW_ERROR_INVALID, "%s takes a number above 0, not \"%.100s\"", whose,
+			       value);
+}
+
+struct hw_error *hw_option_check(const struct hw_command *command, const char *name,
+				 const char *value)
+{
+	const struct hw_command_option *option = hw_option_named(command, name);
+	uint64_t number;
+	if (!option || !option->metavar)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "%s has no option %.100s that takes a value", command->name,
+				       name);
+	if (!strcmp(option->metavar, "N"))
+		return hw_check_number(name, value, &number);
+	return hw_check_value(option, name, value);
 }
 
 static bool hw_append_word(char **text, const char *word)
@@ -138,8 +158,10 @@ static struct hw_error *hw_take_option(struct hw_arguments *arguments, int argc,
 					       spelt, command->name, spelt, option->metavar);
 		value = argv[++*index];
 	}
+	char whose[128];
+	snprintf(whose, sizeof(whose), "%s of %s", spelt, command->name);
 	if (option->metavar)
-		HW_TRY(hw_check_value(command, option, arguments->style, value));
+		HW_TRY(hw_check_value(option, whose, value));
 	char **slot = &arguments->values[option - command->options];
 	free(*slot);
 	*slot = strdup(value ? value : "");
@@ -207,14 +229,25 @@ void hw_arguments_deinit(struct hw_arguments *arguments)
 	*arguments = (struct hw_arguments){ 0 };
 }
 
-const char *hw_argument(const struct hw_arguments *arguments, const char *name)
+const struct hw_command_option *hw_option_named(const struct hw_command *command, const char *name)
 {
-	const struct hw_command_option *options = arguments->command->options;
-	for (size_t i = 0; options[i].name; i++) {
-		if (!strcmp(options[i].name, name))
-			return arguments->values[i];
+	for (const struct hw_command_option *option = command->options; option->name; option++) {
+		if (!strcmp(option->name, name))
+			return option;
 	}
 	return NULL;
+}
+
+const char *hw_argument(const struct hw_arguments *arguments, const char *name)
+{
+	const struct hw_command_option *option = hw_option_named(arguments->command, name);
+	return option ? arguments->values[option - arguments->command->options] : NULL;
+}
+
+bool hw_argument_is_default(const struct hw_arguments *arguments, const char *name)
+{
+	const struct hw_command_option *option = hw_option_named(arguments->command, name);
+	return option && arguments->is_default[option - arguments->command->options];
 }
 
 bool hw_number_parse(const char *text, uint64_t *ret)
@@ -232,11 +265,12 @@ struct hw_error *hw_argument_number(const struct hw_arguments *arguments, const 
 {
 	const char *value = hw_argument(arguments, name);
 	uint64_t number = fallback;
-	if (value && (!hw_number_parse(value, &number) || !number))
-		return hw_error_create(HW_ERROR_INVALID,
-				       "%s%s of %s takes a number above 0, not \"%.100s\"",
-				       arguments->style == HW_OPTION_STYLE_GNU ? "--" : "-", name,
-				       arguments->command->name, value);
+	char whose[128];
+	snprintf(whose, sizeof(whose), "%s%s of %s",
+		 arguments->style == HW_OPTION_STYLE_GNU ? "--" : "-", name,
+		 arguments->command->name);
+	if (value)
+		HW_TRY(hw_check_number(whose, value, &number));
 	*ret = number;
 	return NULL;
 }

@@ -13,6 +13,7 @@ struct hw_arguments {
 	enum hw_option_style style;
 	// By index in command->options: NULL: not given; "" for one that takes no value.
 	char *values[HW_COMMAND_OPTIONS_MAX];
+	bool is_default[HW_COMMAND_OPTIONS_MAX]; // the value is a setting's
 	char *text; // what is no option, joined by blanks; "" when there is none
 };
 
@@ -26,11 +27,19 @@ void hw_arguments_deinit(struct hw_arguments *arguments);
 
 // NULL: not given, or no option of this command.
 const char *hw_argument(const struct hw_arguments *arguments, const char *name);
+// True: its value is a setting's, not one of the words.
+bool hw_argument_is_default(const struct hw_arguments *arguments, const char *name);
 // A positive number (0x…, K, M, G) or `fallback` when it is not given.
 struct hw_error *hw_argument_number(const struct hw_arguments *arguments, const char *name,
 				    uint64_t fallback, uint64_t *ret) HW_MUST_USE;
 // A whole text that is one number.
 bool hw_number_parse(const char *text, uint64_t *ret);
+
+// The option of exactly that name, without dashes; NULL: there is none.
+const struct hw_command_option *hw_option_named(const struct hw_command *command, const char *name);
+// Whether an option of the command would take the value, said without dashes.
+struct hw_error *hw_option_check(const struct hw_command *command, const char *name,
+				 const char *value) HW_MUST_USE;
 
 // "-format" or "--format", as the style spells it, into `buf`.
 const char *hw_option_spell(const struct hw_command_option *option, enum hw_option_style style,

@@ -145,6 +145,11 @@ void hw_rows_sort(struct hw_rows *rows, const char *sort);
 void hw_rows_print(const struct hw_rows *rows, struct hw_report *report, uint64_t top);
 void hw_rows_deinit(struct hw_rows *rows);
 
+// ---- defaults.c ----
+// Settings of the session, for options that were not given and that take such a value.
+struct hw_error *hw_defaults_apply(struct hw_session *session,
+				   struct hw_arguments *arguments) HW_MUST_USE;
+
 // ---- json.c ----
 // Add to an object; both tolerate a NULL object (json-c was out of memory). Take `value`.
 void hw_json_add(struct json_object *object, const char *key, struct json_object *value);

@@ -16,7 +16,7 @@ SECONDS = 60
 
 # When the walk has begun, say so and wait for the signal, inside the library's call: the real way of
 # Ctrl-C, without a race. Undone by the second command.
-WAIT = ("python import signal, heapwalk_gdb.commands as c; s = c.register.runner.sessions; p = s._progress;"
+WAIT = ("python import signal, heapwalk_gdb.runner as r; s = r.runner().sessions; p = s._progress;"
         " s._progress = lambda *_: (gdb.write('WALK' + 'ING\\n'), gdb.flush(), signal.pause())")
 UNDO = "python s._progress = p"
 

@@ -160,8 +160,8 @@ def check_python():
     return problems
 
 
-STANDARD_MODULES = {"gdb", "heapwalk_gdb", "codecs", "collections", "contextlib", "ctypes", "os", "re",
-                    "struct", "sys", "tempfile", "textwrap", "time"}
+STANDARD_MODULES = {"gdb", "heapwalk", "heapwalk_gdb", "codecs", "collections", "contextlib", "ctypes",
+                    "json", "os", "re", "struct", "sys", "tempfile", "textwrap", "time", "warnings"}
 
 
 def check_shell():

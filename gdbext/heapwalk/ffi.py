@@ -11,12 +11,14 @@ import ctypes
 import os
 import sys
 
-API_VERSION = 1  # HW_API_VERSION
+API_VERSION = 2  # HW_API_VERSION
 SONAME = "libheapwalk.so.0"
 ENVIRONMENT = "HEAPWALK_LIBRARY"
 
 STYLE_GDB = 1  # HW_OPTION_STYLE_GDB
-INTERRUPTED = "interrupted"  # the word of HW_ERROR_INTERRUPTED
+# Words of hw_error_code_word(), and enum hw_state in its order.
+INTERRUPTED, STALE, PARTIAL = "interrupted", "stale", "partial"
+STATES = ("unknown", "in use", "free", "overhead")
 
 ProgressFn = ctypes.CFUNCTYPE(
     ctypes.c_bool, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64
@@ -66,12 +68,37 @@ class CallbacksStruct(ctypes.Structure):  # struct hw_callbacks
     ]
 
 
+class StylesStruct(ctypes.Structure):  # struct hw_styles
+    _fields_ = [
+        ("title", ctypes.c_char_p),
+        ("address", ctypes.c_char_p),
+        ("metadata", ctypes.c_char_p),
+        ("highlight", ctypes.c_char_p),
+    ]
+
+
 class OutputStruct(ctypes.Structure):  # struct hw_output
     _fields_ = [
         ("write", WriteFn),
         ("payload", ctypes.c_void_p),
-        ("is_terminal", ctypes.c_bool),
+        ("styles", ctypes.POINTER(StylesStruct)),
         ("width", ctypes.c_uint),
+    ]
+
+
+class BlockStruct(ctypes.Structure):  # struct hw_block
+    # Strings as addresses: few different ones are borrowed many times, so each is decoded once.
+    _fields_ = [
+        ("start", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("allocator", ctypes.c_size_t),
+        ("state_class", ctypes.c_int),
+        ("state", ctypes.c_size_t),
+        ("domain", ctypes.c_size_t),
+        ("kind", ctypes.c_size_t),
+        ("detail", ctypes.c_size_t),
+        ("object", ctypes.c_uint64),
+        ("refcount", ctypes.c_int64),
     ]
 
 
@@ -95,63 +122,57 @@ class CommandStruct(ctypes.Structure):  # struct hw_command
     ]
 
 
+_P = ctypes.c_void_p
+_TEXT = ctypes.c_char_p
+_WORDS = ctypes.POINTER(ctypes.c_char_p)
+_OPTIONS = ctypes.POINTER(OptionsStruct)
+_HANDLE = ctypes.POINTER(ctypes.c_void_p)
+
 PROTOTYPES = {  # name: (result, arguments)
-    "hw_version": (ctypes.c_char_p, []),
-    "hw_error_code": (ctypes.c_int, [ctypes.c_void_p]),
-    "hw_error_message": (ctypes.c_char_p, [ctypes.c_void_p]),
-    "hw_error_code_word": (ctypes.c_char_p, [ctypes.c_int]),
-    "hw_error_destroy": (None, [ctypes.c_void_p]),
-    "hw_session_open_pid": (
-        ctypes.c_void_p,
-        [ctypes.c_int, ctypes.POINTER(OptionsStruct), ctypes.POINTER(ctypes.c_void_p)],
+    "hw_version": (_TEXT, []),
+    "hw_error_code": (ctypes.c_int, [_P]),
+    "hw_error_message": (_TEXT, [_P]),
+    "hw_error_code_word": (_TEXT, [ctypes.c_int]),
+    "hw_error_destroy": (None, [_P]),
+    "hw_session_open_pid": (_P, [ctypes.c_int, _OPTIONS, _HANDLE]),
+    "hw_session_open_core": (_P, [_TEXT, _OPTIONS, _HANDLE]),
+    "hw_session_open_callbacks": (_P, [ctypes.POINTER(CallbacksStruct), _OPTIONS, _HANDLE]),
+    "hw_session_invalidate": (None, [_P]),
+    "hw_session_stop": (_P, [_P]),
+    "hw_session_resume": (None, [_P]),
+    "hw_session_set_threads": (_P, [_P, ctypes.c_uint]),
+    "hw_session_set_default": (_P, [_P, _TEXT, _TEXT]),
+    "hw_session_shortfall": (_P, [_P]),
+    "hw_session_interrupt": (None, [_P]),
+    "hw_session_close": (None, [_P]),
+    "hw_cursor_open": (_P, [_P, _TEXT, _HANDLE]),
+    "hw_cursor_next": (
+        _P,
+        [_P, ctypes.POINTER(BlockStruct), ctypes.c_size_t, ctypes.POINTER(ctypes.c_size_t)],
     ),
-    "hw_session_open_core": (
-        ctypes.c_void_p,
-        [ctypes.c_char_p, ctypes.POINTER(OptionsStruct), ctypes.POINTER(ctypes.c_void_p)],
-    ),
-    "hw_session_open_callbacks": (
-        ctypes.c_void_p,
-        [
-            ctypes.POINTER(CallbacksStruct),
-            ctypes.POINTER(OptionsStruct),
-            ctypes.POINTER(ctypes.c_void_p),
-        ],
-    ),
-    "hw_session_invalidate": (None, [ctypes.c_void_p]),
-    "hw_session_interrupt": (None, [ctypes.c_void_p]),
-    "hw_session_close": (None, [ctypes.c_void_p]),
+    "hw_cursor_close": (None, [_P]),
     "hw_commands": (ctypes.POINTER(CommandStruct), []),
     "hw_session_run": (
-        ctypes.c_void_p,
-        [
-            ctypes.c_void_p,
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.POINTER(ctypes.c_char_p),
-            ctypes.POINTER(OutputStruct),
-        ],
+        _P,
+        [_P, ctypes.c_int, ctypes.c_int, _WORDS, ctypes.POINTER(OutputStruct)],
     ),
     "hw_complete": (
         None,
-        [
-            ctypes.c_void_p,
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.POINTER(ctypes.c_char_p),
-            ctypes.c_char_p,
-            EmitFn,
-            ctypes.c_void_p,
-        ],
+        [_P, ctypes.c_int, ctypes.c_int, _WORDS, _TEXT, EmitFn, _P],
     ),
 }
 
 
-class LibraryError(Exception):
-    """A hw_error, copied and destroyed; or a library that can't be used. str() is one sentence."""
+class Error(Exception):
+    """What went wrong, in one sentence. `code` is one of the words in heapwalk.h: "fault", …"""
 
     def __init__(self, message, code=""):
         super().__init__(message)
-        self.code = code  # the word of its hw_error_code
+        self.code = code
+
+
+class StaleError(Error):
+    """Blocks were asked for of a moment that has passed: the target ran on, or is gone."""
 
 
 class Option:
@@ -208,7 +229,7 @@ class Library:
         places = _candidates()
         path = next((place for place in places if os.path.exists(place)), None)
         if path is None:
-            raise LibraryError(
+            raise Error(
                 "%s does not exist: build it with ./setup build, or name the library in $%s"
                 % (places[0], ENVIRONMENT)
             )
@@ -216,10 +237,10 @@ class Library:
             self.c = ctypes.CDLL(path)
             version = self.c.hw_api_version
         except (OSError, AttributeError) as problem:
-            raise LibraryError("%s is not a usable libheapwalk: %s" % (path, problem)) from None
+            raise Error("%s is not a usable libheapwalk: %s" % (path, problem)) from None
         version.restype, version.argtypes = ctypes.c_int, []
         if version() != API_VERSION:
-            raise LibraryError(
+            raise Error(
                 "%s has API version %d, these gdb commands need %d: install both from one version"
                 % (path, version(), API_VERSION)
             )
@@ -236,7 +257,14 @@ class Library:
         message = (self.c.hw_error_message(error) or b"").decode("utf-8", "backslashreplace")
         code = self.c.hw_error_code_word(self.c.hw_error_code(error)).decode()
         self.c.hw_error_destroy(error)
-        raise LibraryError(message, code)
+        raise (StaleError if code == STALE else Error)(message, code)
+
+    def check_default(self, option, value):
+        """Raise Error unless some command takes that value (None: any) for the option."""
+        self.check(self.c.hw_session_set_default(None, _encode(option), _encode(value)))
+
+    def check_threads(self, threads):
+        self.check(self.c.hw_session_set_threads(None, threads))
 
     def commands(self):
         table, commands = self.c.hw_commands(), []
@@ -263,6 +291,11 @@ class Library:
         return words
 
 
+def text_at(address):
+    """The string that a struct of C points at."""
+    return ctypes.string_at(address).decode("utf-8", "backslashreplace") if address else ""
+
+
 def _encode(text):
     return None if text is None else text.encode("utf-8", "surrogateescape")
 
@@ -274,10 +307,10 @@ def _strings(words):
 class Session:
     """A hw_session. Callbacks may not raise into C: they note what happened, and run() tells.
 
-    progress(what, done, total) is called now and then during a walk.
+    progress(what, done, total), or None, is called now and then during a walk.
     """
 
-    def __init__(self, library, options, progress):
+    def __init__(self, library, options, progress=None):
         self.library = library
         self.handle = None
         self._progress = progress
@@ -291,17 +324,26 @@ class Session:
             exe=_encode(options.get("exe")),
             sysroot=_encode(options.get("sysroot")),
             debug_dirs=_encode(options.get("debug_dirs")),
+            threads=options.get("threads") or 0,
             no_stop=options.get("no_stop", False),
             progress=self._on_progress,
         )
 
     def _open(self, function, first):
         handle = ctypes.c_void_p()
-        with self._guarded():
-            error = function(first, ctypes.byref(self._options), ctypes.byref(handle))
-        self.library.check(error)
+        self._call(function, first, ctypes.byref(self._options), ctypes.byref(handle))
         self.handle = handle
         return self
+
+    def _call(self, function, *arguments):
+        """Call a function that returns a hw_error. Raises it, or what a callback raised."""
+        with self._guarded():
+            error = function(*arguments)
+        try:
+            self.library.check(error)
+        finally:
+            if self._failure is not None:
+                raise self._failure from None
 
     def open_pid(self, pid):
         return self._open(self.library.c.hw_session_open_pid, pid)
@@ -346,10 +388,64 @@ class Session:
         self._keep += [entries, callbacks]
         return self._open(self.library.c.hw_session_open_callbacks, ctypes.byref(callbacks))
 
-    def run(self, argv, write, is_terminal, width):
+    def set_threads(self, threads):
+        self.library.check(self.library.c.hw_session_set_threads(self._open_handle(), threads))
+
+    def _set_defaults(self, defaults):
+        for option, value in defaults.items():
+            self.library.check(
+                self.library.c.hw_session_set_default(
+                    self._open_handle(), _encode(option), _encode(value)
+                )
+            )
+
+    def stop(self):
+        """Keep a live target stopped until resume(); they nest."""
+        self._call(self.library.c.hw_session_stop, self._open_handle())
+
+    def resume(self):
+        if self.handle:
+            self.library.c.hw_session_resume(self.handle)
+
+    def shortfall(self):
+        """Why what was walked is not all of the heap; None when it is."""
+        try:
+            self.library.check(self.library.c.hw_session_shortfall(self._open_handle()))
+        except Error as error:
+            return error
+        return None
+
+    def open_cursor(self, query):
+        """hw_cursor_open(): a handle for cursor_next() and cursor_close()."""
+        handle = ctypes.c_void_p()
+        self._call(
+            self.library.c.hw_cursor_open, self._open_handle(), _encode(query), ctypes.byref(handle)
+        )
+        return handle
+
+    def cursor_next(self, cursor, blocks):
+        """Fill an array of BlockStruct; how many were filled in, 0 at the end."""
+        count = ctypes.c_size_t()
+        self._call(
+            self.library.c.hw_cursor_next, cursor, blocks, len(blocks), ctypes.byref(count)
+        )
+        return count.value
+
+    def cursor_close(self, cursor):
+        self.library.c.hw_cursor_close(cursor)
+
+    def _open_handle(self):
+        if not self.handle:
+            raise StaleError("this heap was closed: open the target again", STALE)
+        return self.handle
+
+    def run(self, argv, write, defaults=None, styles=None, width=0):
         """Run a command. write(text) prints; when it raises KeyboardInterrupt, printing ends.
 
-        Returns False when that happened. Raises LibraryError, or what `write` or a reader raised.
+        defaults: {option: value} for options that argv does not have, of this run only. `styles`:
+        {part of the report: what sets it off}, as the members of hw_styles; None for plain text.
+
+        Returns False when that happened. Raises Error, or what `write` or a reader raised.
         """
         # A report comes in pieces, and a piece may end inside a character.
         decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -366,18 +462,25 @@ class Session:
                 self._fail(problem)
             return False
 
-        output = OutputStruct(write=WriteFn(on_write), is_terminal=is_terminal, width=width)
-        with self._guarded():
-            error = self.library.c.hw_session_run(
-                self.handle, STYLE_GDB, len(argv), _strings(argv), ctypes.byref(output)
-            )
+        output = OutputStruct(write=WriteFn(on_write), width=width)
+        if styles:
+            members = {name: _encode(text) for name, text in styles.items()}
+            output.styles = ctypes.pointer(StylesStruct(**members))
+        self._set_defaults(defaults or {})
         try:
-            self.library.check(error)
-        except LibraryError:
-            if not stopped and self._failure is None:
+            self._call(
+                self.library.c.hw_session_run,
+                self._open_handle(),
+                STYLE_GDB,
+                len(argv),
+                _strings(argv),
+                ctypes.byref(output),
+            )
+        except Error:
+            if not stopped:
                 raise
-        if self._failure is not None:
-            raise self._failure
+        finally:
+            self._set_defaults(dict.fromkeys(defaults or {}))
         return not stopped
 
     @property
@@ -386,6 +489,10 @@ class Session:
 
     def invalidate(self):
         self.library.c.hw_session_invalidate(self.handle)
+
+    @property
+    def is_open(self):
+        return bool(self.handle)
 
     def close(self):
         handle, self.handle = self.handle, None
@@ -403,7 +510,8 @@ class Session:
 
     def _progressed(self, _payload, what, done, total):
         try:
-            self._progress((what or b"").decode("utf-8", "replace"), done, total)
+            if self._progress:
+                self._progress((what or b"").decode("utf-8", "replace"), done, total)
         except KeyboardInterrupt:
             self._interrupted = True
         except Exception as problem:  # pylint: disable=broad-except
