@@ -10,14 +10,17 @@
 
 enum {
 	HW_CHUNKS_AN_ITEM = 1 << 16,
+	// Several windows: what one thread reads ahead belongs to it, and two threads seldom meet at the
+	// lock of one page table of the target.
+	HW_ARENA_BYTES_AN_ITEM = 4 << 20,
 	// Far more than a heap has blocks in deques and ordered dicts; seconds, when a forged one has them.
 	HW_WORKER_LINKS_MAX = 1 << 27,
 };
 
-// A piece of work: an arena, or chunks [from, to) of a region.
+// A piece of work: arenas [from, to), or chunks [from, to) of a region.
 struct hw_item {
-	bool is_arena;
-	uint32_t index, from, to;
+	bool is_arenas;
+	uint32_t region, from, to;
 };
 
 struct hw_scan {
@@ -181,20 +184,21 @@ static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *re
 static void hw_worker_item(struct hw_worker *worker, const struct hw_item *item)
 {
 	struct hw_heap *heap = worker->heap;
-	if (item->is_arena) {
-		hw_worker_arena(worker, &heap->in.pymalloc->arenas.data[item->index]);
+	if (item->is_arenas) {
+		for (uint32_t i = item->from; i < item->to; i++)
+			hw_worker_arena(worker, &heap->in.pymalloc->arenas.data[i]);
 		return;
 	}
-	const struct hw_region *region = &heap->in.glibc->regions.data[item->index];
+	const struct hw_region *region = &heap->in.glibc->regions.data[item->region];
 	for (uint32_t i = item->from; i < item->to; i++)
 		hw_worker_chunk(worker, region, i);
 }
 
 static uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *item)
 {
-	if (item->is_arena)
-		return heap->in.pymalloc->arena_bytes;
-	const struct hw_region *region = &heap->in.glibc->regions.data[item->index];
+	if (item->is_arenas)
+		return (uint64_t)heap->in.pymalloc->arena_bytes * (item->to - item->from);
+	const struct hw_region *region = &heap->in.glibc->regions.data[item->region];
 	return hw_region_chunk_end(region, item->to - 1) -
 	       hw_region_chunk_start(region, item->from);
 }
@@ -219,16 +223,23 @@ static bool hw_scan_add_items(struct hw_scan *scan)
 {
 	const struct hw_pymalloc *pm = scan->heap->in.pymalloc;
 	const struct hw_glibc *glibc = scan->heap->in.glibc;
-	for (uint32_t i = 0; i < pm->arenas.count; i++)
-		if (!hw_vec_push(&scan->items, ((struct hw_item){ .is_arena = true, .index = i })))
+	uint64_t step = pm->arena_bytes ? hw_max(HW_ARENA_BYTES_AN_ITEM / pm->arena_bytes, 1) : 1;
+	for (uint64_t from = 0; from < pm->arenas.count; from += step) {
+		struct hw_item item = { .is_arenas = true,
+					.from = (uint32_t)from,
+					.to = (uint32_t)hw_min(from + step, pm->arenas.count) };
+		if (!hw_vec_push(&scan->items, item))
 			return false;
+	}
 	for (uint32_t i = 0; i < glibc->regions.count; i++)
-		for (uint32_t from = 0; from < glibc->regions.data[i].count;
+		for (uint64_t from = 0; from < glibc->regions.data[i].count;
 		     from += HW_CHUNKS_AN_ITEM) {
-			uint32_t to = (uint32_t)hw_min(from + HW_CHUNKS_AN_ITEM,
-						       glibc->regions.data[i].count);
-			if (!hw_vec_push(&scan->items,
-					 ((struct hw_item){ .index = i, .from = from, .to = to })))
+			uint64_t to = hw_min(from + HW_CHUNKS_AN_ITEM,
+					     glibc->regions.data[i].count);
+			struct hw_item item = { .region = i,
+						.from = (uint32_t)from,
+						.to = (uint32_t)to };
+			if (!hw_vec_push(&scan->items, item))
 				return false;
 		}
 	return true;
