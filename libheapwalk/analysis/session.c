@@ -349,7 +349,8 @@ static struct hw_error *hw_session_make_allocators(struct hw_session *session)
 	struct hw_error *err = hw_session_make_pymalloc(session);
 	if (!err)
 		err = hw_glibc_walk(session->target, session->modules, hw_session_claims, session,
-				    &session->issues, &session->progress, &session->glibc);
+				    &session->issues, &session->progress, session->options.threads,
+				    &session->glibc);
 	if (!err)
 		err = hw_session_check_alive(session);
 	if (err) {

@@ -48,7 +48,7 @@ static struct hw_error *hw_walk_main_region(struct hw_main_walk *walk, hw_addr_t
 		plan.top = walk->top;
 	}
 	hw_addr_t start = first;
-	HW_TRY(hw_glibc_walk_region(walk->w, &plan, ret_ending, ret_end));
+	HW_TRY(hw_glibc_walk_long_region(walk->w, &plan, ret_ending, ret_end));
 	walk->saw_top |= *ret_ending == HW_ENDING_TOP ||
 			 (plan.top && *ret_ending == HW_ENDING_DAMAGE);
 	walk->found_bytes += *ret_end - start;

@@ -57,7 +57,7 @@ uint32_t hw_region_find_chunk(const struct hw_region *region, hw_addr_t addr)
 	return low;
 }
 
-static void hw_walker_deinit(struct hw_glibc_walker *w)
+void hw_glibc_walker_deinit(struct hw_glibc_walker *w)
 {
 	hw_window_deinit(&w->window);
 	hw_pages_deinit(&w->pages);
@@ -184,16 +184,17 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
 			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
 			       void *payload, struct hw_issues *issues,
-			       struct hw_progress *progress, struct hw_glibc *ret)
+			       struct hw_progress *progress, unsigned threads, struct hw_glibc *ret)
 {
 	struct hw_glibc glibc = { .target = target };
-	hw_cleanup_with(hw_walker_deinit) struct hw_glibc_walker w = {
+	hw_cleanup_with(hw_glibc_walker_deinit) struct hw_glibc_walker w = {
 		.target = target,
 		.modules = modules,
 		.claimed = claimed,
 		.claimed_payload = payload,
 		.issues = issues,
 		.progress = progress,
+		.threads = target->ops->is_thread_safe ? threads : 1,
 		.glibc = &glibc,
 		.trial_steps_left = HW_TRIAL_STEPS,
 	};

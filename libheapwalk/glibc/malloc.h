@@ -83,11 +83,13 @@ struct hw_glibc {
 // No glibc: success, main_arena == 0.
 //
 // `claimed` (may be NULL) tells which address ranges belong to somebody else (pymalloc arenas,
-// stacks, data-stack chunks): no mmapped chunk is looked for there.
+// stacks, data-stack chunks): no mmapped chunk is looked for there. `threads`, at least 1: how many may
+// walk a long region side by side; the result is the same, but for where regions are split.
 struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
 			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
 			       void *payload, struct hw_issues *issues,
-			       struct hw_progress *progress, struct hw_glibc *ret) HW_MUST_USE;
+			       struct hw_progress *progress, unsigned threads,
+			       struct hw_glibc *ret) HW_MUST_USE;
 void hw_glibc_deinit(struct hw_glibc *glibc);
 
 // The region that contains addr, or NULL; then the chunk in it (index, start, size).

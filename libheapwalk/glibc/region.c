@@ -18,7 +18,7 @@ bool hw_glibc_poll(struct hw_glibc_walker *w, uint64_t bytes)
 		return hw_progress_stopped(w->progress);
 	atomic_fetch_add_explicit(&w->progress->done, w->polled_bytes, memory_order_relaxed);
 	w->polled_bytes = 0;
-	return hw_progress_poll(w->progress);
+	return w->is_worker ? hw_progress_stopped(w->progress) : hw_progress_poll(w->progress);
 }
 
 struct hw_error *hw_glibc_interrupted(void)
@@ -32,6 +32,7 @@ struct hw_region_builder {
 	struct hw_glibc_walker *w;
 	struct hw_region region;
 	uint32_t capacity;
+	bool footer_reported;
 	struct hw_free_links links;
 };
 
@@ -165,6 +166,24 @@ static struct hw_error *hw_mark_free(struct hw_region_builder *b, const struct h
 	return NULL;
 }
 
+// The header at `addr` says that the chunk before it is free: `footer` is that chunk's size then.
+static struct hw_error *hw_note_free_before(struct hw_region_builder *b, const struct hw_view *view,
+					    hw_addr_t addr)
+{
+	uint64_t footer = hw_u64(view->data + (addr - view->start));
+	uint64_t before = addr - hw_region_chunk_start(&b->region, b->region.count - 1);
+	HW_TRY(hw_mark_free(b, view, addr));
+	if (footer == before || b->footer_reported)
+		return NULL;
+	b->footer_reported = true;
+	hw_issues_add(b->w->issues, HW_ERROR_CORRUPT, addr,
+		      "chunk 0x%llx says the one before is free and has 0x%llx bytes, but that has "
+		      "0x%llx",
+		      (unsigned long long)addr, (unsigned long long)footer,
+		      (unsigned long long)before);
+	return NULL;
+}
+
 static struct hw_error *hw_note_tcache_candidate(struct hw_glibc_walker *w,
 						 const struct hw_view *view, hw_addr_t chunk,
 						 uint64_t size)
@@ -290,7 +309,8 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 	hw_addr_t addr = plan->first;
 	// A chunk that reaches beyond top is as wrong as one that reaches beyond the region.
 	hw_addr_t stop = plan->top ? plan->top : plan->limit;
-	bool is_first = true, footer_reported = false;
+	hw_addr_t fast_stop = plan->join ? hw_min(stop, plan->join) : stop;
+	bool is_first = true;
 	unsigned fences = 0;
 
 	if (plan->start < plan->first)
@@ -335,29 +355,15 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		const hw_addr_t last_reachable =
 			region->count ? region->start + 16 * (hw_addr_t)UINT32_MAX : 0;
 		uint32_t count = region->count;
-		while (addr <= last_in_view && addr < stop) {
+		while (addr <= last_in_view && addr < fast_stop) {
 			size_field = hw_u64(data + (addr - view.start) + 8);
 			size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
 			if (size < HW_GLIBC_MIN_CHUNK || size_field & (8 | HW_GLIBC_IS_MMAPPED) ||
 			    size > stop - addr || count == b.capacity || addr > last_reachable)
 				break;
 			if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first) {
-				uint64_t before = addr - region->start -
-						  16 * (uint64_t)region->offset16[count - 1];
 				region->count = count;
-				HW_TRY(hw_mark_free(&b, &view, addr));
-				if (hw_u64(data + (addr - view.start)) != before &&
-				    !footer_reported) {
-					footer_reported = true;
-					hw_issues_add(
-						w->issues, HW_ERROR_CORRUPT, addr,
-						"chunk 0x%llx says the one before is free and "
-						"has 0x%llx bytes, but that has 0x%llx",
-						(unsigned long long)addr,
-						(unsigned long long)hw_u64(data +
-									   (addr - view.start)),
-						(unsigned long long)before);
-				}
+				HW_TRY(hw_note_free_before(&b, &view, addr));
 			}
 			region->offset16[count] = (uint32_t)((addr - region->start) / 16);
 			region->state[count++] = HW_CHUNK_IN_USE;
@@ -382,6 +388,13 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 				   !(size_field & (8 | HW_GLIBC_IS_MMAPPED)) &&
 				   size <= plan->limit - addr;
 		bool is_mark = false, is_end = false;
+		if (plan->join && addr >= plan->join && !fences) {
+			if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first)
+				HW_TRY(hw_note_free_before(&b, &view, addr));
+			*ret_ending = HW_ENDING_JOIN;
+			*ret_end = addr;
+			return hw_region_builder_finish(&b, addr);
+		}
 		// a header that is damaged is believed only where it agrees with the size before
 		if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first && region->count &&
 		    hw_u64(data + (addr - view.start)) ==

@@ -46,6 +46,8 @@ struct hw_glibc_walker {
 	void *claimed_payload;
 	struct hw_issues *issues;
 	struct hw_progress *progress; // may be NULL
+	unsigned threads;             // that may read the target at once
+	bool is_worker;               // on a thread that is not the caller's
 	struct hw_glibc *glibc;
 
 	struct hw_pages pages;
@@ -88,7 +90,7 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 struct hw_error *hw_glibc_walk_main(struct hw_glibc_walker *w) HW_MUST_USE;
 
 // region.c
-enum hw_region_ending { HW_ENDING_TOP, HW_ENDING_FENCE, HW_ENDING_DAMAGE };
+enum hw_region_ending { HW_ENDING_TOP, HW_ENDING_FENCE, HW_ENDING_DAMAGE, HW_ENDING_JOIN };
 
 struct hw_region_plan {
 	uint32_t arena_index;
@@ -97,12 +99,18 @@ struct hw_region_plan {
 	hw_addr_t first;  // chunk
 	hw_addr_t limit;  // no chunk reaches beyond it
 	hw_addr_t top;    // 0: not in this region
+	hw_addr_t join;   // the walk ends at the first chunk from there on; 0: at the region's end
 	bool top_is_lost; // the arena's top is damaged: a chunk that ends at limit is taken for it
 };
 
 struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw_region_plan *plan,
 				      enum hw_region_ending *ret_ending,
 				      hw_addr_t *ret_end) HW_MUST_USE;
+// pieces.c: the same on several threads, where it is long.
+struct hw_error *hw_glibc_walk_long_region(struct hw_glibc_walker *w,
+					   const struct hw_region_plan *plan,
+					   enum hw_region_ending *ret_ending,
+					   hw_addr_t *ret_end) HW_MUST_USE;
 // Would a walk from there end at top or at a fence, with nothing wrong on the way?
 bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t limit, hw_addr_t top,
 		       hw_addr_t *ret_end);
@@ -117,6 +125,9 @@ static inline uint64_t hw_region_chunk_size(const struct hw_region *region, uint
 {
 	return hw_region_chunk_end(region, i) - hw_region_chunk_start(region, i);
 }
+
+// malloc.c: frees what the walk itself holds, not its result.
+void hw_glibc_walker_deinit(struct hw_glibc_walker *w);
 
 // mmapped.c
 struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w) HW_MUST_USE;

@@ -316,6 +316,42 @@ static void compare_dwarf(const struct hw_glibc *glibc, struct hw_modules *modul
 	fprintf(stderr, "layout compared with %s\n", hw_dwarf_source(module));
 }
 
+// The chunk at position *i of the region *r; false: behind the last.
+static bool chunk_at(const struct hw_glibc *glibc, size_t *r, uint32_t *i)
+{
+	while (*r < glibc->regions.count && *i == glibc->regions.data[*r].count) {
+		++*r;
+		*i = 0;
+	}
+	return *r < glibc->regions.count;
+}
+
+// Several threads find what one finds, though regions may be split elsewhere.
+static void compare_walks(const struct hw_glibc *one, const struct hw_glibc *several)
+{
+	size_t r1 = 0, r2 = 0;
+	uint32_t i1 = 0, i2 = 0;
+	for (;; i1++, i2++) {
+		bool has1 = chunk_at(one, &r1, &i1), has2 = chunk_at(several, &r2, &i2);
+		if (!has1 || !has2) {
+			if (has1 != has2)
+				fail("one walk has more chunks than the other");
+			break;
+		}
+		const struct hw_region *a = &one->regions.data[r1], *b = &several->regions.data[r2];
+		if (hw_region_chunk_start(a, i1) == hw_region_chunk_start(b, i2) &&
+		    hw_region_chunk_end(a, i1) == hw_region_chunk_end(b, i2) &&
+		    a->state[i1] == b->state[i2])
+			continue;
+		fail("chunk 0x%llx of one walk is not 0x%llx of the other",
+		     (unsigned long long)hw_region_chunk_start(a, i1),
+		     (unsigned long long)hw_region_chunk_start(b, i2));
+		break;
+	}
+	fprintf(stderr, "regions of one thread's walk: %zu, of four threads': %zu\n",
+		one->regions.count, several->regions.count);
+}
+
 int main(int argc, char **argv)
 {
 	const char *debug_dirs = NULL;
@@ -332,13 +368,16 @@ int main(int argc, char **argv)
 	struct hw_target *target;
 	struct hw_modules *modules;
 	struct hw_issues issues;
-	struct hw_glibc glibc;
+	struct hw_glibc glibc, alone;
 	hw_issues_init(&issues);
 	check_error(hw_target_open_live(pid, NULL, false, &target));
 	check_error(hw_target_stop(target));
 	check_error(hw_target_refresh(target));
 	check_error(hw_modules_open(target, NULL, debug_dirs, &issues, &modules));
-	check_error(hw_glibc_walk(target, modules, NULL, NULL, &issues, NULL, &glibc));
+	check_error(hw_glibc_walk(target, modules, NULL, NULL, &issues, NULL, 4, &glibc));
+	check_error(hw_glibc_walk(target, modules, NULL, NULL, &issues, NULL, 1, &alone));
+	compare_walks(&alone, &glibc);
+	hw_glibc_deinit(&alone);
 	if (!glibc.main_arena) {
 		fail("main_arena was not found");
 	} else {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // A heap of every kind of chunk, and what malloc itself says of it. Arguments are words: "threads" or
-// "fastbins" (first), "mmapped", "foreign", "noncontiguous". At the end it writes mallinfo2(),
+// "fastbins" (first), "mmapped", "foreign", "noncontiguous", "long". At the end it writes mallinfo2(),
 // malloc_info() and where its list of expectations is, then "ready", and sleeps for ever without
 // touching the heap again.
 #include <gnu/libc-version.h>
@@ -69,6 +69,23 @@ static void random_mix(unsigned seed)
 		} else {
 			expect(blocks[i], EXPECT_IN_USE);
 		}
+	}
+}
+
+// A heap long enough to be walked in pieces, in the second half of which most bytes look like a chain
+// of chunks and are none.
+static void long_heap(void)
+{
+	enum { BYTES = 120 << 10, FAKE = 0x30 };
+	for (unsigned seed = 20; seed < 24; seed++)
+		random_mix(seed);
+	for (unsigned i = 0; i < 400; i++) {
+		char *mem = allocate(BYTES);
+		uint64_t size = FAKE | 1;
+		for (size_t at = 8; at + 8 <= BYTES; at += FAKE)
+			memcpy(mem + at, &size, sizeof(size));
+		expect(mem, EXPECT_IN_USE);
+		expect(allocate(64 + i), EXPECT_IN_USE);
 	}
 }
 
@@ -246,6 +263,9 @@ int main(int argc, char **argv)
 				for (int k = 0; k < 40; k++)
 					expect(allocate(20000), EXPECT_IN_USE);
 			}
+		} else if (strcmp(argv[i], "long") == 0) {
+			top_has_moved = true;
+			long_heap();
 		} else if (strcmp(argv[i], "noncontiguous") == 0) {
 			top_has_moved = true;
 			char *end = sbrk(0);
