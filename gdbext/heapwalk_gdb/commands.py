@@ -62,6 +62,8 @@ class HeapCommand(gdb.Command):
                 words += gdb.string_to_argv(value)
             if word == "--":
                 break
+        if rest and self._command.usage == "ADDR":
+            rest = _address(rest)
         return words + [rest] if rest else words
 
     def _option(self, word):
@@ -72,15 +74,7 @@ class HeapCommand(gdb.Command):
     def _addresses(self, words):
         """Where the usage begins with ADDR, any gdb expression is one: $sp, &buffer, p->next."""
         index = self._first_argument(words) if self._command.usage.startswith("ADDR") else len(words)
-        if index == len(words) or _NUMBER.match(words[index]):
-            return words
-        try:
-            address = int(gdb.parse_and_eval(words[index])) & 0xFFFFFFFFFFFFFFFF
-        except (gdb.error, ValueError, TypeError) as error:
-            raise gdb.GdbError(
-                "%s is not an address: %s" % (words[index], sentence(str(error)))
-            ) from None
-        return words[:index] + ["0x%x" % address] + words[index + 1 :]
+        return words[:index] + [_address(word) for word in words[index : index + 1]] + words[index + 1 :]
 
     def _first_argument(self, words):
         """Index of the first word that is no option nor the value of one."""
@@ -93,6 +87,18 @@ class HeapCommand(gdb.Command):
     @staticmethod
     def _takes_next(option, word):
         return option is not None and option.metavar is not None and "=" not in word
+
+
+def _address(expression):
+    """A number as the library reads it: the value of any expression of gdb's."""
+    if _NUMBER.match(expression):
+        return expression
+    try:
+        return "0x%x" % (int(gdb.parse_and_eval(expression)) & 0xFFFFFFFFFFFFFFFF)
+    except (gdb.error, ValueError, TypeError) as error:
+        raise gdb.GdbError(
+            "%s is not an address: %s" % (expression, sentence(str(error)))
+        ) from None
 
 
 def _split_word(text):

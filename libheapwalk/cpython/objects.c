@@ -58,9 +58,8 @@ uint32_t hw_debug_head_slow(const uint8_t *block, size_t len, uint64_t capacity,
 	return bytes;
 }
 
-// Bytes from the object's start that an instance has at least; 0: its own fields contradict the type.
-static uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type *type,
-				const uint8_t *object, size_t len)
+uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type *type,
+			 const uint8_t *object, size_t len)
 {
 	uint64_t bytes = type->basicsize;
 	uint64_t items = 0;

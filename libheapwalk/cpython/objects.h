@@ -54,6 +54,10 @@ static inline uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t 
 	return hw_debug_head_slow(block, len, capacity, ret_requested);
 }
 
+// Bytes from the object's start that an instance has at least; 0: its own fields contradict the type.
+uint64_t hw_object_bytes(const struct hw_python_layout *layout, const struct hw_type *type,
+			 const uint8_t *object, size_t len);
+
 // Does an instance of `type` whose bytes are [object, object + len) fit into `capacity` bytes, and fill
 // them as its allocator would have let it? For types whose instances differ in size.
 bool hw_object_fits_variable(const struct hw_python_layout *layout, const struct hw_type *type,

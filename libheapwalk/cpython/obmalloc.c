@@ -79,7 +79,10 @@ static struct hw_error *hw_collect_states(struct hw_walk *walk, const struct hw_
 		uint32_t classes = hw_obmalloc_prove_usedpools(walk->target, walk->layout,
 							       roots->used, roots->used_count);
 		struct hw_pymalloc_state state = { .interpreter_id = roots->interpreter_id,
-						   .address = roots->state };
+						   .address = roots->state,
+						   .used = classes ? roots->used : 0,
+						   .usable = roots->usable,
+						   .unused = roots->unused };
 		hw_read_counters(walk->target, roots, &state);
 		if (!hw_vec_push(&pm->states, state)) {
 			err = &hw_enomem;

@@ -53,10 +53,13 @@ struct hw_size_class_stats {
 
 // One obmalloc state: the process's before 3.12, an interpreter's since.
 struct hw_pymalloc_state {
-	int64_t interpreter_id;    // 0 for the main one; of a shared state: the first that uses it
-	hw_addr_t address;         // of struct _obmalloc_state, 0 when it is made of statics
-	uint64_t max_arenas;       // slots of the array of arena objects
-	uint64_t arenas_allocated; // obmalloc's own counter, and
+	int64_t interpreter_id;  // 0 for the main one; of a shared state: the first that uses it
+	hw_addr_t address;       // of struct _obmalloc_state, 0 when it is made of statics
+	hw_addr_t arena_objects; // the array of them, 0: none
+	uint64_t max_arenas;     // its slots
+	// Where usedpools is, and the heads of the lists of arena objects; 0: nothing tells.
+	hw_addr_t used, usable, unused;
+	uint64_t arenas_allocated;                         // obmalloc's own counter, and
 	uint64_t arenas_allocated_total, arenas_highwater; // since the start: has_arena_totals
 	uint64_t raw_allocated_blocks;
 	bool has_raw_allocated_blocks; // 3.9 and later

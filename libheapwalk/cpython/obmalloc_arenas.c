@@ -55,6 +55,7 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 				   "obmalloc's arenas is 0x%" PRIx64 " and maxarenas %" PRIu32
 				   ": they can't both be right",
 				   array, count);
+	state->arena_objects = array;
 	size_t size = (size_t)layout->arena_object_size;
 	uint32_t per_chunk = (uint32_t)(HW_ARENAS_CHUNK_BYTES / size);
 	hw_cleanup_free uint8_t *chunk = malloc(per_chunk * size);

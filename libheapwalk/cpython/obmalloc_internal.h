@@ -20,6 +20,7 @@ struct hw_obmalloc_roots {
 	hw_addr_t used;      // poolp usedpools[]
 	uint32_t used_count; // its length where a type or a symbol tells, else 0
 	hw_addr_t arenas, max_arenas;
+	hw_addr_t usable, unused; // heads of the lists of arena objects
 	hw_addr_t arenas_allocated, arenas_total, arenas_highwater, raw_blocks;
 };
 

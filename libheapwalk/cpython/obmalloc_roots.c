@@ -173,6 +173,8 @@ static struct hw_error *hw_find_statics(struct hw_target *target, const struct h
 		if (roots->used)
 			break;
 	}
+	roots->usable = hw_find_static(python, "usable_arenas");
+	roots->unused = hw_find_static(python, "unused_arena_objects");
 	roots->arenas_allocated = hw_find_static(python, "narenas_currently_allocated");
 	roots->arenas_total = hw_find_static(python, "ntimes_arena_allocated");
 	roots->arenas_highwater = hw_find_static(python, "narenas_highwater");
@@ -195,6 +197,8 @@ static struct hw_obmalloc_roots hw_roots_of_state(const struct hw_python_layout 
 		.used_count = layout->usedpools_count,
 		.arenas = hw_member(state, layout->obmalloc_arenas),
 		.max_arenas = hw_member(state, layout->obmalloc_maxarenas),
+		.usable = hw_member(state, layout->obmalloc_usable_arenas),
+		.unused = hw_member(state, layout->obmalloc_unused_arena_objects),
 		.arenas_allocated = hw_member(state, layout->obmalloc_arenas_allocated),
 		.arenas_total = hw_member(state, layout->obmalloc_arenas_total),
 		.arenas_highwater = hw_member(state, layout->obmalloc_arenas_highwater),

@@ -21,6 +21,7 @@ struct hw_owner_rule {
 	const char *type; // tp_name; plain names are the builtin's only, never a user's class
 	size_t field;     // offsetof(struct hw_python_layout, …), 0: see `offset`
 	int16_t offset;   // of a fact that no CPython debug information has; HW_ABSENT: none
+	const char *name; // of the member, with "TYPE_" before it where it is a fact's name
 	enum hw_claim_kind kind;
 	const char *detail;                          // of an object
 	void (*visit)(const struct hw_owner *owner); // instead of a pointer
@@ -44,12 +45,13 @@ static void hw_owner_claim(const struct hw_owner *owner, const struct hw_claim *
 		sink->claim(sink, claim);
 }
 
-static void hw_owner_claim_field(const struct hw_owner *owner, int32_t offset,
+static void hw_owner_claim_field(const struct hw_owner *owner, int32_t offset, const char *field,
 				 enum hw_claim_kind kind)
 {
 	uint64_t address;
 	if (offset != HW_ABSENT && hw_owner_u64(owner, offset, &address))
-		hw_owner_claim(owner, &(struct hw_claim){ .address = address, .kind = kind });
+		hw_owner_claim(owner, &(struct hw_claim){
+					      .address = address, .kind = kind, .field = field });
 }
 
 // ---- types that need more than a pointer ------------------------------------------------------
@@ -65,16 +67,18 @@ static void hw_visit_dict(const struct hw_owner *owner)
 	const struct hw_python_layout *l = owner->layout;
 	uint64_t keys, values;
 	if (l->dict_ma_keys == HW_ABSENT) {
-		hw_owner_claim_field(owner, l->dict_ma_table, HW_CLAIM_DICT_TABLE);
+		hw_owner_claim_field(owner, l->dict_ma_table, "ma_table", HW_CLAIM_DICT_TABLE);
 		return;
 	}
 	if (hw_owner_u64(owner, l->dict_ma_keys, &keys))
-		hw_owner_claim(owner,
-			       &(struct hw_claim){ .address = keys, .kind = HW_CLAIM_DICT_KEYS });
+		hw_owner_claim(owner, &(struct hw_claim){ .address = keys,
+							  .kind = HW_CLAIM_DICT_KEYS,
+							  .field = "ma_keys" });
 	if (hw_owner_u64(owner, l->dict_ma_values, &values) && values)
 		hw_owner_claim(owner,
 			       &(struct hw_claim){ .address = values,
 						   .kind = HW_CLAIM_DICT_VALUES,
+						   .field = "ma_values",
 						   .is_interior = hw_values_are_interior(l) });
 }
 
@@ -83,7 +87,7 @@ static void hw_visit_str(const struct hw_owner *owner)
 {
 	const struct hw_python_layout *l = owner->layout;
 	if (l->str_state == HW_ABSENT) { // 2.7
-		hw_owner_claim_field(owner, l->unicode_str, HW_CLAIM_STR_BUFFER);
+		hw_owner_claim_field(owner, l->unicode_str, "str", HW_CLAIM_STR_BUFFER);
 		return;
 	}
 	if (owner->len < (size_t)l->str_state + 4)
@@ -91,10 +95,10 @@ static void hw_visit_str(const struct hw_owner *owner)
 	uint32_t state = hw_u32(owner->bytes + l->str_state);
 	bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
 	if (!is_compact)
-		hw_owner_claim_field(owner, l->str_data, HW_CLAIM_STR_BUFFER);
+		hw_owner_claim_field(owner, l->str_data, "data", HW_CLAIM_STR_BUFFER);
 	if (!is_compact || !is_ascii)
-		hw_owner_claim_field(owner, l->str_utf8, HW_CLAIM_STR_UTF8);
-	hw_owner_claim_field(owner, l->str_wstr, HW_CLAIM_STR_WSTR);
+		hw_owner_claim_field(owner, l->str_utf8, "utf8", HW_CLAIM_STR_UTF8);
+	hw_owner_claim_field(owner, l->str_wstr, "wstr", HW_CLAIM_STR_WSTR);
 }
 
 enum { HW_DEQUE_BLOCK_ITEMS = 64, HW_DEQUE_FREE_BLOCKS_MAX = 16 };
@@ -114,7 +118,8 @@ static void hw_visit_deque(const struct hw_owner *owner)
 	struct hw_links links = { 0 };
 	while (links.count < blocks && hw_links_enter(&links, owner->sink, block)) {
 		hw_owner_claim(owner, &(struct hw_claim){ .address = block,
-							  .kind = HW_CLAIM_DEQUE_BLOCK });
+							  .kind = HW_CLAIM_DEQUE_BLOCK,
+							  .field = "leftblock" });
 		if (block == last ||
 		    !hw_pages_read_u64(owner->sink->cache->pages,
 				       block + (uint64_t)l->deque_block_rightlink, &block))
@@ -127,7 +132,8 @@ static void hw_visit_deque(const struct hw_owner *owner)
 	for (uint64_t i = 0; i < count && i < HW_DEQUE_FREE_BLOCKS_MAX; i++)
 		if (hw_owner_u64(owner, l->deque_freeblocks + 8 * (int64_t)i, &block))
 			hw_owner_claim(owner, &(struct hw_claim){ .address = block,
-								  .kind = HW_CLAIM_DEQUE_BLOCK });
+								  .kind = HW_CLAIM_DEQUE_BLOCK,
+								  .field = "freeblocks" });
 }
 
 static void hw_visit_odict(const struct hw_owner *owner)
@@ -137,11 +143,13 @@ static void hw_visit_odict(const struct hw_owner *owner)
 	if (l->odict_first == HW_ABSENT || !hw_owner_u64(owner, l->odict_first, &node) ||
 	    !hw_owner_u64(owner, l->dict_ma_used, &used))
 		return;
-	hw_owner_claim_field(owner, l->odict_fast_nodes, HW_CLAIM_ODICT_FAST_NODES);
+	hw_owner_claim_field(owner, l->odict_fast_nodes, "od_fast_nodes",
+			     HW_CLAIM_ODICT_FAST_NODES);
 	struct hw_links links = { 0 };
 	while (links.count < used && hw_links_enter(&links, owner->sink, node)) {
-		hw_owner_claim(owner,
-			       &(struct hw_claim){ .address = node, .kind = HW_CLAIM_ODICT_NODE });
+		hw_owner_claim(owner, &(struct hw_claim){ .address = node,
+							  .kind = HW_CLAIM_ODICT_NODE,
+							  .field = "od_first" });
 		if (!hw_pages_read_u64(owner->sink->cache->pages,
 				       node + (uint64_t)l->odict_node_next, &node))
 			break;
@@ -160,15 +168,17 @@ static void hw_visit_type(const struct hw_owner *owner)
 		hw_owner_claim(owner, &(struct hw_claim){ .address = address,
 							  .kind = HW_CLAIM_OBJECT,
 							  .detail = HW_DETAIL_INSTANCE_DICT,
+							  .field = "tp_dict",
 							  .type = owner->object->type });
 	if (!(type->flags & HW_TPFLAGS_HEAPTYPE))
 		return;
 	hw_owner_claim(owner, &(struct hw_claim){ .address = type->cached_keys,
 						  .kind = HW_CLAIM_DICT_KEYS,
 						  .detail = HW_DETAIL_INSTANCE_DICT,
+						  .field = "ht_cached_keys",
 						  .type = type });
-	hw_owner_claim_field(owner, l->tp_doc, HW_CLAIM_TYPE_DOC);
-	hw_owner_claim_field(owner, l->ht_tpname, HW_CLAIM_TYPE_NAME);
+	hw_owner_claim_field(owner, l->tp_doc, "tp_doc", HW_CLAIM_TYPE_DOC);
+	hw_owner_claim_field(owner, l->ht_tpname, "_ht_tpname", HW_CLAIM_TYPE_NAME);
 }
 
 static void hw_visit_module(const struct hw_owner *owner)
@@ -183,12 +193,14 @@ static void hw_visit_module(const struct hw_owner *owner)
 	if (hw_owner_u64(owner, l->module_md_dict, &address)) {
 		claim.address = address;
 		claim.kind = HW_CLAIM_OBJECT;
+		claim.field = "md_dict";
 		if (is_named)
 			hw_owner_claim(owner, &claim);
 	}
 	if (l->module_md_state != HW_ABSENT && hw_owner_u64(owner, l->module_md_state, &address)) {
 		claim.address = address;
 		claim.kind = HW_CLAIM_MODULE_STATE;
+		claim.field = "md_state";
 		hw_owner_claim(owner, &claim);
 	}
 }
@@ -216,7 +228,8 @@ static void hw_visit_old_instance(const struct hw_owner *owner)
 	hw_owner_claim(owner, &(struct hw_claim){ .address = dict,
 						  .kind = HW_CLAIM_OBJECT,
 						  .detail = HW_DETAIL_TEXT,
-						  .text = text });
+						  .text = text,
+						  .field = "in_dict" });
 }
 
 // 2.7: a buffer of its own; 3.5+: a bytes object, which is a block of its own name.
@@ -228,7 +241,8 @@ static void hw_visit_bytesio(const struct hw_owner *owner)
 	    (hw_pages_read_u64(owner->sink->cache->pages, buf + (uint64_t)l->ob_type, &type) &&
 	     hw_type_at(owner->sink->cache, type)))
 		return;
-	hw_owner_claim(owner, &(struct hw_claim){ .address = buf, .kind = HW_CLAIM_IO_BUFFER });
+	hw_owner_claim(owner, &(struct hw_claim){
+				      .address = buf, .kind = HW_CLAIM_IO_BUFFER, .field = "buf" });
 }
 
 // Upstream: Modules/_ctypes/ctypes.h, struct tagCDataObject, the same 2.7 – 3.15.
@@ -238,7 +252,7 @@ static void hw_visit_cdata(const struct hw_owner *owner)
 	uint64_t needs_free;
 	int32_t at = owner->layout->object_size;
 	if (hw_owner_u64(owner, at + B_NEEDSFREE, &needs_free) && (uint32_t)needs_free)
-		hw_owner_claim_field(owner, at + B_PTR, HW_CLAIM_CTYPES_BUFFER);
+		hw_owner_claim_field(owner, at + B_PTR, "b_ptr", HW_CLAIM_CTYPES_BUFFER);
 }
 
 // Upstream: numpy/core/include/numpy/ndarraytypes.h, PyArrayObject_fields, the same since 1.7.
@@ -250,16 +264,17 @@ static void hw_visit_ndarray(const struct hw_owner *owner)
 	if (!hw_owner_u64(owner, at + FLAGS, &flags))
 		return;
 	if (flags & OWNDATA)
-		hw_owner_claim_field(owner, at + DATA, HW_CLAIM_NDARRAY_DATA);
-	hw_owner_claim_field(owner, at + DIMENSIONS, HW_CLAIM_NDARRAY_DIMS);
+		hw_owner_claim_field(owner, at + DATA, "data", HW_CLAIM_NDARRAY_DATA);
+	hw_owner_claim_field(owner, at + DIMENSIONS, "dimensions", HW_CLAIM_NDARRAY_DIMS);
 }
 
 // ---- the rules ---------------------------------------------------------------------------------
 
-#define FIELD(name) .field = offsetof(struct hw_python_layout, name), .offset = HW_ABSENT
+#define FIELD(fact)                                                                                \
+	.field = offsetof(struct hw_python_layout, fact), .offset = HW_ABSENT, .name = #fact
 // After PyObject_HEAD or PyObject_VAR_HEAD: facts of extension modules that no debug information of
 // CPython has. Sources: Modules/arraymodule.c (arrayobject), Modules/_struct.c (PyStructObject).
-#define AT(bytes) .offset = (bytes)
+#define AT(bytes, member) .offset = (bytes), .name = ("_" member)
 #define VISIT(fn) .visit = (fn), .offset = HW_ABSENT
 
 // clang-format off
@@ -271,7 +286,7 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "str", VISIT(hw_visit_str) },
 	{ .type = "unicode", VISIT(hw_visit_str) },
 	{ .type = "bytearray", FIELD(bytearray_ob_bytes), .kind = HW_CLAIM_BYTEARRAY_BUFFER },
-	{ .type = "array.array", AT(24), .kind = HW_CLAIM_ARRAY_BUFFER },
+	{ .type = "array.array", AT(24, "ob_item"), .kind = HW_CLAIM_ARRAY_BUFFER },
 	{ .type = "collections.deque", VISIT(hw_visit_deque) },
 	{ .type = "collections.OrderedDict", VISIT(hw_visit_odict) },
 	{ .type = "type", VISIT(hw_visit_type) },
@@ -294,8 +309,8 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "thread.lock", FIELD(lock_lock), .kind = HW_CLAIM_LOCK },
 	{ .type = "_thread.RLock", FIELD(rlock_lock), .kind = HW_CLAIM_LOCK },
 	{ .type = "_ctypes._CData", VISIT(hw_visit_cdata) },
-	{ .type = "Struct", AT(32), .kind = HW_CLAIM_STRUCT_CODES },
-	{ .type = "_struct.Struct", AT(32), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "Struct", AT(32, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "_struct.Struct", AT(32, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
 	{ .type = "numpy.ndarray", VISIT(hw_visit_ndarray) },
 };
 // clang-format on
@@ -308,6 +323,13 @@ static int32_t hw_owner_rule_offset(const struct hw_owner_rule *rule,
 	if (offset == HW_ABSENT && !rule->visit)
 		memcpy(&offset, (const char *)layout + rule->field, sizeof(offset));
 	return offset;
+}
+
+// "ob_item" of the fact "list_ob_item".
+static const char *hw_owner_rule_member(const struct hw_owner_rule *rule)
+{
+	const char *underscore = strchr(rule->name, '_');
+	return underscore ? underscore + 1 : rule->name;
 }
 
 // A type that owns one buffer by one pointer needs no visit.
@@ -371,10 +393,12 @@ static void hw_visit_managed_dict(const struct hw_owner *owner, const struct hw_
 	hw_owner_claim(owner, &(struct hw_claim){ .address = word,
 						  .kind = HW_CLAIM_OBJECT,
 						  .detail = HW_DETAIL_INSTANCE_DICT,
+						  .field = "__dict__",
 						  .type = type });
 	hw_owner_claim(owner, &(struct hw_claim){ .address = values,
 						  .kind = HW_CLAIM_DICT_VALUES,
 						  .detail = HW_DETAIL_INSTANCE_DICT,
+						  .field = "__dict__",
 						  .type = type,
 						  .is_interior = true });
 }
@@ -398,6 +422,7 @@ static void hw_visit_dict_slot(const struct hw_owner *owner, const struct hw_typ
 		hw_owner_claim(owner, &(struct hw_claim){ .address = dict,
 							  .kind = HW_CLAIM_OBJECT,
 							  .detail = HW_DETAIL_INSTANCE_DICT,
+							  .field = "__dict__",
 							  .type = type });
 }
 
@@ -423,7 +448,8 @@ void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_obje
 						       .kind = rule->kind,
 						       .detail = rule->detail ? HW_DETAIL_TEXT
 									      : HW_DETAIL_OWNERS,
-						       .text = rule->detail });
+						       .text = rule->detail,
+						       .field = hw_owner_rule_member(rule) });
 	}
 	if (type->flags & HW_TPFLAGS_MANAGED_DICT)
 		hw_visit_managed_dict(&owner, type);

@@ -75,6 +75,7 @@ struct hw_claim {
 	const struct hw_type *type; // of HW_DETAIL_INSTANCE_DICT
 	const char *text;           // of HW_DETAIL_TEXT; copied
 	const char *kind_text; // the object's kind when it isn't its type's name, or NULL; copied
+	const char *field;     // the owner's member that points there, "ob_item"; borrowed for ever
 	bool is_interior;      // the pointer leads into the block, not to its start
 };
 

@@ -186,17 +186,23 @@ void hw_worker_claim_buffer(struct hw_worker *worker, hw_addr_t address, uint32_
 			      hw_category_companion(&heap->categories, owner, kind), slot.start);
 }
 
-void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
+struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_claim *claim)
 {
-	struct hw_worker *worker = (struct hw_worker *)sink;
-	struct hw_heap *heap = worker->heap;
 	struct hw_slot slot = hw_heap_slot_at(heap, claim->address);
-	if (!slot.category)
-		return;
 	uint64_t slack = claim->kind == HW_CLAIM_OBJECT ? HW_CLAIM_OBJECT_SLACK
 			 : claim->is_interior           ? HW_CLAIM_INTERIOR_SLACK
 							: HW_CLAIM_SLACK;
 	if (claim->address < slot.user || claim->address - slot.user > slack)
+		slot.category = NULL;
+	return slot;
+}
+
+void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
+{
+	struct hw_worker *worker = (struct hw_worker *)sink;
+	struct hw_heap *heap = worker->heap;
+	struct hw_slot slot = hw_heap_claimed_slot(heap, claim);
+	if (!slot.category)
 		return;
 	if (claim->kind == HW_CLAIM_OBJECT) {
 		hw_worker_claim_object(worker, claim, &slot);

@@ -56,6 +56,12 @@ struct hw_heap {
 	bool is_partial;
 };
 
+// 3.12+: immortal objects have the low half's top bit, or all of it.
+static inline bool hw_heap_is_immortal(const struct hw_heap *heap, uint64_t refcount)
+{
+	return heap->in.python->layout.long_lv_tag != HW_ABSENT && refcount >> 31 & 1;
+}
+
 // A block found by an address in it.
 struct hw_slot {
 	uint32_t *category;    // NULL: none
@@ -65,6 +71,8 @@ struct hw_slot {
 
 // The block of an allocator whose user data contains addr.
 struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr);
+// The block that a claim is about; category NULL: there is none, or the pointer leads too far into it.
+struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_claim *claim);
 // Slots of 2.7's int and float blocks, or NULL.
 struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_t addr);
 
@@ -132,6 +140,8 @@ void hw_worker_settle(struct hw_worker *worker);
 // roots.c: what the interpreter's own structures point at.
 void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker);
 void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker);
+// The claims of one type, unless it is a block: that one makes its own.
+void hw_heap_claim_static_type(struct hw_worker *worker, hw_addr_t type);
 struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap,
 					  struct hw_worker *worker) HW_MUST_USE;
 

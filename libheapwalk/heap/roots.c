@@ -262,7 +262,7 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 	hw_claim_allocator_roots(worker);
 }
 
-static void hw_claim_static_type(struct hw_worker *worker, hw_addr_t addr)
+void hw_heap_claim_static_type(struct hw_worker *worker, hw_addr_t addr)
 {
 	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	uint8_t bytes[1024];
@@ -290,7 +290,7 @@ void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker)
 			continue;
 		for (unsigned n = 0; type && !type->is_settled && n < HW_BASES_MAX; n++) {
 			type->is_settled = true;
-			hw_claim_static_type(worker, type->address);
+			hw_heap_claim_static_type(worker, type->address);
 			type = (struct hw_type *)type->base;
 		}
 	}

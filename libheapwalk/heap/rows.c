@@ -154,9 +154,6 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 			       &refcount))
 		return false;
 	*ret_object = object;
-	// 3.12+: immortal objects have the low half's top bit, or all of it.
-	*ret_refcount = heap->in.python->layout.long_lv_tag != HW_ABSENT && refcount >> 31 & 1
-				? -1
-				: (int64_t)refcount;
+	*ret_refcount = hw_heap_is_immortal(heap, refcount) ? -1 : (int64_t)refcount;
 	return true;
 }

@@ -55,6 +55,9 @@ static const struct hw_command_option hw_pyarena_options[] = {
 	{ "show", "WHAT", "Show the arenas only, or the size classes only.", hw_pyarena_show },
 	HW_OPTION_END,
 };
+static const struct hw_command_option hw_explain_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_END,
+};
 static const struct hw_command_option hw_hexdump_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows of 32 bytes only.", NULL },
@@ -108,6 +111,12 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	  "Free pools are \"free / total\" of an arena. Size classes are those that have a pool;\n" \
 	  "the numbers are what sys._debugmallocstats() prints in the process itself. As csv it\n" \
 	  "is one table: the arenas, or the size classes if \"show\" is classes.")                 \
+	X(explain, "explain", "ADDR", true, hw_explain_options,                                    \
+	  "Tell everything that is known of one address.",                                         \
+	  "Which mapping, which arena and pool or chunk, in use or which kind of free; the object\n" \
+	  "that is there with its type, references, size and value; who owns it, what it owns, and\n" \
+	  "its neighbours. ADDR may lead anywhere into a block. The address of a pool, of an\n"   \
+	  "arena_object, of malloc's own structures or of a file's data shows these.")             \
 	X(hexdump, "hexdump", "ADDR [LENGTH]", false, hw_hexdump_options, "Show bytes of the target.",      \
 	  "ADDR and LENGTH are decimal or 0x numbers; 512 bytes are shown without a LENGTH. It\n"  \
 	  "ends with an error where memory can't be read.")

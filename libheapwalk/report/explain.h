@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What the files of `explain` share.
+#ifndef HW_REPORT_EXPLAIN_H
+#define HW_REPORT_EXPLAIN_H
+
+#include "analysis/explain.h"
+#include "report/report.h"
+
+// The members of the JSON form, in one object; NULL: out of memory. The caller puts it.
+struct json_object *hw_explain_json(struct hw_report *report, const struct hw_explanation *e);
+void hw_explain_text(struct hw_report *report, const struct hw_explanation *e);
+
+const char *hw_region_kind_word(enum hw_region_kind kind); // "main", "heap", "mmapped"
+// "rw-p"; buf of 5.
+const char *hw_permissions(uint32_t map_flags, char *buf);
+
+#endif
