@@ -5,10 +5,8 @@
 
 // The certain before the likely: a string is only what nothing else is.
 const struct hw_classifier *const hw_classifiers[] = {
-	&hw_sqlite_classifier,
-	&hw_cxx_classifier,
-	&hw_string_classifier,
-	NULL,
+	&hw_gobject_classifier, &hw_zlib_classifier, &hw_libxml2_classifier, &hw_openssl_classifier,
+	&hw_sqlite_classifier,  &hw_cxx_classifier,  &hw_string_classifier,  NULL,
 };
 
 static bool hw_path_has_stem(const char *path, const char *stem)

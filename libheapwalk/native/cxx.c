@@ -7,7 +7,7 @@
 static struct hw_error *hw_cxx_open(const struct hw_native *native, void **ret)
 {
 	struct hw_vtables *vtables;
-	HW_TRY(hw_vtables_create(native->modules, &vtables));
+	HW_TRY(hw_vtables_create(native->target, native->modules, &vtables));
 	*ret = vtables;
 	return NULL;
 }

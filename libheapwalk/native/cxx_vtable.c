@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// A word that lies inside a symbol `vtable for X` (_ZTV…, Itanium C++ ABI 2.5) names X. Symbols come from
-// .symtab, a detached file, or .dynsym: a stripped library still exports the vtables of its classes.
+// A word that is the address point of a vtable names a class (Itanium C++ ABI, 2.5.2): before it stand the
+// offset to the top of the object, 0 at the start of a block, and the class's typeinfo. That proves itself:
+// its own first word leads to the vtable of one of the three classes of typeinfos, whose typeinfo has the
+// name that the ABI gives it. So stripped programs have names too. A vtable without typeinfo (-fno-rtti)
+// needs its symbol `vtable for X` (_ZTV…); and where a core lacks these words, the symbol is all there is.
 //
 // Names are demangled by libstdc++'s __cxa_demangle, a C function that every Debian with gdb or g++ has:
 // a demangler of our own would be a second, worse one, and libiberty's is static and the same code.
@@ -8,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -16,7 +20,9 @@
 enum {
 	HW_VERDICT_SLOTS = 1 << 16, // distinct first words that lie in a module
 	HW_VERDICT_PROBES = 32,
-	HW_MANGLED_MAX = 4096, // bounds the demangler's recursion: symbol names are the target's
+	HW_MANGLED_MAX = 4096, // bounds the demangler's recursion: names are the target's
+	HW_ADDRESS_POINT =
+		16, // of a vtable without virtual bases: behind offset to top and typeinfo
 };
 
 // cxxabi.h is C++ only; the function is not.
@@ -36,7 +42,8 @@ struct hw_vtables {
 	HW_VEC(struct hw_module_range) ranges; // sorted, merged
 	// Written once, under the lock; read without it.
 	_Atomic(struct hw_verdict *) slots[HW_VERDICT_SLOTS];
-	pthread_mutex_t lock; // modules, names
+	pthread_mutex_t lock; // modules, pages, names
+	struct hw_pages pages;
 	struct hw_strtab names;
 };
 
@@ -46,7 +53,8 @@ static int hw_compare_ranges(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-struct hw_error *hw_vtables_create(struct hw_modules *modules, struct hw_vtables **ret)
+struct hw_error *hw_vtables_create(struct hw_target *target, struct hw_modules *modules,
+				   struct hw_vtables **ret)
 {
 	*ret = NULL;
 	size_t count = modules ? hw_modules_count(modules) : 0;
@@ -58,6 +66,7 @@ struct hw_error *hw_vtables_create(struct hw_modules *modules, struct hw_vtables
 	vtables->modules = modules;
 	pthread_mutex_init(&vtables->lock, NULL);
 	hw_strtab_init(&vtables->names);
+	hw_pages_init(&vtables->pages, target);
 	if (!hw_vec_reserve(&vtables->ranges, count)) {
 		hw_vtables_destroy(vtables);
 		return &hw_enomem;
@@ -89,6 +98,7 @@ void hw_vtables_destroy(struct hw_vtables *vtables)
 	for (size_t i = 0; i < HW_VERDICT_SLOTS; i++)
 		free(atomic_load_explicit(&vtables->slots[i], memory_order_relaxed));
 	hw_strtab_deinit(&vtables->names);
+	hw_pages_deinit(&vtables->pages);
 	hw_vec_deinit(&vtables->ranges);
 	pthread_mutex_destroy(&vtables->lock);
 	free(vtables);
@@ -130,40 +140,86 @@ static bool hw_find_verdict(struct hw_vtables *vtables, hw_addr_t addr, const ch
 	return false;
 }
 
-// The class's name, interned; NULL: out of memory, and the block stays without one.
+// The class's name, interned; NULL: out of memory, and the block stays without one. `mangled` is the class
+// as symbols and typeinfos have it: "3Foo", "N6shapes6circleE".
 static const char *hw_name_class(struct hw_vtables *vtables, const char *mangled, size_t len)
 {
 	static const char prefix[] = "vtable for ";
-	char symbol[HW_MANGLED_MAX + 1];
-	const char *text = mangled + strlen("_ZTV");
-	size_t text_len = len - strlen("_ZTV");
+	char symbol[sizeof("_ZTV") + HW_MANGLED_MAX];
+	const char *text = mangled;
 	hw_cleanup_free char *demangled = NULL;
 	if (len <= HW_MANGLED_MAX) {
 		int status;
-		memcpy(symbol, mangled, len);
-		symbol[len] = 0;
+		snprintf(symbol, sizeof(symbol), "_ZTV%.*s", (int)len, mangled);
 		demangled = __cxa_demangle(symbol, NULL, NULL, &status);
 		if (demangled && !strncmp(demangled, prefix, strlen(prefix))) {
 			text = demangled + strlen(prefix);
-			text_len = strlen(text);
+			len = strlen(text);
 		}
 	}
-	uint32_t id = hw_strtab_intern(&vtables->names, text, text_len);
+	uint32_t id = hw_strtab_intern(&vtables->names, text, len);
 	return id == UINT32_MAX ? NULL : hw_strtab_get(&vtables->names, id);
+}
+
+// A typeinfo's name, "*" before it when it is of one file alone.
+static bool hw_typeinfo_name(struct hw_vtables *vtables, hw_addr_t typeinfo, char *buf, size_t size)
+{
+	uint64_t text;
+	return typeinfo && !(typeinfo & 7) && hw_is_in_module(vtables, typeinfo) &&
+	       hw_pages_read_u64(&vtables->pages, typeinfo + 8, &text) &&
+	       hw_is_in_module(vtables, text) &&
+	       hw_pages_read_string(&vtables->pages, text, buf, size);
+}
+
+// Is the object at `typeinfo` one of the classes that describe classes?
+static bool hw_is_typeinfo(struct hw_vtables *vtables, hw_addr_t typeinfo)
+{
+	static const char *const classes[] = { "N10__cxxabiv117__class_type_infoE",
+					       "N10__cxxabiv120__si_class_type_infoE",
+					       "N10__cxxabiv121__vmi_class_type_infoE" };
+	char name[64];
+	uint64_t vtable, its_typeinfo;
+	if (!hw_pages_read_u64(&vtables->pages, typeinfo, &vtable) ||
+	    !hw_is_in_module(vtables, vtable) ||
+	    !hw_pages_read_u64(&vtables->pages, vtable - 8, &its_typeinfo) ||
+	    !hw_typeinfo_name(vtables, its_typeinfo, name, sizeof(name)))
+		return false;
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+		if (!strcmp(name, classes[i]))
+			return true;
+	return false;
+}
+
+// By the symbol that contains `addr`. Under the lock.
+static const char *hw_class_of_symbol(struct hw_vtables *vtables, hw_addr_t addr)
+{
+	struct hw_module *module = hw_modules_at(vtables->modules, addr);
+	struct hw_symbol symbol;
+	if (!module || !hw_module_symbol_at(module, addr, &symbol) ||
+	    strncmp(symbol.name, "_ZTV", 4) != 0 || symbol.is_function ||
+	    addr - symbol.address != HW_ADDRESS_POINT)
+		return NULL;
+	const char *mangled = symbol.name + strlen("_ZTV");
+	return hw_name_class(vtables, mangled, strcspn(mangled, "@."));
 }
 
 // Under the lock.
 static const char *hw_class_of(struct hw_vtables *vtables, hw_addr_t addr)
 {
-	struct hw_module *module = hw_modules_at(vtables->modules, addr);
-	struct hw_symbol symbol;
-	if (!module || !hw_module_symbol_at(module, addr, &symbol) ||
-	    strncmp(symbol.name, "_ZTV", 4) != 0 || symbol.is_function)
+	char name[HW_MANGLED_MAX + 1];
+	uint64_t to_top, typeinfo;
+	if (!hw_pages_read_u64(&vtables->pages, addr - 16, &to_top) ||
+	    !hw_pages_read_u64(&vtables->pages, addr - 8, &typeinfo))
+		return hw_class_of_symbol(vtables, addr);
+	if (to_top)
+		return NULL; // of a base inside the object, or no vtable
+	if (!typeinfo)
+		return hw_class_of_symbol(vtables, addr);
+	if (!hw_typeinfo_name(vtables, typeinfo, name, sizeof(name)) ||
+	    !hw_is_typeinfo(vtables, typeinfo))
 		return NULL;
-	// An object points behind offset-to-top and typeinfo.
-	if (addr - symbol.address < 16)
-		return NULL;
-	return hw_name_class(vtables, symbol.name, strcspn(symbol.name, "@."));
+	const char *mangled = *name == '*' ? name + 1 : name;
+	return hw_name_class(vtables, mangled, strlen(mangled));
 }
 
 bool hw_vtable_class(struct hw_vtables *vtables, hw_addr_t first_word, const char **ret_class)

@@ -4,15 +4,18 @@
 #define HW_NATIVE_CXX_VTABLE_H
 
 #include "symbols/modules.h"
+#include "target/window.h"
 
 struct hw_vtables;
 
 // *ret is NULL when no module of the target has a vtable. Verdicts are kept by address; safe on several
-// threads. `modules` is borrowed.
-struct hw_error *hw_vtables_create(struct hw_modules *modules, struct hw_vtables **ret) HW_MUST_USE;
+// threads. `target` and `modules` are borrowed.
+struct hw_error *hw_vtables_create(struct hw_target *target, struct hw_modules *modules,
+				   struct hw_vtables **ret) HW_MUST_USE;
 void hw_vtables_destroy(struct hw_vtables *vtables); // accepts NULL
 
-// Does a block whose first word is `first_word` hold an object of a C++ class? *ret_class is its
+// Does a block whose first word is `first_word` hold an object of a C++ class? The word that leads to the
+// vtable of a base inside an object (multiple inheritance) is no object's first. *ret_class is its
 // demangled name, borrowed from `vtables`.
 bool hw_vtable_class(struct hw_vtables *vtables, hw_addr_t first_word, const char **ret_class);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// C++ class names from vtables, as the target prints them. usage: test_vtable PROGRAM [stripped]
+// C++ class names from vtables, as the target prints them. usage: test_vtable PROGRAM
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 	check_error(hw_target_stop(target));
 	check_error(hw_target_refresh(target));
 	check_error(hw_modules_open(target, NULL, "/nonexistent", &issues, &modules));
-	check_error(hw_vtables_create(modules, &vtables));
+	check_error(hw_vtables_create(target, modules, &vtables));
 	for (size_t i = 0; i < line_count; i++)
 		check_error(hw_target_read(target, lines[i].object, &lines[i].first_word, 8));
 	pthread_t threads[THREADS];
