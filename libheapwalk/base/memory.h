@@ -8,6 +8,9 @@
 
 // NULL when out of memory. 0 bytes: NULL as well.
 void *hw_map_zeroed(size_t bytes);
+// For a malloc'ed array that will be filled: huge pages for as much of it as they fit into. Small
+// arrays are left alone.
+void hw_advise_huge(void *array, size_t bytes);
 void hw_unmap(void *array, size_t bytes); // accepts NULL
 
 #endif

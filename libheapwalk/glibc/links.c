@@ -3,6 +3,7 @@
 // sum over its bk; here fds become ordinals of free chunks, the edges of fd and bk are compared as sets,
 // and the lists are followed in this process's memory. Anything odd: bins.c follows them with care.
 #include "base/bytes.h"
+#include "base/parallel.h"
 #include "glibc/walker.h"
 
 enum { HW_CHUNKS_PER_BUCKET = 2, HW_MARKED_UNSORTED = 254, HW_MARKED_SORTED = 255 };
@@ -288,7 +289,11 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 // long, the regions are passed once more, and every small chunk whose first word reads as a link is a
 // candidate; the lists then say which of them are members.
 
-enum { HW_CHUNK_CANDIDATE = HW_CHUNK_STATE_COUNT, HW_LARGEST_FASTBIN_CHUNK = 0xb0 };
+enum {
+	HW_CHUNK_CANDIDATE = HW_CHUNK_STATE_COUNT,
+	HW_LARGEST_FASTBIN_CHUNK = 0xb0,
+	HW_CHUNKS_A_PICK = 1 << 16
+};
 
 struct hw_candidates {
 	HW_VEC(struct hw_free_links) links; // one a region of the arena
@@ -301,30 +306,109 @@ static void hw_candidates_deinit(struct hw_candidates *candidates)
 	hw_vec_deinit(&candidates->links);
 }
 
-static struct hw_error *hw_pick_up(struct hw_glibc_walker *w, struct hw_region *region,
-				   const struct hw_candidates *all, struct hw_free_links *links)
+// The candidates of chunks [from, to) of a region.
+struct hw_pick {
+	struct hw_region *region;
+	uint32_t from, to;
+	HW_VEC(uint64_t) fd; // decoded
+};
+
+// Regions of one arena, cut into picks that several threads work at.
+struct hw_picks {
+	struct hw_glibc_walker *w;
+	const struct hw_candidates *all;
+	HW_VEC(struct hw_pick) picks;
+	atomic_size_t next;
+	atomic_bool is_out_of_memory;
+};
+
+static void hw_picks_deinit(struct hw_picks *picks)
 {
-	for (uint32_t i = 0; i < region->count; i++) {
+	hw_vec_foreach(pick, &picks->picks) hw_vec_deinit(&pick->fd);
+	hw_vec_deinit(&picks->picks);
+}
+
+static bool hw_pick_up(const struct hw_picks *picks, struct hw_window *window, struct hw_pick *pick)
+{
+	const struct hw_candidates *all = picks->all;
+	struct hw_region *region = pick->region;
+	for (uint32_t i = pick->from; i < pick->to; i++) {
 		hw_addr_t field = hw_region_chunk_start(region, i) + HW_GLIBC_HEADER;
 		if ((region->state[i] != HW_CHUNK_IN_USE && region->state[i] != HW_CHUNK_FASTBIN) ||
 		    hw_region_chunk_size(region, i) > HW_LARGEST_FASTBIN_CHUNK)
 			continue;
-		const uint8_t *word = hw_window_get(&w->window, field, 8);
+		const uint8_t *word = hw_window_get(window, field, 8);
 		if (!word)
 			continue;
-		hw_addr_t to = hw_glibc_decode_link(w->glibc, field, hw_u64(word));
+		hw_addr_t to = hw_glibc_decode_link(picks->w->glibc, field, hw_u64(word));
 		if (to && (to & 15 || to < all->low || to >= all->high))
 			continue;
-		if (links->count == links->capacity) {
-			uint64_t capacity = links->capacity ? 2 * (uint64_t)links->capacity : 64;
-			uint64_t *fd = realloc(links->fd, capacity * sizeof(*fd));
-			if (!fd || capacity > UINT32_MAX)
-				return &hw_enomem;
-			links->fd = fd;
-			links->capacity = (uint32_t)capacity;
-		}
-		links->fd[links->count++] = to;
+		if (!hw_vec_push(&pick->fd, to))
+			return false;
 		region->state[i] = HW_CHUNK_CANDIDATE;
+	}
+	return true;
+}
+
+static void hw_picks_run(void *payload, unsigned worker)
+{
+	struct hw_picks *picks = payload;
+	struct hw_progress *progress = picks->w->progress;
+	struct hw_window window;
+	size_t i;
+	hw_window_init(&window, picks->w->target);
+	while ((i = atomic_fetch_add(&picks->next, 1)) < picks->picks.count) {
+		if (!hw_pick_up(picks, &window, &picks->picks.data[i])) {
+			atomic_store(&picks->is_out_of_memory, true);
+			break;
+		}
+		if (progress &&
+		    (worker ? hw_progress_stopped(progress) : hw_progress_poll(progress)))
+			break;
+	}
+	hw_window_deinit(&window);
+}
+
+static struct hw_error *hw_pick_up_all(struct hw_glibc_walker *w, uint32_t arena_index,
+				       struct hw_picks *picks)
+{
+	hw_vec_foreach(region, &w->glibc->regions)
+	{
+		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
+			continue;
+		for (uint64_t from = 0; from < region->count; from += HW_CHUNKS_A_PICK) {
+			uint64_t to = hw_min(from + HW_CHUNKS_A_PICK, region->count);
+			struct hw_pick pick = { region, (uint32_t)from, (uint32_t)to, { 0 } };
+			if (!hw_vec_push(&picks->picks, pick))
+				return &hw_enomem;
+		}
+	}
+	hw_parallel(w->threads, hw_picks_run, picks);
+	if (picks->is_out_of_memory)
+		return &hw_enomem;
+	return hw_glibc_poll(w, 0) ? hw_glibc_interrupted() : NULL;
+}
+
+// What was picked up in one region, as its links. *next: the first pick of the region, then of the one
+// behind it.
+static struct hw_error *hw_join_picks(struct hw_picks *picks, size_t *next,
+				      const struct hw_region *region, struct hw_free_links *links)
+{
+	uint64_t count = 0;
+	size_t end = *next;
+	for (; end < picks->picks.count && picks->picks.data[end].region == region; end++)
+		count += picks->picks.data[end].fd.count;
+	*links = (struct hw_free_links){ .region_start = region->start };
+	if (count > UINT32_MAX || !(links->fd = malloc(count * sizeof(*links->fd) + 1)))
+		return &hw_enomem;
+	links->capacity = (uint32_t)count;
+	for (; *next < end; ++*next) {
+		struct hw_pick *pick = &picks->picks.data[*next];
+		if (pick->fd.count)
+			memcpy(links->fd + links->count, pick->fd.data,
+			       pick->fd.count * sizeof(*links->fd));
+		links->count += (uint32_t)pick->fd.count;
+		hw_vec_deinit(&pick->fd);
 	}
 	return NULL;
 }
@@ -403,17 +487,16 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 	// spans point into the list: it must not move
 	if (!hw_vec_reserve(&all.links, regions))
 		return &hw_enomem;
-	struct hw_error *err = NULL;
+	hw_cleanup_with(hw_picks_deinit) struct hw_picks picks = { .w = w, .all = &all };
+	struct hw_error *err = hw_pick_up_all(w, arena_index, &picks);
+	size_t next_pick = 0;
 	bool fits = true;
 	for (size_t r = 0; r < glibc->regions.count && !err && fits; r++) {
 		struct hw_region *region = &glibc->regions.data[r];
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
 		struct hw_free_links *links = &all.links.data[all.links.count++];
-		*links = (struct hw_free_links){ .region_start = region->start };
-		err = hw_pick_up(w, region, &all, links);
-		if (!err && hw_glibc_poll(w, region->end - region->start))
-			err = hw_glibc_interrupted();
+		err = hw_join_picks(&picks, &next_pick, region, links);
 		fits = (uint64_t)table.count + links->count < hw_ordinal_heads;
 		if (!err && fits && links->count)
 			err = hw_add_span(&table, region, links, HW_CHUNK_CANDIDATE, &fits);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // The walk along a region's chunk headers, and the table it makes.
 #include "base/bytes.h"
+#include "base/memory.h"
 #include "glibc/walker.h"
 
 enum {
@@ -58,6 +59,8 @@ static bool hw_region_builder_grow(struct hw_region_builder *b)
 	if (!state)
 		return false;
 	b->region.state = state;
+	hw_advise_huge(offset16, capacity * sizeof(*offset16));
+	hw_advise_huge(state, capacity * sizeof(*state));
 	b->capacity = (uint32_t)capacity;
 	return true;
 }
