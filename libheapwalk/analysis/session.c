@@ -156,6 +156,9 @@ static void hw_session_forget_allocators(struct hw_session *session)
 	session->pymalloc_error = NULL;
 	session->has_allocators = false;
 	session->forgotten++;
+	hw_residency_deinit(&session->residency);
+	session->residency = (struct hw_residency){ 0 };
+	session->has_residency = false;
 }
 
 void hw_session_invalidate(struct hw_session *session)
@@ -421,6 +424,23 @@ struct hw_error *hw_session_need_allocators(struct hw_session *session)
 struct hw_error *hw_session_need_heap(struct hw_session *session)
 {
 	return session->heap ? NULL : hw_session_make(session, hw_session_make_heap);
+}
+
+static struct hw_error *hw_session_make_residency(struct hw_session *session)
+{
+	HW_TRY(hw_residency_read(session->target, &session->issues, &session->residency));
+	session->has_residency = true;
+	return hw_session_make_heap(session);
+}
+
+struct hw_error *hw_session_need_residency(struct hw_session *session)
+{
+	if (session->has_residency)
+		return hw_session_need_heap(session);
+	// It has run on since, unless somebody else keeps it stopped.
+	if (session->has_allocators && session->target->ops->is_live && !session->options.no_stop)
+		hw_session_invalidate(session);
+	return hw_session_make(session, hw_session_make_residency);
 }
 
 void hw_session_settle(struct hw_session *session)

@@ -5,6 +5,7 @@
 #define HW_ANALYSIS_SESSION_H
 
 #include "heap/heap.h"
+#include "target/residency.h"
 
 // A default of an option, for commands that have it. Both owned.
 struct hw_default {
@@ -24,8 +25,9 @@ struct hw_session {
 	struct hw_python python;
 	struct hw_pymalloc pymalloc;
 	struct hw_glibc glibc;
-	struct hw_heap *heap; // NULL: not made yet
-	bool has_python, has_allocators;
+	struct hw_heap *heap;          // NULL: not made yet
+	struct hw_residency residency; // of the stop that the heap is of
+	bool has_python, has_allocators, has_residency;
 	bool is_fresh; // the target's mappings were read since the last invalidate
 	// What could not be known although there is a CPython; the rest of the walk went on
 	// without. Owned; NULL: nothing is missing. Both make every report of the table a partial
@@ -39,6 +41,9 @@ struct hw_session {
 struct hw_error *hw_session_need_python(struct hw_session *session) HW_MUST_USE;
 struct hw_error *hw_session_need_allocators(struct hw_session *session) HW_MUST_USE;
 struct hw_error *hw_session_need_heap(struct hw_session *session) HW_MUST_USE;
+// The heap, and which pages were resident at its stop, before it was read. A heap of an earlier stop
+// of ours is walked anew.
+struct hw_error *hw_session_need_residency(struct hw_session *session) HW_MUST_USE;
 
 // Scope guard of hw_session_stop(): resumes when `*session` is not NULL.
 static inline void hw_session_resume_cleanup(struct hw_session **session)

@@ -53,6 +53,13 @@ static const struct hw_category hw_fixed_categories[HW_CATEGORY_FIXED_COUNT] = {
 				       0 },
 	[HW_CATEGORY_STACK] = { "stack", "main thread", "", HW_STATE_IN_USE, "in use", 0 },
 	[HW_CATEGORY_THREAD_STACK] = { "stack", "thread", "", HW_STATE_IN_USE, "in use", 0 },
+	[HW_CATEGORY_CACHED_STACK] = { "stack", "cached", "", HW_STATE_FREE, "cached stack", 0 },
+	[HW_CATEGORY_HEAP_TAIL] = { "glibc", "trimmed heap tail", "", HW_STATE_FREE, "heap tail", 0 },
+	[HW_CATEGORY_BRK_OTHER] = { "anonymous", "brk area", "not malloc's", HW_STATE_IN_USE, "in use",
+				    0 },
+	[HW_CATEGORY_TLS] = { "anonymous", "thread-local storage", "", HW_STATE_IN_USE, "in use", 0 },
+	[HW_CATEGORY_LOADER] = { "anonymous", "dynamic linker", "", HW_STATE_IN_USE, "in use", 0 },
+	[HW_CATEGORY_CODE] = { "anonymous", "writable code", "", HW_STATE_IN_USE, "in use", 0 },
 	[HW_CATEGORY_ANONYMOUS] = { "unknown", "anonymous mapping", "", HW_STATE_UNKNOWN, "unknown", 0 },
 };
 // clang-format on

@@ -16,6 +16,8 @@ struct hw_stretch {
 	uint32_t index; // arena, region, or the category of a plain span
 };
 
+typedef HW_VEC(struct hw_stretch) hw_stretch_vec;
+
 // 2.7: a chunk of malloc that holds int or float objects side by side (struct _intblock,
 // Objects/intobject.c; struct _floatblock, Objects/floatobject.c).
 struct hw_slot_block {
@@ -49,7 +51,7 @@ struct hw_heap {
 	HW_VEC(struct hw_slot_block) slot_blocks; // sorted by chunk
 	HW_VEC(uint32_t) slot_categories;
 	HW_VEC(struct hw_stack_chunk) stack_chunks; // of the interpreter's data stacks, mmapped
-	HW_VEC(struct hw_stretch) spans;
+	hw_stretch_vec spans;
 	HW_VEC(struct hw_census_row) census;
 	struct hw_ledger ledger;
 	_Atomic uint64_t conflict_count;
@@ -165,6 +167,20 @@ static inline bool hw_category_is_fixed_not_in_use(uint32_t id)
 	return id && id < HW_CATEGORY_FIXED_COUNT && id != HW_CATEGORY_UNCATEGORIZED &&
 	       id != HW_CATEGORY_C_STRING;
 }
+
+// plain.c: what nobody claims, by its mapping and by what points into it
+struct hw_plain {
+	struct hw_pages pages;
+	HW_VEC(hw_addr_t) loader; // sorted: what ld.so's list of loaded files points at
+};
+bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap); // false: out of memory
+void hw_plain_deinit(struct hw_plain *plain);
+// Tails of thread heaps, for the list of claims. False: out of memory.
+bool hw_heap_add_tails(struct hw_heap *heap, hw_stretch_vec *claims);
+// Add [start, end) of mapping `m`; `data` is the file mapping that ends where m starts, NULL when there
+// is none. False: out of memory.
+bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struct hw_mapping *m,
+		       const struct hw_mapping *data, hw_addr_t start, hw_addr_t end);
 
 // spans.c
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;

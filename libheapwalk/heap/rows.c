@@ -112,7 +112,10 @@ bool hw_heap_visit(const struct hw_heap *heap, hw_addr_t from, hw_addr_t to,
 		else if (span->kind == HW_STRETCH_REGION)
 			ok = hw_emit_region(&v, &heap->in.glibc->regions.data[span->index]);
 		else
-			ok = hw_emit(&v, span->start, span->end, HW_ALLOCATOR_NONE, span->index);
+			ok = hw_emit(&v, span->start, span->end,
+				     span->index == HW_CATEGORY_HEAP_TAIL ? HW_ALLOCATOR_GLIBC
+									  : HW_ALLOCATOR_NONE,
+				     span->index);
 		if (!ok)
 			return false;
 	}

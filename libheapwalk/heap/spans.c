@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // The ledger: private writable mappings cut into spans, without gap or overlap. What no allocator
-// claims is named by its mapping: a stack, a file's data; the rest is unknown, and shown as that.
+// claims is named by plain.c.
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +14,6 @@ static int hw_stretch_order(const void *a, const void *b)
 		return x->start < y->start ? -1 : 1;
 	return (x->kind > y->kind) - (x->kind < y->kind);
 }
-
-typedef HW_VEC(struct hw_stretch) hw_stretch_vec;
 
 // Everything that an allocator or the interpreter claims, sorted.
 static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
@@ -34,6 +32,8 @@ static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
 							      HW_STRETCH_REGION, i })))
 			return false;
 	}
+	if (!hw_heap_add_tails(heap, spans))
+		return false;
 	hw_vec_foreach(chunk, &heap->stack_chunks)
 	{
 		uint32_t id = hw_category_of_claim(&heap->categories, HW_CLAIM_STACK_CHUNK, "");
@@ -50,71 +50,13 @@ static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
 	return true;
 }
 
-static const char *hw_base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
-
-static uint32_t hw_file_category(struct hw_heap *heap, const char *path, const char *section)
-{
-	return hw_category_intern(&heap->categories,
-				  &(struct hw_category){ .domain = "file",
-							 .kind = hw_base_name(path),
-							 .detail = section,
-							 .state = HW_STATE_IN_USE,
-							 .state_word = "in use" },
-				  HW_CLAIM_KIND_COUNT);
-}
-
-static bool hw_heap_has_stack(const struct hw_heap *heap, hw_addr_t start, hw_addr_t end)
-{
-	const struct hw_target *target = heap->in.target;
-	for (size_t i = 0; i < target->threads.count; i++)
-		if (target->threads.data[i].sp >= start && target->threads.data[i].sp < end)
-			return true;
-	return false;
-}
-
-// Add [start, end) of mapping `m`, which nobody claims; `data` is the file mapping that ends where m
-// starts, NULL when there is none.
-static bool hw_heap_add_plain(struct hw_heap *heap, const struct hw_mapping *m,
-			      const struct hw_mapping *data, hw_addr_t start, hw_addr_t end)
-{
-	uint32_t id = HW_CATEGORY_ANONYMOUS;
-	if (hw_mapping_is_file(m)) {
-		id = hw_file_category(heap, m->path, "data");
-	} else if (!strcmp(m->path, "[stack]")) {
-		id = HW_CATEGORY_STACK;
-	} else if (hw_heap_has_stack(heap, m->start, m->end) && start == m->start) {
-		id = HW_CATEGORY_THREAD_STACK;
-	} else if (data && start == m->start) {
-		hw_addr_t bss;
-		uint64_t bytes;
-		struct hw_module *module = hw_modules_at(heap->in.modules, data->start);
-		if (module && hw_module_section(module, ".bss", &bss, &bytes) &&
-		    bss + bytes > start && bss < end) {
-			hw_addr_t bss_end = hw_min(hw_align_up(bss + bytes, HW_PAGE_BYTES), end);
-			id = hw_file_category(heap, data->path, "bss");
-			if (bss_end < end) {
-				if (!hw_vec_push(&heap->spans,
-						 ((struct hw_stretch){ start, bss_end,
-								       HW_STRETCH_PLAIN, id })))
-					return false;
-				start = bss_end;
-				id = HW_CATEGORY_ANONYMOUS;
-			}
-		}
-	}
-	return hw_vec_push(&heap->spans, ((struct hw_stretch){ start, end, HW_STRETCH_PLAIN, id }));
-}
-
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap)
 {
 	hw_stretch_vec claimed = { 0 };
+	struct hw_plain plain = { 0 };
 	const struct hw_target *target = heap->in.target;
 	struct hw_issues *issues = heap->in.issues;
-	bool ok = hw_heap_claimed_spans(heap, &claimed);
+	bool ok = hw_heap_claimed_spans(heap, &claimed) && hw_plain_init(&plain, heap);
 	size_t next = 0;
 	hw_addr_t done = 0; // everything below is settled
 	const struct hw_mapping *before = NULL;
@@ -142,7 +84,7 @@ struct hw_error *hw_heap_build_spans(struct hw_heap *heap)
 			if (next < claimed.count && claimed.data[next].start < m->end)
 				gap_end = claimed.data[next].start;
 			if (gap_end > at)
-				ok = hw_heap_add_plain(heap, m, data, at, gap_end);
+				ok = hw_heap_add_plain(heap, &plain, m, data, at, gap_end);
 			at = gap_end;
 			if (at < m->end && ok) {
 				ok = hw_vec_push(&heap->spans, claimed.data[next]);
@@ -152,5 +94,6 @@ struct hw_error *hw_heap_build_spans(struct hw_heap *heap)
 		}
 	}
 	hw_vec_deinit(&claimed);
+	hw_plain_deinit(&plain);
 	return ok ? NULL : &hw_enomem;
 }

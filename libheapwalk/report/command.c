@@ -19,6 +19,8 @@ static const char *const hw_size_keys[] = { "bytes", "count", "size", "allocator
 static const char *const hw_arena_keys[] = { "index", "address", "system_bytes", "in_use_bytes",
 					     "tcache_bytes", "fastbin_bytes", "bin_bytes", "top_bytes",
 					     "in_use_chunks", "free_chunks", NULL };
+static const char *const hw_map_keys[] = { "what", "virtual_bytes", "resident_bytes",
+					   "swapped_bytes", "huge_bytes", "missing_bytes", NULL };
 static const char *const hw_pyarena_keys[] = { "arena_object", "start", "pools_free", "pools_total",
 					       NULL };
 static const char *const hw_pyarena_show[] = { "arenas", "classes", NULL };
@@ -57,6 +59,10 @@ static const struct hw_command_option hw_pyarena_options[] = {
 };
 static const struct hw_command_option hw_explain_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_END,
+};
+static const struct hw_command_option hw_map_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_map_keys), HW_OPTION_OUTPUT,
+	HW_OPTION_END,
 };
 static const struct hw_command_option hw_hexdump_options[] = {
 	HW_OPTION_FORMAT,
@@ -117,6 +123,12 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	  "that is there with its type, references, size and value; who owns it, what it owns, and\n" \
 	  "its neighbours. ADDR may lead anywhere into a block. The address of a pool, of an\n"   \
 	  "arena_object, of malloc's own structures or of a file's data shows these.")             \
+	X(map, "map", "", false, hw_map_options,                                                   \
+	  "Show the whole process in lines that add up to VmSize and VmRSS.",                      \
+	  "Private writable memory comes first, cut by what it is used for; its TOTAL is what\n"   \
+	  "smaps says of those mappings. Then the other mappings, the sum of all, the kernel's\n" \
+	  "own sums and the difference. VmRSS is a counter that the kernel lets lag by some\n"     \
+	  "pages, smaps is exact. Of a core, pages that are not all zeros stand for resident.")    \
 	X(hexdump, "hexdump", "ADDR [LENGTH]", false, hw_hexdump_options, "Show bytes of the target.",      \
 	  "ADDR and LENGTH are decimal or 0x numbers; 512 bytes are shown without a LENGTH. It\n"  \
 	  "ends with an error where memory can't be read.")

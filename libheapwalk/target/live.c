@@ -323,6 +323,11 @@ static void hw_live_resume(struct hw_target *self)
 	live->tracer = NULL;
 }
 
+static int hw_live_open_proc(struct hw_target *self, const char *name)
+{
+	return openat(((struct hw_live *)self)->task_fd, name, O_RDONLY | O_CLOEXEC);
+}
+
 static bool hw_live_is_alive(struct hw_target *self)
 {
 	return hw_live_find_task((struct hw_live *)self);
@@ -369,6 +374,7 @@ static const struct hw_reader_ops hw_live_ops = {
 	.stop = hw_live_stop,
 	.resume = hw_live_resume,
 	.refresh = hw_live_refresh,
+	.open_proc = hw_live_open_proc,
 	.is_alive = hw_live_is_alive,
 	.close = hw_live_close,
 };

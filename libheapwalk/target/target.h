@@ -82,6 +82,9 @@ struct hw_reader_ops {
 	void (*resume)(struct hw_target *self);
 	// Read mappings and threads again. NULL: they never change.
 	struct hw_error *(*refresh)(struct hw_target *self);
+	// A descriptor of /proc/PID/NAME, for reading; -1: it can't be opened. NULL: no process of this
+	// kernel.
+	int (*open_proc)(struct hw_target *self, const char *name);
 	// NULL: always alive.
 	bool (*is_alive)(struct hw_target *self);
 	void (*close)(struct hw_target *self); // frees self

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What no allocator claims: stacks, files' data, what libc and ld.so map for themselves. A mapping that
+// none of these proves stays unknown, and is shown as that.
+//
+// Upstream: glibc nptl/allocatestack.c (stacks and their cache), sysdeps/x86_64/nptl/tls.h (tcbhead_t),
+// elf/link.h (r_debug, link_map), elf/dl-minimal.c, malloc/arena.c (heap_info).
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "heap/heap_internal.h"
+
+enum {
+	HW_LINK_MAPS_MAX = 1 << 16,
+	HW_LINK_MAP_BYTES = 1024, // less than any glibc's struct link_map, and most pointers of it
+	HW_LOADER_MAPPING_MAX = 1 << 20, // ld.so maps a few pages at a time for itself
+	HW_TCB_SEARCH =
+		16 << 10, // above the stack there are the thread's control block and variables
+	HW_TCB_ALIGNMENT = 64,
+	HW_TCB_SELF = 16, // tcbhead_t.self
+	HW_PTHREAD_BYTES = 2304,
+	HW_PTHREAD_TID =
+		720, // struct pthread.tid, x86-64, glibc 2.17 to 2.44: behind tcbhead_t and list
+	HW_HEAP_INFO_MPROTECT_SIZE = 24,
+};
+
+// ---- ld.so's own ----
+
+static int hw_addr_order(const void *a, const void *b)
+{
+	hw_addr_t x = *(const hw_addr_t *)a, y = *(const hw_addr_t *)b;
+	return (x > y) - (x < y);
+}
+
+// The words of a link_map lead to its files, to other link_maps, and to what was allocated for them.
+static bool hw_plain_add_link_map(struct hw_plain *plain, hw_addr_t link_map)
+{
+	uint8_t bytes[HW_LINK_MAP_BYTES];
+	if (!hw_vec_push(&plain->loader, link_map))
+		return false;
+	if (!hw_pages_read(&plain->pages, link_map, bytes, sizeof(bytes)))
+		return true;
+	for (size_t i = 0; i < sizeof(bytes); i += 8) {
+		hw_addr_t word = hw_u64(bytes + i);
+		if (word >= HW_PAGE_BYTES && word < 1ull << 47 &&
+		    !hw_vec_push(&plain->loader, word))
+			return false;
+	}
+	return true;
+}
+
+bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap)
+{
+	struct hw_symbol debug;
+	hw_pages_init(&plain->pages, heap->in.target);
+	hw_addr_t map;
+	// struct r_debug: version, then the first link_map; a link_map's fourth word is the next one
+	if (!hw_modules_with_symbol(heap->in.modules, "_r_debug", &debug) || debug.is_tls ||
+	    !hw_pages_read_u64(&plain->pages, debug.address + 8, &map))
+		return true;
+	for (unsigned i = 0; map && i < HW_LINK_MAPS_MAX; i++) {
+		if (!hw_plain_add_link_map(plain, map))
+			return false;
+		if (!hw_pages_read_u64(&plain->pages, map + 24, &map))
+			break;
+	}
+	if (plain->loader.count)
+		qsort(plain->loader.data, plain->loader.count, sizeof(hw_addr_t), hw_addr_order);
+	return true;
+}
+
+void hw_plain_deinit(struct hw_plain *plain)
+{
+	hw_pages_deinit(&plain->pages);
+	hw_vec_deinit(&plain->loader);
+}
+
+static bool hw_plain_is_loader(const struct hw_plain *plain, hw_addr_t start, hw_addr_t end)
+{
+	size_t low = 0, high = plain->loader.count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (plain->loader.data[middle] < start)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return end - start <= HW_LOADER_MAPPING_MAX && low < plain->loader.count &&
+	       plain->loader.data[low] < end;
+}
+
+// ---- stacks and thread control blocks ----
+
+static bool hw_heap_has_stack(const struct hw_heap *heap, hw_addr_t start, hw_addr_t end)
+{
+	const struct hw_target *target = heap->in.target;
+	for (size_t i = 0; i < target->threads.count; i++)
+		if (target->threads.data[i].sp >= start && target->threads.data[i].sp < end)
+			return true;
+	return false;
+}
+
+// Is [start, end) a stack whose thread lives? gdb's stop does not tell us thread pointers: then the
+// control block says which thread it is (struct pthread.tid, which the kernel clears at the thread's end).
+static bool hw_plain_is_live(struct hw_plain *plain, const struct hw_heap *heap, hw_addr_t tcb)
+{
+	const struct hw_target *target = heap->in.target;
+	uint32_t tid = 0;
+	hw_pages_read_u32(&plain->pages, tcb + HW_PTHREAD_TID, &tid);
+	for (size_t i = 0; i < target->threads.count; i++) {
+		const struct hw_thread *thread = &target->threads.data[i];
+		if (thread->fs_base ? thread->fs_base == tcb : (uint32_t)thread->tid == tid)
+			return true;
+	}
+	return false;
+}
+
+// A thread's control block begins with its own address, and has it again as `self`. 0: none.
+static hw_addr_t hw_plain_next_tcb(struct hw_plain *plain, hw_addr_t from, hw_addr_t end)
+{
+	for (hw_addr_t tcb = hw_align_up(from, HW_TCB_ALIGNMENT); tcb < end && end - tcb >= 24;
+	     tcb += HW_TCB_ALIGNMENT) {
+		uint64_t words[3]; // of one page: it is larger than they are, and they are aligned
+		if (!hw_pages_read(&plain->pages, tcb, words, sizeof(words)))
+			tcb = hw_target_next_page(plain->pages.target, tcb, end) - HW_TCB_ALIGNMENT;
+		else if (le64toh(words[0]) == tcb && le64toh(words[2]) == tcb)
+			return tcb;
+	}
+	return 0;
+}
+
+// Does a thread's control block say that its stack is this mapping, below a guard perhaps? It has the
+// stack's start and size side by side.
+static bool hw_tcb_owns_stack(struct hw_plain *plain, hw_addr_t tcb, hw_addr_t start, hw_addr_t end)
+{
+	uint8_t bytes[HW_PTHREAD_BYTES];
+	size_t len = (size_t)hw_min(sizeof(bytes), end - tcb);
+	if (!hw_pages_read(&plain->pages, tcb, bytes, len))
+		return false;
+	for (size_t i = HW_TCB_SELF + 8; i + 16 <= len; i += 8) {
+		hw_addr_t block = hw_u64(bytes + i);
+		uint64_t size = hw_u64(bytes + i + 8);
+		if (block <= start && block && size == end - block)
+			return true;
+	}
+	return false;
+}
+
+// glibc's pthread_create() puts the control block at the end of the stack that it maps. 0: no stack.
+static hw_addr_t hw_plain_stack_tcb(struct hw_plain *plain, hw_addr_t start, hw_addr_t end)
+{
+	hw_addr_t tcb = end - hw_min(HW_TCB_SEARCH, end - start);
+	while ((tcb = hw_plain_next_tcb(plain, tcb, end))) {
+		if (hw_tcb_owns_stack(plain, tcb, start, end))
+			return tcb;
+		tcb += HW_TCB_ALIGNMENT;
+	}
+	return 0;
+}
+
+// ---- thread heaps ----
+
+bool hw_heap_add_tails(struct hw_heap *heap, hw_stretch_vec *claims)
+{
+	struct hw_pages pages;
+	bool ok = true;
+	hw_pages_init(&pages, heap->in.target);
+	for (size_t i = 0; ok && i < heap->in.glibc->regions.count; i++) {
+		const struct hw_region *region = &heap->in.glibc->regions.data[i];
+		const struct hw_mapping *m = region->kind == HW_REGION_HEAP
+						     ? hw_target_find_mapping(heap->in.target,
+									      region->end)
+						     : NULL;
+		uint64_t size;
+		// heap_info.mprotect_size: as far as it is writable; heap_trim() only lowers heap_info.size
+		if (!m || !hw_mapping_is_private_writable(m) ||
+		    !hw_pages_read_u64(&pages, region->start + HW_HEAP_INFO_MPROTECT_SIZE, &size) ||
+		    size <= region->end - region->start || size > m->end - region->start)
+			continue;
+		ok = hw_vec_push(claims,
+				 ((struct hw_stretch){ region->end, region->start + size,
+						       HW_STRETCH_PLAIN, HW_CATEGORY_HEAP_TAIL }));
+	}
+	hw_pages_deinit(&pages);
+	return ok;
+}
+
+// ---- files ----
+
+static const char *hw_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+static uint32_t hw_file_category(struct hw_heap *heap, const char *path, const char *section)
+{
+	return hw_category_intern(&heap->categories,
+				  &(struct hw_category){ .domain = "file",
+							 .kind = hw_base_name(path),
+							 .detail = section,
+							 .state = HW_STATE_IN_USE,
+							 .state_word = "in use" },
+				  HW_CLAIM_KIND_COUNT);
+}
+
+// Where the .bss ends that begins where m does; m->start: there is none.
+static hw_addr_t hw_bss_end(struct hw_heap *heap, const struct hw_mapping *m,
+			    const struct hw_mapping *data)
+{
+	hw_addr_t bss;
+	uint64_t bytes;
+	struct hw_module *module = data ? hw_modules_at(heap->in.modules, data->start) : NULL;
+	if (!module || !hw_module_section(module, ".bss", &bss, &bytes) || bss >= m->end ||
+	    bytes > m->end - bss + HW_PAGE_BYTES || bss + bytes <= m->start)
+		return m->start;
+	return hw_min(hw_align_up(bss + bytes, HW_PAGE_BYTES), m->end);
+}
+
+// ---- all of it ----
+
+static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *plain,
+				      const struct hw_mapping *m, hw_addr_t start, hw_addr_t end)
+{
+	if (start == m->start && hw_heap_has_stack(heap, start, end))
+		return HW_CATEGORY_THREAD_STACK;
+	hw_addr_t tcb = hw_plain_stack_tcb(plain, start, end);
+	if (tcb)
+		return hw_plain_is_live(plain, heap, tcb) ? HW_CATEGORY_THREAD_STACK
+							  : HW_CATEGORY_CACHED_STACK;
+	// Without malloc's own walk, the brk area may be malloc's.
+	if (!strcmp(m->path, "[heap]") && heap->in.glibc->is_initialized)
+		return HW_CATEGORY_BRK_OTHER;
+	if (end - start <= HW_LOADER_MAPPING_MAX && hw_plain_next_tcb(plain, start, end))
+		return HW_CATEGORY_TLS;
+	if (hw_plain_is_loader(plain, start, end))
+		return HW_CATEGORY_LOADER;
+	if (m->flags & HW_MAP_EXEC)
+		return HW_CATEGORY_CODE;
+	return HW_CATEGORY_ANONYMOUS;
+}
+
+bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struct hw_mapping *m,
+		       const struct hw_mapping *data, hw_addr_t start, hw_addr_t end)
+{
+	uint32_t id;
+	hw_addr_t bss_end = start == m->start && !*m->path ? hw_bss_end(heap, m, data) : start;
+	bss_end = hw_min(bss_end, end);
+	if (bss_end > start) {
+		id = hw_file_category(heap, data->path, "bss");
+		if (!hw_vec_push(&heap->spans,
+				 ((struct hw_stretch){ start, bss_end, HW_STRETCH_PLAIN, id })))
+			return false;
+		start = bss_end;
+	}
+	if (start == end)
+		return true;
+	if (hw_mapping_is_file(m))
+		id = hw_file_category(heap, m->path, "data");
+	else if (!strcmp(m->path, "[stack]"))
+		id = HW_CATEGORY_STACK;
+	else
+		id = hw_anonymous_category(heap, plain, m, start, end);
+	return hw_vec_push(&heap->spans, ((struct hw_stretch){ start, end, HW_STRETCH_PLAIN, id }));
+}
