@@ -6,11 +6,19 @@
 
 enum { HW_STRING_MIN = 3 };
 
+static const uint64_t hw_high_bits = 0x8080808080808080u, hw_ones = 0x0101010101010101u;
+
 // Are all eight bytes from 0x20 to 0x7e? Borrows and carries run only from bytes that fail themselves.
 static bool hw_is_plain_ascii(uint64_t word)
 {
-	const uint64_t high = 0x8080808080808080u, ones = 0x0101010101010101u;
-	return !((word | (word - 0x20 * ones) | (word + ones)) & high);
+	return !((word | (word - 0x20 * hw_ones) | (word + hw_ones)) & hw_high_bits);
+}
+
+// Bytes in front of the first that is 0; 8: none is.
+static unsigned hw_bytes_before_nul(uint64_t word)
+{
+	uint64_t nuls = (word - hw_ones) & ~word & hw_high_bits; // exact up to the first
+	return nuls ? (unsigned)__builtin_ctzll(nuls) / 8 : 8;
 }
 
 // Bytes of the UTF-8 sequence at p (2 … 4), 0 when it is none. `len` > 0.
@@ -32,10 +40,21 @@ bool hw_is_c_string(const uint8_t *bytes, size_t len, size_t *ret_len)
 {
 	size_t i = 0, characters = 0;
 	while (i < len && bytes[i]) {
-		if (i + 8 <= len && hw_is_plain_ascii(hw_u64(bytes + i))) {
-			i += 8;
-			characters += 8;
-			continue;
+		if (i + 8 <= len) {
+			uint64_t word = hw_u64(bytes + i);
+			if (hw_is_plain_ascii(word)) {
+				i += 8;
+				characters += 8;
+				continue;
+			}
+			unsigned n = hw_bytes_before_nul(word);
+			// spaces in place of what is behind the end
+			uint64_t rest = n < 8 ? ~(uint64_t)0 << 8 * n : 0;
+			if (n < 8 && hw_is_plain_ascii((word & ~rest) | (0x20 * hw_ones & rest))) {
+				i += n;
+				characters += n;
+				break;
+			}
 		}
 		uint8_t c = bytes[i];
 		size_t n = 1;

@@ -80,27 +80,18 @@ static void hw_window_fill(struct hw_window *window, hw_addr_t addr, size_t len)
 	}
 }
 
-const uint8_t *hw_window_get_some(struct hw_window *window, hw_addr_t addr, size_t len,
+const uint8_t *hw_window_get_more(struct hw_window *window, hw_addr_t addr, size_t len,
 				  size_t *ret_len)
 {
 	if (len && addr + (len - 1) < addr)
 		len = (size_t)(0 - addr);
-	if (addr < window->start || addr - window->start > window->len ||
-	    window->len - (addr - window->start) < len)
-		hw_window_fill(window, addr, len);
+	hw_window_fill(window, addr, len);
 	if (addr < window->start || addr - window->start > window->len) {
 		*ret_len = 0;
 		return NULL;
 	}
 	*ret_len = hw_min(len, window->len - (addr - window->start));
 	return *ret_len ? window->data + (addr - window->start) : NULL;
-}
-
-const uint8_t *hw_window_get(struct hw_window *window, hw_addr_t addr, size_t len)
-{
-	size_t got;
-	const uint8_t *data = hw_window_get_some(window, addr, len, &got);
-	return got == len ? data : NULL;
 }
 
 void hw_pages_init(struct hw_pages *pages, struct hw_target *target)

@@ -23,12 +23,28 @@ struct hw_window {
 
 void hw_window_init(struct hw_window *window, struct hw_target *target);
 void hw_window_deinit(struct hw_window *window);
-// A pointer to [addr, addr + len), borrowed until the next call on this window. NULL when any byte of
-// it can't be read. Reads ahead to the end of the mapping or HW_WINDOW_BYTES, whichever is nearer.
-const uint8_t *hw_window_get(struct hw_window *window, hw_addr_t addr, size_t len);
-// The same, but as many leading bytes as there are: *ret_len may be less than len (0: a hole at addr).
-const uint8_t *hw_window_get_some(struct hw_window *window, hw_addr_t addr, size_t len,
+// The slow half of the two below: fills the window anew.
+const uint8_t *hw_window_get_more(struct hw_window *window, hw_addr_t addr, size_t len,
 				  size_t *ret_len);
+// A pointer to as many leading bytes of [addr, addr + len) as there are, borrowed until the next call on
+// this window. *ret_len may be less than len; NULL and 0: a hole at addr. Reads ahead to the end of the
+// mapping or HW_WINDOW_BYTES, whichever is nearer.
+static inline const uint8_t *hw_window_get_some(struct hw_window *window, hw_addr_t addr,
+						size_t len, size_t *ret_len)
+{
+	uint64_t offset = addr - window->start;
+	if (offset >= window->len || window->len - offset < len)
+		return hw_window_get_more(window, addr, len, ret_len);
+	*ret_len = len;
+	return len ? window->data + offset : NULL;
+}
+// The same for all of it: NULL when any byte can't be read.
+static inline const uint8_t *hw_window_get(struct hw_window *window, hw_addr_t addr, size_t len)
+{
+	size_t got;
+	const uint8_t *data = hw_window_get_some(window, addr, len, &got);
+	return got == len ? data : NULL;
+}
 
 // The low bits of a page's address say what is known of it; 0 is an empty slot.
 enum hw_pages_state { HW_PAGES_WHOLE = 1, HW_PAGES_UNREADABLE, HW_PAGES_IN_PART };
