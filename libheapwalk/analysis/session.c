@@ -2,10 +2,12 @@
 #include "analysis/session.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "analysis/query.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "cpython/free_lists.h"
 
 enum { HW_THREADS_DEFAULT_MAX = 8, HW_THREADS_MAX = 64 };
 
@@ -154,7 +156,8 @@ static void hw_session_forget_allocators(struct hw_session *session)
 	session->pymalloc = (struct hw_pymalloc){ 0 };
 	hw_error_destroy(session->pymalloc_error);
 	session->pymalloc_error = NULL;
-	session->has_allocators = false;
+	session->has_pymalloc = session->has_allocators = false;
+	session->stop_nanoseconds = 0;
 	session->forgotten++;
 	hw_residency_deinit(&session->residency);
 	session->residency = (struct hw_residency){ 0 };
@@ -306,7 +309,10 @@ static bool hw_session_claims(void *payload, hw_addr_t addr, hw_addr_t *ret_end)
 
 static struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 {
+	if (session->has_pymalloc)
+		return NULL;
 	session->pymalloc.target = session->target;
+	session->has_pymalloc = true;
 	if (!session->python.module)
 		return NULL;
 	struct hw_error *err = hw_pymalloc_walk(session->target, session->modules, &session->python,
@@ -342,6 +348,83 @@ static struct hw_error *hw_session_check_alive(struct hw_session *session)
 	return hw_error_create(HW_ERROR_NOT_FOUND,
 			       "process %d exited while it was read: nothing can be said of it",
 			       (int)session->target->pid);
+}
+
+// Everything about CPython that does not change while it runs, before it is stopped. What fails here is
+// tried again then.
+static void hw_session_prepare_pymalloc(struct hw_session *session)
+{
+	if (session->target->ops->kind != HW_TARGET_LIVE || session->options.no_stop ||
+	    session->has_python)
+		return;
+	struct hw_issues issues;
+	struct hw_error *err = hw_session_make_modules(session);
+	hw_issues_init(&issues);
+	if (!err)
+		err = hw_python_find(session->target, session->modules, &issues, &session->python);
+	session->has_python = !err && !issues.list.count && session->python.module;
+	if (session->has_python) {
+		hw_pymalloc_prepare(session->target, &session->python);
+		hw_free_lists_prepare(&session->python);
+	} else {
+		hw_python_deinit(&session->python);
+		session->python = (struct hw_python){ 0 };
+	}
+	hw_error_destroy(err);
+	hw_issues_deinit(&issues);
+}
+
+// The process may have replaced its program since hw_session_prepare_pymalloc(), and its interpreters.
+static struct hw_error *hw_session_confirm_python(struct hw_session *session)
+{
+	if (!session->has_python || !session->python.module)
+		return hw_session_make_python(session);
+	const struct hw_module *module = session->python.module;
+	const struct hw_mapping *m = hw_target_find_mapping(session->target, module->start);
+	if (!m || strcmp(m->path, module->path) != 0) {
+		hw_session_invalidate(session);
+		session->is_fresh = true; // the stop has read the mappings
+		return hw_session_make_python(session);
+	}
+	struct hw_error *err = hw_python_refresh(session->target, &session->issues,
+						 &session->python);
+	if (err) {
+		hw_python_deinit(&session->python);
+		session->python = (struct hw_python){ 0 };
+	}
+	return hw_session_tolerate(session, err, &session->python_error);
+}
+
+static uint64_t hw_session_now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+struct hw_error *hw_session_need_pymalloc(
+	struct hw_session *session,
+	struct hw_error *(*while_stopped)(struct hw_session *session, void *payload), void *payload)
+{
+	bool is_prepared = !session->has_python;
+	if (is_prepared)
+		hw_session_prepare_pymalloc(session);
+	uint64_t before = hw_session_now();
+	HW_TRY(hw_target_stop(session->target));
+	session->is_fresh = true;
+	struct hw_error *err = is_prepared ? hw_session_confirm_python(session) : NULL;
+	if (!err)
+		err = hw_session_make_pymalloc(session);
+	if (!err && while_stopped)
+		err = while_stopped(session, payload);
+	if (!err)
+		err = hw_session_check_alive(session);
+	hw_target_resume(session->target);
+	if (session->target->ops->kind == HW_TARGET_LIVE && !session->options.no_stop)
+		session->stop_nanoseconds = hw_session_now() - before;
+	if (err)
+		hw_session_forget_allocators(session);
+	return err;
 }
 
 static struct hw_error *hw_session_make_allocators(struct hw_session *session)

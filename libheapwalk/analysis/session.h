@@ -27,8 +27,10 @@ struct hw_session {
 	struct hw_glibc glibc;
 	struct hw_heap *heap;          // NULL: not made yet
 	struct hw_residency residency; // of the stop that the heap is of
-	bool has_python, has_allocators, has_residency;
+	bool has_python, has_pymalloc, has_allocators, has_residency;
 	bool is_fresh; // the target's mappings were read since the last invalidate
+	// How long hw_session_need_pymalloc() kept the target stopped; 0: it did not.
+	uint64_t stop_nanoseconds;
 	// What could not be known although there is a CPython; the rest of the walk went on
 	// without. Owned; NULL: nothing is missing. Both make every report of the table a partial
 	// one.
@@ -39,6 +41,13 @@ struct hw_session {
 // meanwhile. When they return NULL the parts are there; session->python.module may still be NULL
 // (no CPython, or python_error says why it is not understood), and pymalloc empty (pymalloc_error).
 struct hw_error *hw_session_need_python(struct hw_session *session) HW_MUST_USE;
+// pymalloc alone. A live target is stopped for as short as it can be: symbols and debug information are
+// read before. `while_stopped` is called before it is let go (and when all was there already); it may
+// be NULL.
+struct hw_error *hw_session_need_pymalloc(
+	struct hw_session *session,
+	struct hw_error *(*while_stopped)(struct hw_session *session, void *payload),
+	void *payload) HW_MUST_USE;
 struct hw_error *hw_session_need_allocators(struct hw_session *session) HW_MUST_USE;
 struct hw_error *hw_session_need_heap(struct hw_session *session) HW_MUST_USE;
 // The heap, and which pages were resident at its stop, before it was read. A heap of an earlier stop

@@ -60,6 +60,17 @@ static void hw_read_counters(struct hw_target *target, const struct hw_obmalloc_
 		roots->arenas_total && roots->arenas_highwater &&
 		hw_obmalloc_read_u64(target, roots->arenas_total, &state->arenas_allocated_total) &&
 		hw_obmalloc_read_u64(target, roots->arenas_highwater, &state->arenas_highwater);
+	uint32_t mid, bot;
+	if (roots->map_mid_count && roots->map_bot_count &&
+	    hw_obmalloc_read_u32(target, roots->map_mid_count, &mid) &&
+	    hw_obmalloc_read_u32(target, roots->map_bot_count, &bot)) {
+		state->has_arena_map = true;
+		state->arena_map_mid_count = mid;
+		state->arena_map_bot_count = bot;
+	}
+	if (roots->serial)
+		state->has_malloc_calls = hw_obmalloc_read_u64(target, roots->serial,
+							       &state->malloc_calls);
 	if (roots->raw_blocks)
 		state->has_raw_allocated_blocks = hw_obmalloc_read_u64(
 			target, roots->raw_blocks, &state->raw_allocated_blocks);
@@ -187,6 +198,7 @@ static struct hw_error *hw_walk_all(struct hw_walk *walk, const struct hw_python
 	HW_TRY(hw_collect_states(walk, python));
 	HW_TRY(hw_obmalloc_prove_geometry(walk->target, walk->layout, walk->pm));
 	hw_keep_sound_arenas(walk);
+	hw_obmalloc_find_in_force(walk->target, python, walk->pm);
 	HW_TRY(hw_obmalloc_read_pools(walk->target, walk->layout, walk->issues, progress, walk->pm,
 				      &bad, &missing));
 	HW_TRY(hw_prove_pools(walk, bad, missing));

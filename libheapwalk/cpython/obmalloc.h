@@ -64,13 +64,26 @@ struct hw_pymalloc_state {
 	uint64_t raw_allocated_blocks;
 	bool has_raw_allocated_blocks; // 3.9 and later
 	bool has_arenas_allocated;
-	bool has_arena_totals; // not in 2.7
+	bool has_arena_totals;                             // not in 2.7
+	uint64_t arena_map_mid_count, arena_map_bot_count; // nodes of the radix tree
+	bool has_arena_map;                                // 3.10 and later
+	uint64_t malloc_calls;                             // counted by the debug hooks up to 3.7
+	bool has_malloc_calls;
 	uint64_t arena_count;  // arenas found; damaged ones are not among them
 	uint64_t unused_pools; // sum of nfreepools
 	// The lines of _PyObject_DebugMallocStats(): without damage their sum is all the arenas' bytes.
 	uint64_t allocated_bytes, available_bytes, unused_pool_bytes;
 	uint64_t pool_header_bytes, quantization_bytes, arena_alignment_bytes;
 	struct hw_size_class_stats classes[HW_PYMALLOC_SIZE_CLASSES_MAX];
+};
+
+// What PyObject_Malloc() ends in, behind the debug hooks.
+enum hw_in_force {
+	HW_IN_FORCE_UNKNOWN, // not even by the arenas: none was walked
+	HW_IN_FORCE_PYMALLOC,
+	HW_IN_FORCE_MALLOC,
+	HW_IN_FORCE_MIMALLOC,
+	HW_IN_FORCE_OTHER, // set by PyMem_SetAllocator(): tracemalloc for one
 };
 
 struct hw_pymalloc {
@@ -82,7 +95,10 @@ struct hw_pymalloc {
 	HW_VEC(struct hw_arena) arenas; // sorted by start
 	HW_VEC(struct hw_pool) pools;   // arena by arena, by address: never the never-carved ones
 	const char *facts;              // where the roots came from
-	uint32_t *arena_slots; // arena index + 1 by address, hashed: hw_pymalloc_find_arena()
+	enum hw_in_force in_force;
+	bool is_in_force_inferred; // from the arenas: no symbol tells
+	bool has_debug_hooks;      // PYTHONMALLOC=debug and the like; false where it is inferred
+	uint32_t *arena_slots;     // arena index + 1 by address, hashed: hw_pymalloc_find_arena()
 	uint32_t arena_slot_count;
 };
 
@@ -95,6 +111,15 @@ struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *m
 				  struct hw_progress *progress,
 				  struct hw_pymalloc *ret) HW_MUST_USE;
 void hw_pymalloc_deinit(struct hw_pymalloc *pymalloc);
+
+// The state that the interpreter python->interpreters[index] allocates from, as an index into
+// pymalloc->states. The target must be as it was at the walk. False: it has none that was walked.
+bool hw_pymalloc_state_of(const struct hw_pymalloc *pymalloc, const struct hw_python *python,
+			  size_t index, size_t *ret);
+
+// Asks symbols and debug information what a walk will need, and of the target next to nothing: a walk
+// after it costs a stopped process only the time to read it.
+void hw_pymalloc_prepare(struct hw_target *target, const struct hw_python *python);
 
 // Reads every pool and checks the invariants above: each one broken is an issue. Fails only when it is
 // interrupted or out of memory.

@@ -22,6 +22,8 @@ struct hw_obmalloc_roots {
 	hw_addr_t arenas, max_arenas;
 	hw_addr_t usable, unused; // heads of the lists of arena objects
 	hw_addr_t arenas_allocated, arenas_total, arenas_highwater, raw_blocks;
+	hw_addr_t map_mid_count, map_bot_count; // int, of the radix tree
+	hw_addr_t serial;                       // of the debug hooks, up to 3.7
 };
 
 struct hw_obmalloc_states {
@@ -33,6 +35,10 @@ struct hw_obmalloc_states {
 struct hw_error *hw_obmalloc_find_states(struct hw_target *target, const struct hw_python *python,
 					 struct hw_issues *issues,
 					 struct hw_obmalloc_states *ret) HW_MUST_USE;
+
+// Which allocator gives out objects: pm->in_force and what belongs to it.
+void hw_obmalloc_find_in_force(struct hw_target *target, const struct hw_python *python,
+			       struct hw_pymalloc *pm);
 
 // The number of size classes when `used` is an array of usedpools (each entry leads to itself: empty,
 // or to a pool of its class), else 0. `used_count` 0: not known.

@@ -132,6 +132,18 @@ static struct hw_error *hw_no_roots(const struct hw_python *python, const char *
 			       python->module->path, python->version, name);
 }
 
+// What only some versions have: an address stays 0 without it.
+static void hw_find_late_statics(const struct hw_python *python, struct hw_obmalloc_roots *roots)
+{
+	if (python->layout.arena_map_bot_size != HW_ABSENT) {
+		hw_python_static(python, "obmalloc.c", "arena_map_mid_count",
+				 &roots->map_mid_count);
+		hw_python_static(python, "obmalloc.c", "arena_map_bot_count",
+				 &roots->map_bot_count);
+	}
+	hw_python_static(python, "obmalloc.c", "serialno", &roots->serial);
+}
+
 static struct hw_error *hw_find_statics(struct hw_target *target, const struct hw_python *python,
 					struct hw_obmalloc_roots *roots, const char **ret_facts)
 {
@@ -179,6 +191,7 @@ static struct hw_error *hw_find_statics(struct hw_target *target, const struct h
 	roots->arenas_total = hw_find_static(python, "ntimes_arena_allocated");
 	roots->arenas_highwater = hw_find_static(python, "narenas_highwater");
 	roots->raw_blocks = hw_find_static(python, "raw_allocated_blocks");
+	hw_find_late_statics(python, roots);
 	return NULL;
 }
 
@@ -203,6 +216,8 @@ static struct hw_obmalloc_roots hw_roots_of_state(const struct hw_python_layout 
 		.arenas_total = hw_member(state, layout->obmalloc_arenas_total),
 		.arenas_highwater = hw_member(state, layout->obmalloc_arenas_highwater),
 		.raw_blocks = hw_member(state, layout->obmalloc_raw_blocks),
+		.map_mid_count = hw_member(state, layout->obmalloc_map_mid_count),
+		.map_bot_count = hw_member(state, layout->obmalloc_map_bot_count),
 	};
 }
 
@@ -281,4 +296,38 @@ struct hw_error *hw_obmalloc_find_states(struct hw_target *target, const struct 
 	struct hw_obmalloc_roots roots = { .interpreter_id = 0 };
 	HW_TRY(hw_find_statics(target, python, &roots, &ret->facts));
 	return hw_vec_push(&ret->roots, roots) ? NULL : &hw_enomem;
+}
+
+bool hw_pymalloc_state_of(const struct hw_pymalloc *pymalloc, const struct hw_python *python,
+			  size_t index, size_t *ret)
+{
+	hw_addr_t state = 0;
+	if (!pymalloc->states.count || (index && index >= python->interpreters.count))
+		return false;
+	*ret = 0; // the statics, or the main interpreter's
+	if (python->layout.interp_obmalloc == HW_ABSENT || !index)
+		return true;
+	struct hw_error *err = hw_find_interpreter_state(
+		pymalloc->target, &python->layout, python->interpreters.data[index], false, &state);
+	bool is_found = !err && !state; // it uses the main interpreter's
+	hw_error_destroy(err);
+	for (size_t i = 0; state && i < pymalloc->states.count; i++) {
+		if (pymalloc->states.data[i].address != state)
+			continue;
+		*ret = i;
+		is_found = true;
+	}
+	return is_found;
+}
+
+void hw_pymalloc_prepare(struct hw_target *target, const struct hw_python *python)
+{
+	struct hw_issues issues;
+	struct hw_obmalloc_states states = { .facts = NULL };
+	struct hw_pymalloc nothing = { .target = target };
+	hw_issues_init(&issues);
+	hw_error_destroy(hw_obmalloc_find_states(target, python, &issues, &states));
+	hw_obmalloc_find_in_force(target, python, &nothing);
+	hw_vec_deinit(&states.roots);
+	hw_issues_deinit(&issues);
 }

@@ -172,39 +172,16 @@ static void hw_claim_free_keys(struct hw_worker *worker, hw_addr_t array, hw_add
 			hw_root_claim(worker, keys, HW_CLAIM_FREE_KEYS, "");
 }
 
-struct hw_file_symbol {
-	const char *file;
-	hw_addr_t address;
-};
-
-static bool hw_take_symbol_of_file(void *payload, const struct hw_symbol *symbol)
-{
-	struct hw_file_symbol *want = payload;
-	if (!symbol->file || strcmp(symbol->file, want->file))
-		return true;
-	want->address = symbol->address;
-	return false;
-}
-
-static hw_addr_t hw_symbol_of_file(struct hw_worker *worker, const char *name, const char *file)
-{
-	struct hw_file_symbol want = { .file = file };
-	hw_module_visit_symbols(worker->heap->in.python->module, name, hw_take_symbol_of_file,
-				&want);
-	return want.address;
-}
-
 static void hw_claim_static_free_lists(struct hw_worker *worker)
 {
+	const struct hw_python *python = worker->heap->in.python;
+	hw_addr_t floats, keys, count;
 	// 2.7's floats live in blocks of many: hw_heap_find_slot_blocks() has them.
-	if (worker->heap->in.python->layout.int_block_size == HW_ABSENT) {
-		hw_addr_t floats = hw_symbol_of_file(worker, "free_list", "floatobject.c");
-		if (floats)
-			hw_claim_free_floats(worker, floats);
-	}
-	hw_addr_t keys = hw_symbol_of_file(worker, "keys_free_list", "dictobject.c");
-	hw_addr_t count = hw_symbol_of_file(worker, "numfreekeys", "dictobject.c");
-	if (keys && count)
+	if (python->layout.int_block_size == HW_ABSENT &&
+	    hw_python_static(python, "floatobject.c", "free_list", &floats))
+		hw_claim_free_floats(worker, floats);
+	if (hw_python_static(python, "dictobject.c", "keys_free_list", &keys) &&
+	    hw_python_static(python, "dictobject.c", "numfreekeys", &count))
 		hw_claim_free_keys(worker, keys, count);
 }
 
@@ -256,7 +233,8 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 					   *interpreter + (uint64_t)l->interp_keys_free_list,
 					   *interpreter + (uint64_t)l->interp_keys_free_count);
 	}
-	hw_claim_static_free_lists(worker);
+	if (l->interp_float_free_list == HW_ABSENT)
+		hw_claim_static_free_lists(worker);
 	if (l->runtime_interned_table != HW_ABSENT && python->runtime)
 		hw_claim_hashtable(worker, python->runtime + (uint64_t)l->runtime_interned_table);
 	hw_claim_allocator_roots(worker);

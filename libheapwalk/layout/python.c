@@ -85,15 +85,14 @@ static struct hw_error *hw_no_debug_info(struct hw_module *module, const char *v
 			       module->path, version, build_id ? build_id : "none", why_no_table);
 }
 
-// DWARF, or without any the table: is_from_table.
-static struct hw_error *hw_load_layout(struct hw_python *python, struct hw_modules *modules,
-				       bool *ret_is_from_table)
+// DWARF, or without any the table.
+static struct hw_error *hw_load_layout(struct hw_python *python, struct hw_modules *modules)
 {
 	struct hw_module *module = python->module;
 	hw_layout_init(&python->layout);
-	*ret_is_from_table = !hw_layout_from_dwarf(module, &python->layout);
+	python->is_from_table = !hw_layout_from_dwarf(module, &python->layout);
 	const char *source = hw_dwarf_source(module);
-	if (*ret_is_from_table) {
+	if (python->is_from_table) {
 		if (python->is_debug || !hw_layout_from_rows(python->version_hex, &python->layout))
 			return hw_no_debug_info(
 				module, python->version,
@@ -107,7 +106,7 @@ static struct hw_error *hw_load_layout(struct hw_python *python, struct hw_modul
 	} else {
 		snprintf(python->facts, sizeof(python->facts), "DWARF in %s", module->path);
 	}
-	if (!*ret_is_from_table)
+	if (!python->is_from_table)
 		hw_layout_from_extensions(modules, &python->layout);
 	const char *missing = hw_layout_missing(&python->layout);
 	if (missing)
@@ -160,12 +159,11 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 			"CPython %s in %s is a free-threaded build: its objects live "
 			"in mimalloc heaps, which this version of heapwalk can't walk",
 			python->version, module->path);
-	bool is_from_table;
-	HW_TRY(hw_load_layout(python, modules, &is_from_table));
+	HW_TRY(hw_load_layout(python, modules));
 	struct hw_error *err = hw_prove_types(target, modules, python);
 	if (!err)
 		err = hw_python_find_interpreters(target, issues, python);
-	if (err && is_from_table && err->code == HW_ERROR_CORRUPT) {
+	if (err && python->is_from_table && err->code == HW_ERROR_CORRUPT) {
 		// A build that differs from its version's usual one: only its own facts will do.
 		struct hw_error *no_info = hw_no_debug_info(module, python->version,
 							    hw_error_message(err));
@@ -240,6 +238,40 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 	hw_issues_take(issues, first_err);
 	*ret = best;
 	return NULL;
+}
+
+struct hw_error *hw_python_refresh(struct hw_target *target, struct hw_issues *issues,
+				   struct hw_python *python)
+{
+	python->interpreters.count = 0;
+	return hw_python_find_interpreters(target, issues, python);
+}
+
+struct hw_static_search {
+	const char *unit;
+	hw_addr_t address;
+};
+
+static bool hw_take_static(void *payload, const struct hw_symbol *symbol)
+{
+	struct hw_static_search *search = payload;
+	if (!symbol->file || strcmp(symbol->file, search->unit) || symbol->is_function ||
+	    symbol->is_tls)
+		return true;
+	search->address = symbol->address;
+	return false;
+}
+
+bool hw_python_static(const struct hw_python *python, const char *unit, const char *name,
+		      hw_addr_t *ret)
+{
+	struct hw_static_search search = { .unit = unit };
+	if (hw_dwarf_variable(python->module, unit, name, ret))
+		return true;
+	hw_module_visit_symbols(python->module, name, hw_take_static, &search);
+	if (search.address)
+		*ret = search.address;
+	return search.address != 0;
 }
 
 void hw_python_deinit(struct hw_python *python)

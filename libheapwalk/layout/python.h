@@ -30,6 +30,7 @@ struct hw_python {
 	char version[32];               // "3.11.7"
 	char build[32];                 // "release", "debug", "free-threaded", …
 	char facts[256];                // where the layout came from
+	bool is_from_table;             // rows.def: nothing in the target's files told
 	hw_addr_t runtime;              // _PyRuntime, 0 before 3.7
 	hw_addr_t type_type;            // &PyType_Type
 	HW_VEC(hw_addr_t) interpreters; // PyInterpreterState, main first
@@ -40,6 +41,14 @@ struct hw_python {
 // module == NULL. Too little known to be right: HW_ERROR_NO_DEBUG_INFO, which says what to install.
 struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
 				struct hw_issues *issues, struct hw_python *ret) HW_MUST_USE;
+// Reads the chain of interpreters again: the target has run since.
+struct hw_error *hw_python_refresh(struct hw_target *target, struct hw_issues *issues,
+				   struct hw_python *python) HW_MUST_USE;
+// The address of a static variable of the interpreter: `unit` is the base name of its source file. Asks
+// DWARF, then the symbols, which know files too (not after link-time optimisation). False: no such
+// variable, or neither tells.
+bool hw_python_static(const struct hw_python *python, const char *unit, const char *name,
+		      hw_addr_t *ret);
 void hw_python_deinit(struct hw_python *python);
 
 #endif

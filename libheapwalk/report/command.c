@@ -64,6 +64,13 @@ static const struct hw_command_option hw_map_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_map_keys), HW_OPTION_OUTPUT,
 	HW_OPTION_END,
 };
+static const struct hw_command_option hw_stats_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_OUTPUT,
+	{ "interpreter", "ID", "Of the interpreter with this number; 0, the main one, is the default.",
+	  NULL },
+	{ "explain", NULL, "Say below the text what follows from it.", NULL },
+	HW_OPTION_END,
+};
 static const struct hw_command_option hw_hexdump_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows of 32 bytes only.", NULL },
@@ -117,6 +124,12 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	  "Free pools are \"free / total\" of an arena. Size classes are those that have a pool;\n" \
 	  "the numbers are what sys._debugmallocstats() prints in the process itself. As csv it\n" \
 	  "is one table: the arenas, or the size classes if \"show\" is classes.")                 \
+	X(stats, "stats", "", false, hw_stats_options,                                             \
+	  "Print what sys._debugmallocstats() would print in the process itself.",                 \
+	  "Byte for byte the text of that version of CPython: size classes, arenas, what their\n"  \
+	  "bytes are used for, and free lists. With explain: efficiency, how full arenas are and\n" \
+	  "how little keeps them, and what free lists hold. A process is stopped only while pool\n" \
+	  "headers and counters are read.")                                                        \
 	X(explain, "explain", "ADDR", true, hw_explain_options,                                    \
 	  "Tell everything that is known of one address.",                                         \
 	  "Which mapping, which arena and pool or chunk, in use or which kind of free; the object\n" \

@@ -147,7 +147,7 @@ static struct json_object *hw_json_coverage(const struct hw_session *session)
 	if (session->heap) {
 		heap = hw_heap_ledger(session->heap)->heap_bytes;
 		missing = hw_heap_ledger(session->heap)->missing_bytes;
-	} else if (session->has_allocators) {
+	} else if (session->has_allocators || session->has_pymalloc) {
 		hw_allocator_coverage(session, &heap, &missing);
 	} else {
 		hw_json_add(object, "heap_bytes", NULL); // nothing was walked for this report

@@ -17,8 +17,18 @@ struct hw_dwarf_unit {
 	const char *base_name; // of the source file, "" when it has none
 };
 
+// An answer of hw_dwarf_variable(): a walk over a unit's DIEs is too dear to repeat while a process is
+// kept stopped.
+struct hw_dwarf_known_variable {
+	char *unit; // owned; NULL: any
+	char *name; // owned
+	bool is_found;
+	hw_addr_t address;
+};
+
 struct hw_dwarf_index {
 	HW_VEC(struct hw_dwarf_unit) units;
+	HW_VEC(struct hw_dwarf_known_variable) variables;
 	GElf_Addr bias; // run-time address = DWARF's + bias
 };
 
@@ -26,6 +36,12 @@ void hw_dwarf_index_destroy(struct hw_dwarf_index *index)
 {
 	if (!index)
 		return;
+	hw_vec_foreach(known, &index->variables)
+	{
+		free(known->unit);
+		free(known->name);
+	}
+	hw_vec_deinit(&index->variables);
 	hw_vec_deinit(&index->units);
 	free(index);
 }
@@ -256,18 +272,41 @@ static void hw_dwarf_search_variable(struct hw_dwarf_index *index, const char *u
 	hw_die_walk_destroy(walk);
 }
 
+// Without memory the answer is found again next time.
+static void hw_dwarf_remember_variable(struct hw_dwarf_index *index, const char *unit,
+				       const char *name, bool is_found, hw_addr_t address)
+{
+	struct hw_dwarf_known_variable known = { .unit = unit ? strdup(unit) : NULL,
+						 .name = strdup(name),
+						 .is_found = is_found,
+						 .address = address };
+	if ((unit && !known.unit) || !known.name || !hw_vec_push(&index->variables, known)) {
+		free(known.unit);
+		free(known.name);
+	}
+}
+
 bool hw_dwarf_variable(struct hw_module *module, const char *unit, const char *name, hw_addr_t *ret)
 {
 	struct hw_dwarf_index *index = hw_module_dwarf(module);
 	struct hw_dwarf_variable_search search = { .name = name };
 	if (!index)
 		return false;
+	hw_vec_foreach(known, &index->variables)
+	{
+		if (strcmp(known->name, name) || !hw_dwarf_same_unit(known->unit, unit))
+			continue;
+		if (known->is_found)
+			*ret = known->address;
+		return known->is_found;
+	}
 	hw_dwarf_search_variable(index, unit, &search);
 	if (!search.found && search.has_origin && unit) {
 		// Link-time optimisation: the unit has the name, an artificial one the address.
 		search.is_by_origin = true;
 		hw_dwarf_search_variable(index, NULL, &search);
 	}
+	hw_dwarf_remember_variable(index, unit, name, search.found, search.address + index->bias);
 	if (search.found)
 		*ret = search.address + index->bias;
 	return search.found;

@@ -41,10 +41,14 @@ void hw_symtab_destroy(struct hw_symtab *symtab)
 	free(symtab);
 }
 
-// A local symbol that link-time optimisation made unique, or a versioned one, counts as its plain name.
+// A local symbol that link-time optimisation made unique, or a versioned one, counts as its plain name; a
+// part of a function ("NAME.lto_priv.0.cold") does not.
 static size_t hw_symtab_base_len(const char *name)
 {
-	const char *lto = strstr(name, ".lto_priv.");
+	static const char lto_suffix[] = ".lto_priv.";
+	const char *lto = strstr(name, lto_suffix);
+	if (lto && lto[sizeof(lto_suffix) - 1 + strspn(lto + sizeof(lto_suffix) - 1, "0123456789")])
+		lto = NULL;
 	size_t len = lto ? (size_t)(lto - name) : strlen(name);
 	const char *version = memchr(name, '@', len);
 	return version && version != name ? (size_t)(version - name) : len;

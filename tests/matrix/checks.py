@@ -3,6 +3,7 @@
 
 import bisect
 import collections
+import itertools
 import re
 
 from oracles import POOL_HEADER_BYTES
@@ -260,6 +261,50 @@ def pymalloc(report, oracles):
         if number in states:
             for line in pymalloc_state(states[number], stats, "interpreter %d" % number):
                 yield line
+
+
+def same_text(text, wanted):
+    """Byte for byte; the lines that differ are named."""
+    if text == wanted:
+        return
+    for number, (got, line) in enumerate(itertools.zip_longest(text.splitlines(), wanted.splitlines()), 1):
+        if got != line:
+            yield "line %d is %r, not %r" % (number, got, line)
+
+
+def stats_fields(report, stats):
+    """The JSON of `stats` against the text of the process itself."""
+    uses = stats.uses_pymalloc
+    if report["allocator"] != ("pymalloc" if uses else "malloc"):
+        yield "allocator is %r" % report["allocator"]
+    lists = [(f["type"], f["length"], f["count"], f["object_bytes"]) for f in report["free_lists"]]
+    if lists != stats.free_lists:
+        yield "free lists are %r, not %r" % (lists, stats.free_lists)
+    kept = sum(count for _, _, count, _ in stats.free_lists)
+    if report["free_list_objects"] != kept:
+        yield "free_list_objects is %r, not %d" % (report["free_list_objects"], kept)
+    classes = [tuple(c[k] for k in ("class", "size", "pools", "blocks_in_use", "blocks_free"))
+               for c in report["size_classes"]]
+    if classes != [tuple(c) for c in stats.classes]:
+        yield "size classes are %r" % classes
+    blocks = sum(c.blocks_in_use for c in stats.classes)
+    histogram = report["histogram"]
+    sums = tuple(sum(b[k] for b in histogram) for k in ("arenas", "blocks_in_use", "bytes_in_use", "unused_pools"))
+    wanted = (stats.arenas or 0, blocks, stats.allocated_bytes or 0, stats.unused_pools or 0)
+    if sums != wanted or report["blocks_in_use"] != blocks:
+        yield "histogram adds up to %r, not %r" % (sums, wanted)
+    if not uses:
+        return
+    for key, name in (("arenas_allocated_total", "arenas_allocated_total"), ("arenas_highwater", "arenas_highwater"),
+                      ("arenas", "arenas"), ("arena_bytes", "arena_bytes"), ("arenas_bytes", "arenas_total_bytes"),
+                      ("allocated_bytes", "allocated_bytes"), ("available_bytes", "available_bytes"),
+                      ("unused_pools", "unused_pools"), ("pool_bytes", "pool_bytes"),
+                      ("unused_pool_bytes", "unused_pools_bytes"), ("pool_header_bytes", "pool_headers_bytes"),
+                      ("quantization_bytes", "quantization_bytes"), ("total_bytes", "total_bytes"),
+                      ("arena_alignment_bytes", "arena_alignment_bytes"),
+                      ("arena_map_mid_nodes", "map_mid_nodes"), ("arena_map_bot_nodes", "map_bot_nodes")):
+        if report[key] != getattr(stats, name):
+            yield "%s is %r, not %r" % (key, report[key], getattr(stats, name))
 
 
 def pymalloc_rows(rows, report):

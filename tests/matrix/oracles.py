@@ -41,6 +41,12 @@ class PymallocStats:
         self.quantization_bytes = number(r"^# bytes lost to quantization +=\s+([\d,]+)")
         self.arena_alignment_bytes = number(r"^# bytes lost to arena alignment +=\s+([\d,]+)")
         self.total_bytes = number(r"^Total +=\s+([\d,]+)")
+        self.map_mid_nodes = number(r"^# arena map mid nodes +=\s+([\d,]+)")
+        self.map_bot_nodes = number(r"^# arena map bot nodes +=\s+([\d,]+)")
+        # (type, length of a tuple or None, objects, bytes of one)
+        self.free_lists = [
+            (kind, int(length) if length else None, int(count), int(size)) for count, length, kind, size in
+            re.findall(r"(?m)^ *(\d+) free (?:(\d+)-sized )?(\w+)s \* (\d+) bytes each =", text)]
 
     @property
     def uses_pymalloc(self):
@@ -131,6 +137,11 @@ class Oracles:
                 address, kind = line.split()
                 objects.append(CensusObject(int(address, 16), kind, kind, 0, "", []))
             self.interpreters[number] = PymallocStats(text("interpreter-%d.stats" % number)), objects
+        # What stats of an interpreter must print, by its id; 2.7's release build can't tell.
+        self.stats_texts = {}
+        if self.stats_again is not None:
+            self.stats_texts[0] = self.stats_again
+            self.stats_texts.update((number, stats.text) for number, (stats, _) in self.interpreters.items())
         self._census = text("census")
 
     def census(self):

@@ -92,6 +92,32 @@ def check_live(case, answers, truth, mappings, smaps_bytes, failures):
         failures.take("live", checks.glibc(answers["arenas"].report, truth))
 
 
+def check_stats(source, where, truth, options, failures):
+    """`stats` prints what each interpreter printed itself, and prints nothing else."""
+    texts = {}
+    for number in sorted(truth.stats_texts) or [0]:
+        words = where + ["stats"] + (["--interpreter", str(number)] if number else [])
+        answer = run_heapwalk(options.heapwalk, words)
+        texts[number] = text = answer.stdout.decode()
+        if answer.returncode or answer.stderr:
+            failures.append("%s: stats ends with status %d: %s" % (source, answer.returncode, answer.stderr[:300]))
+        elif number in truth.stats_texts:
+            failures.take("%s stats of interpreter %d" % (source, number),
+                          checks.same_text(text, truth.stats_texts[number]))
+    return texts
+
+
+def check_stats_live(where, text, allocators, truth, options, failures):
+    answer = run_heapwalk(options.heapwalk, where + ["stats", "--format", "json"])
+    failures.take("live stats", checks.sound(answer.report, "stats"))
+    # Without a word of its own (2.7) the numbers have to be those of cpython-allocators.
+    stats = truth.stats or oracles.PymallocStats(text)
+    if truth.stats is not None:
+        failures.take("live stats", checks.stats_fields(answer.report, stats))
+    elif allocators:
+        failures.take("live stats", checks.pymalloc_state(allocators.report["interpreters"][0], stats, "the text"))
+
+
 def check_core(source, core, live, options, failures):
     answers = ask(options, source, ["-c", core], failures)
     for command in COMMANDS:
@@ -121,7 +147,10 @@ def run_case(case, options):
         before = target.checksum()
         if options.oracles_only:
             return Failures(failures), ["oracles"], []
-        live = ask(options, "live", ["-p", str(target.pid)], failures)
+        where = ["-p", str(target.pid)]
+        live = ask(options, "live", where, failures)
+        texts = check_stats("live", where, truth, options, failures)
+        check_stats_live(where, texts[0], live["cpython-allocators"], truth, options, failures)
         if target.checksum() != before:
             failures.append("live: the target's memory has changed")
         tested.append("live")
@@ -144,6 +173,8 @@ def run_case(case, options):
         target.process.wait()  # from here on a core has to do without its process
         for source, core in cores:
             check_core(source, core, live, options, failures)
+            if check_stats(source, ["-c", core], truth, options, failures) != texts:
+                failures.append("%s: stats differs from live" % source)
             tested.append(source)
     return failures, tested, skipped
 

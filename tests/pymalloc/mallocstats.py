@@ -17,9 +17,11 @@ import sys
 import tempfile
 import time
 
-STATS = os.path.join(os.environ.get("HEAPWALK_BUILD", "build"), "bin", "pymalloc_stats")
+BIN = os.path.join(os.environ.get("HEAPWALK_BUILD", "build"), "bin")
+STATS = os.path.join(BIN, "pymalloc_stats")
+HEAPWALK = os.path.join(BIN, "heapwalk")
 
-# Work that leaves pools of every state: full, part free, empty; then the numbers, then silence.
+# Work that leaves pools of every state (full, part free, empty); then the numbers, then silence.
 WORKLOAD = r"""
 import gc, os, signal, sys
 class Slots(object):
@@ -27,14 +29,16 @@ class Slots(object):
 keep = []
 for size in range(1, 520, 7):
     keep.append([b"x" * size for i in range(300)])
-some = [Slots() for i in range(20000)]
-del some[::3]
+slots = [Slots() for i in range(20000)]
+del slots[::3]
 gone = [(i, str(i)) for i in range(30000)]
 del gone[10:]
 for i in range(0, len(keep), 5):
     keep[i] = None
 gc.collect()
 gc.disable()
+some = [(i, [i], {}, i / 7.0) for i in range(50)]  # for the free lists, which a collection empties
+del some
 stats = getattr(sys, "_debugmallocstats", None)
 pause = signal.pause
 %s
@@ -157,6 +161,30 @@ def wait_for_pause(process):
     return False
 
 
+def check_text(pid, env, inside, may_lack):
+    """The command `stats` prints that text. may_lack: lines that nothing tells are "?" or left out, and a
+    sentence and the exit status say so."""
+    command = [HEAPWALK, "-p", str(pid)]
+    if "DEBUG_DIRS" in env:
+        command += ["--debug-dir", env["DEBUG_DIRS"]]
+    seen = subprocess.run(command + ["stats"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, check=False, env=env)
+    if seen.returncode == 0:
+        return [] if seen.stdout == inside else ["stats prints something else"]
+    lines = seen.stdout.splitlines()
+    if not may_lack or seen.returncode != 1 or "the report is partial" not in lines[-1]:
+        return ["stats ends with status %d: %s" % (seen.returncode, seen.stderr)]
+    # What is there is right, and what is unknown is not a number.
+    wanted = iter(inside.splitlines())
+    for line in lines[:-1]:
+        for there in wanted:
+            if there == line or (line.endswith("?") and there.split("=")[0] == line.split("=")[0]):
+                break
+        else:
+            return ["stats prints %r, which is not in the report" % line]
+    return []
+
+
 def check(python, environment, sub, stripped):
     """Lines that say what differs."""
     env = dict(os.environ, **environment)
@@ -169,6 +197,11 @@ def check(python, environment, sub, stripped):
                 return ["it never paused: " + open(out).read()[-300:]], 0
             seen = subprocess.run([STATS, str(process.pid)], stdout=subprocess.PIPE,
                                   universal_newlines=True, check=False, env=env)
+            with open(out) as f:
+                text = f.read()
+            # 3.12 and later keep everything in the interpreter, which the table describes.
+            wrong = check_text(process.pid, env, text, stripped and version(python) < (3, 12)) \
+                if text and not sub else []
         finally:
             process.kill()
             process.wait()
@@ -176,6 +209,7 @@ def check(python, environment, sub, stripped):
         inside = parse_inside(stats.read())
     os.unlink(out)
     outside, problems = parse_outside(seen.stdout)
+    problems += wrong
     if sub:
         inside = inside[1:] + inside[:1]  # the main interpreter printed last
     source = "heapwalk's table" if stripped else "DWARF"

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// What sys._debugmallocstats() prints of one interpreter, and what can be concluded from it.
+#ifndef HW_ANALYSIS_STATS_H
+#define HW_ANALYSIS_STATS_H
+
+#include "analysis/session.h"
+#include "cpython/free_lists.h"
+
+enum { HW_STATS_BINS = 10 }; // of the histogram: tenths of an arena
+
+// Arenas that are full to so many tenths, by the bytes of their blocks in use.
+struct hw_stats_bin {
+	uint64_t arenas;
+	uint64_t blocks, bytes; // in use in them: what keeps them from being given back
+	uint64_t free_pools;
+};
+
+struct hw_stats {
+	size_t interpreter;                    // index in session->python.interpreters
+	int64_t interpreter_id;                // as Python's own modules name it, 0 is the main one
+	const struct hw_pymalloc_state *state; // borrowed from the session until it is invalidated
+	struct hw_free_lists free_lists;
+	bool has_type_lines;  // this CPython prints its free lists (3.3 and later)
+	bool has_pool_lines;  // pymalloc is in force: _PyObject_DebugMallocStats() prints
+	uint64_t total_bytes; // of arenas, as the report's lines add up
+
+	// ---- conclusions ----
+	struct hw_stats_bin bins[HW_STATS_BINS];
+	uint64_t blocks_in_use, pools_in_use;
+	uint64_t packed_pools;  // that the blocks in use would need if each size class were packed
+	uint64_t packed_arenas; // that these pools would need
+	uint64_t free_list_objects, free_list_bytes; // in blocks, with GC heads
+	uint64_t bad_pools;                          // that could not be counted: an issue says why
+};
+
+// Reads what it needs in one stop (hw_session_need_pymalloc()). `interpreter` as text: its number; NULL:
+// the main one. No CPython, or no such interpreter: an error that says so. *ret is owned:
+// hw_stats_deinit().
+struct hw_error *hw_session_stats(struct hw_session *session, const char *interpreter,
+				  struct hw_stats *ret) HW_MUST_USE;
+void hw_stats_deinit(struct hw_stats *stats);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// The counters are statics, all called `numfree`, up to 3.9; members of the interpreter since 3.10
+// (bpo-40521). A list that a version does not have has no counter: its line is not there either.
+#include "cpython/free_lists.h"
+
+#include <inttypes.h>
+
+#include "base/bytes.h"
+
+enum {
+	HW_TUPLE_LISTS = 20, // PyTuple_MAXSAVESIZE, of the static array: 2.7 - 3.9
+	HW_TUPLE_LISTS_MAX = 64,
+	HW_POINTER_BYTES = 8,
+};
+
+#define HW_FACT(name) offsetof(struct hw_python_layout, name)
+#define HW_NO_FACT SIZE_MAX
+
+// A line of the report, in its order.
+static const struct hw_free_list_rule {
+	const char *type;
+	const char *unit; // that had a static `numfree`; NULL: never
+	size_t member;    // fact: its offset in PyInterpreterState
+	size_t size;      // fact: sizeof the type; of tuples without items
+	bool is_gc;
+	bool is_array; // a list a length: tuples
+} hw_free_list_rules[] = {
+	{ "PyCFunctionObject", "methodobject.c", HW_NO_FACT, HW_FACT(cfunction_size), true, false },
+	{ "PyDictObject", "dictobject.c", HW_FACT(interp_dict_free_count), HW_FACT(dict_size), true,
+	  false },
+	{ "PyDictKeysObject", NULL, HW_FACT(freelists_keys_count), HW_FACT(dict_keys_size), false,
+	  false },
+	{ "PyFloatObject", "floatobject.c", HW_FACT(interp_float_free_count), HW_FACT(float_size),
+	  false, false },
+	{ "PyFrameObject", "frameobject.c", HW_FACT(interp_frame_free_count), HW_FACT(frame_size),
+	  true, false },
+	{ "PyListObject", "listobject.c", HW_FACT(interp_list_free_count), HW_FACT(list_size), true,
+	  false },
+	{ "PyMethodObject", "classobject.c", HW_NO_FACT, HW_FACT(method_size), true, false },
+	{ "PyTupleObject", "tupleobject.c", HW_FACT(interp_tuple_free_count),
+	  HW_FACT(tuple_ob_item), true, true },
+};
+enum { HW_FREE_LIST_RULES = sizeof(hw_free_list_rules) / sizeof(hw_free_list_rules[0]) };
+
+static int32_t hw_fact(const struct hw_python_layout *layout, size_t fact)
+{
+	return fact == HW_NO_FACT ? HW_ABSENT : *(const int32_t *)((const char *)layout + fact);
+}
+
+// Are the counters members of the interpreter?
+static bool hw_has_members(const struct hw_python_layout *layout)
+{
+	return layout->interp_dict_free_count != HW_ABSENT;
+}
+
+// Where a rule's counter is; false: this version has none.
+static bool hw_find_counter(const struct hw_python *python, const struct hw_free_list_rule *rule,
+			    hw_addr_t interpreter, hw_addr_t *ret)
+{
+	if (!hw_has_members(&python->layout))
+		return rule->unit && hw_python_static(python, rule->unit, "numfree", ret);
+	int32_t offset = hw_fact(&python->layout, rule->member);
+	*ret = interpreter + (hw_addr_t)offset;
+	return offset != HW_ABSENT;
+}
+
+// The array of tuples' counters stands behind the array of lists: that tells how many there are.
+static uint32_t hw_tuple_list_count(const struct hw_python_layout *layout)
+{
+	if (!hw_has_members(layout))
+		return HW_TUPLE_LISTS;
+	int64_t bytes = (int64_t)layout->interp_tuple_free_count - layout->interp_tuple_free_list;
+	if (layout->interp_tuple_free_list == HW_ABSENT || bytes <= 0)
+		return 0;
+	return (uint32_t)hw_min((uint64_t)bytes / HW_POINTER_BYTES, HW_TUPLE_LISTS_MAX);
+}
+
+static struct hw_free_list hw_make_list(const struct hw_python_layout *layout,
+					const struct hw_free_list_rule *rule, uint32_t length,
+					uint32_t count)
+{
+	struct hw_free_list list = {
+		.type = rule->type,
+		.length = length,
+		.count = (int32_t)count,
+		.object_bytes = (uint64_t)hw_fact(layout, rule->size) + length * HW_POINTER_BYTES,
+	};
+	list.block_bytes = list.object_bytes;
+	if (rule->is_gc && layout->gc_head_size != HW_ABSENT)
+		list.block_bytes += (uint64_t)layout->gc_head_size;
+	return list;
+}
+
+static struct hw_error *hw_read_rule(struct hw_target *target, const struct hw_python *python,
+				     const struct hw_free_list_rule *rule, hw_addr_t counter,
+				     struct hw_free_lists *ret)
+{
+	uint8_t words[4 * HW_TUPLE_LISTS_MAX];
+	uint32_t count = rule->is_array ? hw_tuple_list_count(&python->layout) : 1;
+	// Before the empty tuple became a static of the runtime (3.11) index 0 was its place, and
+	// index i has tuples of length i; since then of length i + 1.
+	uint32_t first = rule->is_array && python->layout.runtime_tuple_empty == HW_ABSENT;
+	HW_TRY(hw_target_read(target, counter, words, (size_t)count * 4));
+	for (uint32_t i = first; i < count; i++) {
+		struct hw_free_list list = hw_make_list(&python->layout, rule,
+							rule->is_array ? i + 1 - first : 0,
+							hw_u32(words + (size_t)i * 4));
+		if (!hw_vec_push(&ret->list, list))
+			return &hw_enomem;
+	}
+	return NULL;
+}
+
+// Is there an object of that type, of `length` items where that is not 0?
+static bool hw_is_object(struct hw_target *target, const struct hw_python *python, hw_addr_t object,
+			 const char *type_symbol, uint64_t length)
+{
+	const struct hw_python_layout *l = &python->layout;
+	struct hw_symbol type;
+	uint8_t word[8], size[8];
+	return hw_module_symbol(python->module, type_symbol, &type) &&
+	       hw_target_read_some(target, object + (hw_addr_t)l->ob_type, word, 8) == 8 &&
+	       hw_target_read_some(target, object + (hw_addr_t)l->ob_size, size, 8) == 8 &&
+	       hw_u64(word) == type.address && (!length || hw_u64(size) == length);
+}
+
+// Each list of tuples begins with one of its length, and is empty where its counter says so.
+static bool hw_prove_tuples(struct hw_target *target, const struct hw_python *python,
+			    hw_addr_t interpreter, uint32_t *seen)
+{
+	const struct hw_python_layout *l = &python->layout;
+	uint8_t words[(HW_POINTER_BYTES + 4) * HW_TUPLE_LISTS_MAX];
+	uint32_t count = hw_tuple_list_count(l), first = l->runtime_tuple_empty == HW_ABSENT;
+	size_t bytes = (size_t)count * (HW_POINTER_BYTES + 4);
+	if (!count ||
+	    hw_target_read_some(target, interpreter + (hw_addr_t)l->interp_tuple_free_list, words,
+				bytes) != bytes)
+		return false;
+	for (uint32_t i = first; i < count; i++) {
+		hw_addr_t head = hw_u64(words + (size_t)i * HW_POINTER_BYTES);
+		uint32_t number = hw_u32(words + (size_t)count * HW_POINTER_BYTES + (size_t)i * 4);
+		if (!head != !number ||
+		    (head && !hw_is_object(target, python, head, "PyTuple_Type", i + 1 - first)))
+			return false;
+		*seen += head != 0;
+	}
+	return true;
+}
+
+// The last one in an array of as many as the counter behind it says is of its type.
+static bool hw_prove_array(struct hw_target *target, const struct hw_python *python,
+			   hw_addr_t interpreter, int32_t array, int32_t counter,
+			   const char *type_symbol, uint32_t *seen)
+{
+	uint8_t number[4], last[8];
+	if (array == HW_ABSENT || counter <= array ||
+	    hw_target_read_some(target, interpreter + (hw_addr_t)counter, number, 4) != 4 ||
+	    hw_u32(number) > (uint32_t)(counter - array) / HW_POINTER_BYTES)
+		return false;
+	if (!hw_u32(number))
+		return true;
+	++*seen;
+	hw_addr_t at = interpreter + (hw_addr_t)array +
+		       (hw_addr_t)(hw_u32(number) - 1) * HW_POINTER_BYTES;
+	return hw_target_read_some(target, at, last, sizeof(last)) == sizeof(last) &&
+	       hw_is_object(target, python, hw_u64(last), type_symbol, 0);
+}
+
+// Point releases move members of PyInterpreterState, so that a table's answer needs a proof. The lists are
+// neighbours: those that can be told from anything else speak for the others.
+static bool hw_prove_members(struct hw_target *target, const struct hw_python *python,
+			     hw_addr_t interpreter)
+{
+	const struct hw_python_layout *l = &python->layout;
+	uint32_t seen = 0;
+	return hw_prove_tuples(target, python, interpreter, &seen) &&
+	       hw_prove_array(target, python, interpreter, l->interp_dict_free_list,
+			      l->interp_dict_free_count, "PyDict_Type", &seen) &&
+	       hw_prove_array(target, python, interpreter, l->interp_list_free_list,
+			      l->interp_list_free_count, "PyList_Type", &seen) &&
+	       seen;
+}
+
+struct hw_error *hw_free_lists_read(struct hw_target *target, const struct hw_python *python,
+				    hw_addr_t interpreter, struct hw_free_lists *ret)
+{
+	*ret = (struct hw_free_lists){ .is_known = false };
+	bool has_members = hw_has_members(&python->layout);
+	if (has_members && (!interpreter || (python->is_from_table &&
+					     !hw_prove_members(target, python, interpreter))))
+		return NULL;
+	for (size_t i = 0; i < HW_FREE_LIST_RULES; i++) {
+		const struct hw_free_list_rule *rule = &hw_free_list_rules[i];
+		hw_addr_t counter;
+		if (!hw_find_counter(python, rule, interpreter, &counter))
+			continue;
+		// One found: the others that are not are none.
+		ret->is_known = hw_fact(&python->layout, rule->size) != HW_ABSENT;
+		if (!ret->is_known)
+			return NULL;
+		HW_TRY(hw_read_rule(target, python, rule, counter, ret));
+	}
+	return NULL;
+}
+
+void hw_free_lists_deinit(struct hw_free_lists *lists)
+{
+	hw_vec_deinit(&lists->list);
+}
+
+void hw_free_lists_prepare(const struct hw_python *python)
+{
+	hw_addr_t counter;
+	for (size_t i = 0; i < HW_FREE_LIST_RULES; i++)
+		(void)hw_find_counter(python, &hw_free_list_rules[i], 0, &counter);
+}
