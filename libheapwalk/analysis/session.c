@@ -406,7 +406,7 @@ struct hw_error *hw_session_need_pymalloc(
 	struct hw_session *session,
 	struct hw_error *(*while_stopped)(struct hw_session *session, void *payload), void *payload)
 {
-	bool is_prepared = !session->has_python;
+	bool is_prepared = !session->has_python, was_walked = session->has_pymalloc;
 	if (is_prepared)
 		hw_session_prepare_pymalloc(session);
 	uint64_t before = hw_session_now();
@@ -422,7 +422,8 @@ struct hw_error *hw_session_need_pymalloc(
 	hw_target_resume(session->target);
 	if (session->target->ops->kind == HW_TARGET_LIVE && !session->options.no_stop)
 		session->stop_nanoseconds = hw_session_now() - before;
-	if (err)
+	// What an earlier command has walked is not spoiled by this one.
+	if (err && !was_walked)
 		hw_session_forget_allocators(session);
 	return err;
 }
