@@ -50,6 +50,20 @@ uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type
 	return id;
 }
 
+// A slab's slots are blocks: `slot`, which is the slab's, becomes that of the slot around addr.
+static void hw_slot_in_slab(const struct hw_heap *heap, hw_addr_t addr, struct hw_slot *slot)
+{
+	const struct hw_slot_block *block = hw_heap_slot_block_at(heap, addr);
+	if (!block || !block->is_native || addr < block->first)
+		return;
+	uint64_t i = (addr - block->first) / block->slot_bytes;
+	if (i >= block->count)
+		return;
+	slot->start = slot->user = block->first + i * block->slot_bytes;
+	slot->bytes = block->slot_bytes;
+	slot->category = &heap->slot_categories.data[block->slots + i];
+}
+
 struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 {
 	struct hw_slot slot = { 0 };
@@ -83,6 +97,8 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 	slot.bytes = hw_region_chunk_end(region, i) - chunk;
 	slot.user = (region->kind == HW_REGION_MMAPPED ? region->mmapped_chunk : chunk) + 16;
 	slot.category = &region->state[i];
+	if (HW_SLOT_CATEGORY(hw_slot_load(slot.category)) == HW_CATEGORY_SLOT_HEADER)
+		hw_slot_in_slab(heap, addr, &slot);
 	return slot;
 }
 

@@ -146,16 +146,22 @@ static void hw_count_pools(struct hw_count_work *work, struct hw_counter *counte
 static void hw_count_slot_block(const struct hw_heap *heap, hw_addr_t chunk,
 				struct hw_counter *counter)
 {
-	const struct hw_slot_block *block = hw_heap_slot_block_at(heap, chunk);
-	if (!block)
-		return;
-	for (uint32_t i = 0; i < block->count; i++)
-		hw_count(counter, heap->slot_categories.data[block->slots + i], 1,
-			 block->slot_bytes);
-	uint64_t end = block->first + (uint64_t)block->count * block->slot_bytes;
-	hw_count(counter, HW_CATEGORY_SLOT_HEADER, 1, block->first - block->chunk);
-	if (block->chunk_end > end)
-		hw_count(counter, HW_CATEGORY_SLOT_PADDING, 1, block->chunk_end - end);
+	bool is_continued = true;
+	while (is_continued) {
+		const struct hw_slot_block *block = hw_heap_slot_block_at(heap, chunk);
+		if (!block)
+			return;
+		for (uint32_t i = 0; i < block->count; i++)
+			hw_count(counter, heap->slot_categories.data[block->slots + i], 1,
+				 block->slot_bytes);
+		uint64_t end = block->first + (uint64_t)block->count * block->slot_bytes;
+		if (block->first > block->chunk)
+			hw_count(counter, block->header, 1, block->first - block->chunk);
+		if (block->chunk_end > end)
+			hw_count(counter, block->padding, 1, block->chunk_end - end);
+		chunk = block->chunk_end;
+		is_continued = block->is_continued;
+	}
 }
 
 static void hw_count_chunks(const struct hw_heap *heap, const struct hw_region *region,

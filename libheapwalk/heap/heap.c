@@ -74,6 +74,7 @@ void hw_heap_destroy(struct hw_heap *heap)
 	hw_unmap(heap->pool_slots, heap->pool_slots_bytes);
 	free(heap->pool_first_slot);
 	hw_vec_deinit(&heap->slot_blocks);
+	hw_vec_deinit(&heap->split_blocks);
 	hw_vec_deinit(&heap->slot_categories);
 	hw_vec_deinit(&heap->stack_chunks);
 	hw_vec_deinit(&heap->spans);

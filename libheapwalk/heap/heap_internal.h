@@ -18,12 +18,16 @@ struct hw_stretch {
 
 typedef HW_VEC(struct hw_stretch) hw_stretch_vec;
 
-// 2.7: a chunk of malloc that holds int or float objects side by side (struct _intblock,
-// Objects/intobject.c; struct _floatblock, Objects/floatobject.c).
+// A chunk of malloc, or a part of one, that its owner cuts into slots. 2.7: int or float objects side by
+// side (struct _intblock, Objects/intobject.c; struct _floatblock, Objects/floatobject.c). Others:
+// struct hw_native_slab.
 struct hw_slot_block {
 	hw_addr_t chunk, chunk_end, first; // first: of slot 0
 	uint32_t slot_bytes, count;
-	uint32_t slots; // into hw_heap.slot_categories
+	uint32_t slots;           // into hw_heap.slot_categories
+	uint32_t header, padding; // categories of what is before and behind the slots
+	bool is_native;           // slots take claims
+	bool is_continued;        // the next one is of the same chunk
 };
 
 // A piece of a thread's data stack that is a mapping of its own (3.11+, _PyArena mmap).
@@ -47,8 +51,9 @@ struct hw_heap {
 
 	uint32_t *pool_slots; // category ids of all pools' blocks
 	size_t pool_slots_bytes;
-	uint64_t *pool_first_slot;                // by pool
-	HW_VEC(struct hw_slot_block) slot_blocks; // sorted by chunk
+	uint64_t *pool_first_slot;                 // by pool
+	HW_VEC(struct hw_slot_block) slot_blocks;  // sorted by chunk
+	HW_VEC(struct hw_slot_block) split_blocks; // those that classifiers made, as they came
 	HW_VEC(uint32_t) slot_categories;
 	HW_VEC(struct hw_stack_chunk) stack_chunks; // of the interpreter's data stacks, mmapped
 	hw_stretch_vec spans;
@@ -77,6 +82,7 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr);
 struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_claim *claim);
 // Slots of 2.7's int and float blocks, or NULL.
 struct hw_slot_block *hw_heap_slot_block_at(const struct hw_heap *heap, hw_addr_t addr);
+void hw_heap_sort_slot_blocks(struct hw_heap *heap);
 
 struct hw_pending_dict {
 	hw_addr_t dict;
@@ -87,6 +93,8 @@ struct hw_pending_dict {
 struct hw_native_claim {
 	hw_addr_t start; // of what the application has
 	uint32_t category;
+	// 1 + index in hw_heap.classifiers: holds if that one is in use. 0: holds.
+	uint32_t suspected_by;
 };
 
 struct hw_known_kind {
@@ -100,6 +108,7 @@ enum { HW_NATIVE_KNOWN_KINDS = 64 };
 struct hw_worker_native {
 	struct hw_native_sink sink; // first: the sink is the worker's
 	struct hw_heap *heap;
+	uint32_t current; // 1 + index of the classifier that is asked
 	HW_VEC(struct hw_native_claim) claims;
 	struct hw_known_kind known[HW_NATIVE_KNOWN_KINDS]; // by hash of the pointers
 };
@@ -157,9 +166,15 @@ void hw_worker_native_init(struct hw_worker_native *native, struct hw_heap *heap
 uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
 			    size_t len, uint64_t capacity);
 void hw_heap_claim_native_roots(struct hw_heap *heap, struct hw_worker *worker);
-// Takes over another thread's claims; then, with itself, settles them all. False: out of memory.
-bool hw_heap_settle_native(struct hw_heap *heap, struct hw_worker_native *into,
-			   const struct hw_worker_native *from);
+// Everything that waited for the last block: slabs, then claims of all threads. False: out of memory.
+bool hw_heap_settle_native(struct hw_heap *heap, struct hw_worker *workers, unsigned count);
+// native_slots.c: struct hw_native_sink.split
+bool hw_native_split(struct hw_native_sink *sink, const struct hw_native_slab *slab);
+// What the slots that no claim will name show. False: out of memory.
+bool hw_heap_classify_slots(struct hw_heap *heap, struct hw_worker *worker);
+// A block that nobody has named, or only a classifier: its slot's value.
+bool hw_native_may_name(const struct hw_heap *heap, uint32_t slot);
+uint32_t hw_native_category(struct hw_worker_native *native, const struct hw_native_kind *kind);
 
 // Is what this category says the allocator's word, not to be overruled by an owner's?
 static inline bool hw_category_is_fixed_not_in_use(uint32_t id)

@@ -40,8 +40,7 @@ void hw_heap_close_classifiers(struct hw_heap *heap)
 
 // ---- categories --------------------------------------------------------------------------------
 
-static uint32_t hw_native_category(struct hw_worker_native *native,
-				   const struct hw_native_kind *kind)
+uint32_t hw_native_category(struct hw_worker_native *native, const struct hw_native_kind *kind)
 {
 	// Their strings stay where they are: equal pointers are equal words, and most blocks repeat a kind.
 	uintptr_t hash = (uintptr_t)kind->domain + 3 * (uintptr_t)kind->kind +
@@ -77,6 +76,7 @@ uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint
 	hw_vec_foreach(open, &heap->classifiers)
 	{
 		struct hw_native_kind kind;
+		worker->native.current = (uint32_t)(open - heap->classifiers.data) + 1;
 		if (open->classifier->classify &&
 		    open->classifier->classify(open->state, &worker->native.sink, &block, &kind))
 			return hw_native_category(&worker->native, &kind);
@@ -94,6 +94,13 @@ static bool hw_native_find(struct hw_native_sink *sink, hw_addr_t start, uint64_
 	if (hw_pymalloc_find_arena(heap->in.pymalloc, start))
 		return false; // which of its blocks are free is not known yet
 	struct hw_slot slot = hw_heap_slot_at(heap, start);
+	if (slot.category &&
+	    slot.user == slot.start) { // a slab's slot: no header, and none of the hooks'
+		*ret_capacity = slot.bytes;
+		return start == slot.start &&
+		       hw_heap_category(heap, HW_SLOT_CATEGORY(*slot.category))->state ==
+			       HW_STATE_IN_USE;
+	}
 	if (!slot.category || start < slot.user ||
 	    hw_category_is_fixed_not_in_use(HW_SLOT_CATEGORY(hw_slot_load(slot.category))))
 		return false;
@@ -118,10 +125,24 @@ static void hw_native_claim(struct hw_native_sink *sink, hw_addr_t start,
 			    const struct hw_native_kind *kind)
 {
 	struct hw_worker_native *native = (struct hw_worker_native *)sink;
+	struct hw_slot slot = hw_heap_slot_at(native->heap, start);
 	uint64_t capacity;
-	if (!hw_native_find(sink, start, &capacity))
+	// Slots of a slab that is just being split are found when all are.
+	if (!slot.category ||
+	    (HW_SLOT_CATEGORY(hw_slot_load(slot.category)) != HW_CATEGORY_SLOT_HEADER &&
+	     !hw_native_find(sink, start, &capacity)))
 		return;
-	struct hw_native_claim claim = { start, hw_native_category(native, kind) };
+	struct hw_native_claim claim = { start, hw_native_category(native, kind), 0 };
+	if (!hw_vec_push(&native->claims, claim))
+		hw_issues_take(native->heap->in.issues, &hw_enomem);
+}
+
+static void hw_native_suspect(struct hw_native_sink *sink, const struct hw_native_block *block,
+			      const struct hw_native_kind *kind)
+{
+	struct hw_worker_native *native = (struct hw_worker_native *)sink;
+	struct hw_native_claim claim = { block->start, hw_native_category(native, kind),
+					 native->current };
 	if (!hw_vec_push(&native->claims, claim))
 		hw_issues_take(native->heap->in.issues, &hw_enomem);
 }
@@ -139,6 +160,8 @@ void hw_worker_native_init(struct hw_worker_native *native, struct hw_heap *heap
 	native->sink = (struct hw_native_sink){ .pages = pages,
 						.find = hw_native_find,
 						.claim = hw_native_claim,
+						.suspect = hw_native_suspect,
+						.split = hw_native_split,
 						.intern = hw_native_intern,
 						.links_left = links };
 }
@@ -157,6 +180,9 @@ static int hw_native_claim_order(const void *a, const void *b, void *payload)
 	const struct hw_categories *categories = payload;
 	if (x->start != y->start)
 		return x->start < y->start ? -1 : 1;
+	// A proof before a suspicion; suspicions in the order of the classifiers.
+	if (x->suspected_by != y->suspected_by)
+		return x->suspected_by < y->suspected_by ? -1 : 1;
 	if (x->category == y->category)
 		return 0;
 	// Not by id: ids depend on which thread was first.
@@ -168,42 +194,70 @@ static int hw_native_claim_order(const void *a, const void *b, void *payload)
 	return order ? order : strcmp(p->detail, q->detail);
 }
 
-// A block that nobody has named, or only a classifier.
-static bool hw_native_may_name(const struct hw_heap *heap, uint32_t slot)
+bool hw_native_may_name(const struct hw_heap *heap, uint32_t slot)
 {
 	uint32_t id = HW_SLOT_CATEGORY(slot);
 	if (slot & HW_SLOT_CLAIMED)
 		return false;
 	if (id < HW_CATEGORY_FIXED_COUNT)
 		return id == HW_CATEGORY_UNCATEGORIZED || id == HW_CATEGORY_C_STRING;
-	return hw_category_entry(&heap->categories, id)->claim_kind == HW_CLAIM_KIND_COUNT;
+	const struct hw_category_entry *entry = hw_category_entry(&heap->categories, id);
+	return entry->claim_kind == HW_CLAIM_KIND_COUNT && entry->category.state == HW_STATE_IN_USE;
 }
 
-bool hw_heap_settle_native(struct hw_heap *heap, struct hw_worker_native *into,
-			   const struct hw_worker_native *from)
+static bool hw_native_gather(struct hw_worker *workers, unsigned count)
 {
-	if (from != into) {
+	struct hw_worker_native *into = &workers[0].native;
+	for (unsigned i = 1; i < count; i++) {
+		const struct hw_worker_native *from = &workers[i].native;
+		if (!from->claims.count)
+			continue;
 		if (!hw_vec_reserve(&into->claims, into->claims.count + from->claims.count))
 			return false;
-		if (from->claims.count)
-			memcpy(into->claims.data + into->claims.count, from->claims.data,
-			       from->claims.count * sizeof(*from->claims.data));
+		memcpy(into->claims.data + into->claims.count, from->claims.data,
+		       from->claims.count * sizeof(*from->claims.data));
 		into->claims.count += from->claims.count;
-		return true;
 	}
-	if (!into->claims.count)
+	return true;
+}
+
+// A suspicion names only what has no name, and holds only where its classifier's library is in use.
+static bool hw_native_holds(const struct hw_heap *heap, const struct hw_native_claim *claim,
+			    uint32_t slot)
+{
+	if (!hw_native_may_name(heap, slot))
+		return false;
+	if (!claim->suspected_by)
 		return true;
-	qsort_r(into->claims.data, into->claims.count, sizeof(*into->claims.data),
+	const struct hw_open_classifier *open = &heap->classifiers.data[claim->suspected_by - 1];
+	return HW_SLOT_CATEGORY(slot) < HW_CATEGORY_FIXED_COUNT && open->classifier->is_in_use &&
+	       open->classifier->is_in_use(open->state);
+}
+
+bool hw_heap_settle_native(struct hw_heap *heap, struct hw_worker *workers, unsigned count)
+{
+	struct hw_worker_native *native = &workers[0].native;
+	if (!hw_native_gather(workers, count))
+		return false;
+	hw_vec_foreach(open, &heap->classifiers) if (open->classifier->finish)
+		open->classifier->finish(open->state, &native->sink);
+	if (!hw_heap_classify_slots(heap, &workers[0]))
+		return false;
+	if (!native->claims.count)
+		return true;
+	qsort_r(native->claims.data, native->claims.count, sizeof(*native->claims.data),
 		hw_native_claim_order, &heap->categories);
 	hw_addr_t done = 0;
-	hw_vec_foreach(claim, &into->claims)
+	hw_vec_foreach(claim, &native->claims)
 	{
 		struct hw_slot slot = hw_heap_slot_at(heap, claim->start);
-		if (claim->start == done || !slot.category)
+		uint64_t capacity;
+		if (claim->start == done || !slot.category ||
+		    !hw_native_holds(heap, claim, *slot.category) ||
+		    !hw_native_find(&native->sink, claim->start, &capacity))
 			continue;
 		done = claim->start;
-		if (hw_native_may_name(heap, *slot.category))
-			*slot.category = claim->category;
+		*slot.category = claim->category;
 	}
 	return true;
 }

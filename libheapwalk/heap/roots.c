@@ -292,6 +292,8 @@ static struct hw_error *hw_heap_add_slot_block(struct hw_worker *worker, const s
 		.slot_bytes = (uint32_t)l->int_size,
 		.count = (uint32_t)((l->int_block_size - l->int_block_objects) / l->int_size),
 		.slots = (uint32_t)heap->slot_categories.count,
+		.header = HW_CATEGORY_SLOT_HEADER,
+		.padding = HW_CATEGORY_SLOT_PADDING,
 	};
 	if (block.first + (uint64_t)block.count * block.slot_bytes > block.chunk_end)
 		return NULL; // the chunk is no such block
@@ -341,6 +343,13 @@ static int hw_slot_block_order(const void *a, const void *b)
 	return x->chunk < y->chunk ? -1 : x->chunk > y->chunk;
 }
 
+void hw_heap_sort_slot_blocks(struct hw_heap *heap)
+{
+	if (heap->slot_blocks.count)
+		qsort(heap->slot_blocks.data, heap->slot_blocks.count,
+		      sizeof(heap->slot_blocks.data[0]), hw_slot_block_order);
+}
+
 struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker *worker)
 {
 	const struct hw_python_layout *l = &heap->in.python->layout;
@@ -348,9 +357,7 @@ struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker
 	if (l->int_block_size <= 0 || l->int_size <= 0 || l->int_block_objects < 0)
 		return NULL;
 	hw_module_visit_symbols(heap->in.python->module, "block_list", hw_visit_block_list, &visit);
-	if (heap->slot_blocks.count)
-		qsort(heap->slot_blocks.data, heap->slot_blocks.count,
-		      sizeof(heap->slot_blocks.data[0]), hw_slot_block_order);
+	hw_heap_sort_slot_blocks(heap);
 	return visit.err;
 }
 

@@ -69,17 +69,24 @@ static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
 
 static bool hw_emit_slot_block(struct hw_row_visit *v, hw_addr_t chunk)
 {
-	const struct hw_slot_block *block = hw_heap_slot_block_at(v->heap, chunk);
-	if (!block)
-		return true;
-	hw_addr_t at = block->first;
-	if (!hw_emit(v, block->chunk, at, HW_ALLOCATOR_GLIBC, HW_CATEGORY_SLOT_HEADER))
-		return false;
-	for (uint32_t i = 0; i < block->count; i++, at += block->slot_bytes)
-		if (!hw_emit(v, at, at + block->slot_bytes, HW_ALLOCATOR_GLIBC,
-			     v->heap->slot_categories.data[block->slots + i]))
+	bool is_continued = true;
+	for (hw_addr_t at = chunk; is_continued;) {
+		const struct hw_slot_block *block = hw_heap_slot_block_at(v->heap, at);
+		if (!block)
+			break;
+		at = block->first;
+		if (!hw_emit(v, block->chunk, at, HW_ALLOCATOR_GLIBC, block->header))
 			return false;
-	return hw_emit(v, at, block->chunk_end, HW_ALLOCATOR_GLIBC, HW_CATEGORY_SLOT_PADDING);
+		for (uint32_t i = 0; i < block->count; i++, at += block->slot_bytes)
+			if (!hw_emit(v, at, at + block->slot_bytes, HW_ALLOCATOR_GLIBC,
+				     v->heap->slot_categories.data[block->slots + i]))
+				return false;
+		if (!hw_emit(v, at, block->chunk_end, HW_ALLOCATOR_GLIBC, block->padding))
+			return false;
+		at = block->chunk_end;
+		is_continued = block->is_continued;
+	}
+	return true;
 }
 
 static bool hw_emit_region(struct hw_row_visit *v, const struct hw_region *region)

@@ -285,10 +285,8 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 			hw_heap_claim_static_types(heap, &workers[0]);
 			hw_worker_settle(&workers[0]);
 		}
-		// The first thread's own come last: then all are there.
-		for (unsigned i = count; i-- > 0 && !heap->is_partial && !err;)
-			if (!hw_heap_settle_native(heap, &workers[0].native, &workers[i].native))
-				err = &hw_enomem;
+		if (!heap->is_partial && !hw_heap_settle_native(heap, workers, count))
+			err = &hw_enomem;
 	}
 	for (unsigned i = 0; i < count; i++) {
 		const struct hw_worker *worker = &workers[i];

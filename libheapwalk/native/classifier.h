@@ -35,6 +35,22 @@ struct hw_native_kind {
 	const char *domain, *kind, *detail;
 };
 
+// A block that its owner cuts into slots: runs of equal ones, ascending, the first of all not before the
+// block's data. A run ends where the next begins, or with the block.
+struct hw_native_run {
+	hw_addr_t first; // of slot 0
+	uint32_t slot_bytes, count;
+	const uint64_t *is_free; // a bit a slot; NULL: all are in use
+};
+
+struct hw_native_slab {
+	hw_addr_t start; // of the block's data
+	const struct hw_native_run *runs;
+	size_t run_count;
+	struct hw_native_kind overhead, free;
+	struct hw_native_kind used; // kind NULL: what the classifiers say of each
+};
+
 // Where a classifier says what it found, and looks further. One a thread.
 struct hw_native_sink {
 	struct hw_pages *pages;
@@ -44,6 +60,13 @@ struct hw_native_sink {
 	// Something proven owns the block whose data starts at `start`. No block starts there: no claim.
 	void (*claim)(struct hw_native_sink *sink, hw_addr_t start,
 		      const struct hw_native_kind *kind);
+	// In classify(): what this block is if the library is in use at all (is_in_use), unless somebody proves
+	// another thing. For patterns that are too weak to stand alone.
+	void (*suspect)(struct hw_native_sink *sink, const struct hw_native_block *block,
+			const struct hw_native_kind *kind);
+	// In finish() only: the block is shown by its slots. Slots take claims. False: no such block, or the runs
+	// are not in it.
+	bool (*split)(struct hw_native_sink *sink, const struct hw_native_slab *slab);
 	// A copy of `text` that lives as long as the classifiers do; "" when out of memory.
 	const char *(*intern)(struct hw_native_sink *sink, const char *text);
 	uint64_t links_left; // of all lists and trees of this thread together
@@ -65,9 +88,14 @@ struct hw_classifier {
 	// Claims that need no block to begin with. Once, before any block is shown. May be NULL.
 	void (*roots)(void *state, struct hw_native_sink *sink);
 	// What do the bytes of this block prove? False: nothing. It may claim what the block owns. Several
-	// threads call it, each with a sink of its own: `state` is not to be changed. May be NULL.
+	// threads call it, each with a sink of its own: `state` is changed under a lock of its own, if at all.
+	// May be NULL.
 	bool (*classify)(void *state, struct hw_native_sink *sink,
 			 const struct hw_native_block *block, struct hw_native_kind *ret);
+	// After all blocks were shown, on one thread: splits and claims that needed them all. May be NULL.
+	void (*finish)(void *state, struct hw_native_sink *sink);
+	// Was anything proven that shows the library at work? Asked last, where it suspected blocks.
+	bool (*is_in_use)(void *state);
 };
 
 // All classifiers, in the order in which they are asked. Ended by NULL.

@@ -5,7 +5,7 @@ import os
 
 from support import BUILD, HeapwalkTest, Program, main
 
-OURS = {"GType", "zlib", "libxml2", "OpenSSL", "C++"}
+OURS = {"GType", "zlib", "libxml2", "OpenSSL", "sqlite3", "C++"}
 
 
 class Classifiers(HeapwalkTest):
@@ -15,12 +15,12 @@ class Classifiers(HeapwalkTest):
         return Program(name, *arguments, directory=self.directory, **options)
 
     def kinds(self, source, domain):
-        """{kind: count}, and {"kind detail": count} as well, of one domain."""
+        """{kind: count}, {"kind detail": count} as well, and {"*": all}, of one domain."""
         found = {}
         for row in self.report(source)["rows"]:
             if row["domain"] != domain:
                 continue
-            for name in {row["kind"], ("%s %s" % (row["kind"], row["detail"])).strip()}:
+            for name in {"*", row["kind"], ("%s %s" % (row["kind"], row["detail"])).strip()}:
                 found[name] = found.get(name, 0) + row["count"]
         return found
 
@@ -45,6 +45,9 @@ class Classifiers(HeapwalkTest):
 
     def test_gobject(self):
         self.check("gobject", "GType", environment={"G_SLICE": "always-malloc"})
+
+    def test_sqlite(self):
+        self.check("sqlite", "sqlite3", self.directory)
 
     def test_random_bytes_are_nobodys(self):
         for seed in (1, 2, 3):

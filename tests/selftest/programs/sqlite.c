@@ -43,8 +43,14 @@ int main(int argc, char **argv)
 	sqlite3 *gone;
 	sqlite3_open(":memory:", &gone);
 	sqlite3_close(gone);
+	int used = 0, most;
+	sqlite3_status(SQLITE_STATUS_MALLOC_COUNT, &used, &most, 0);
 	say("sqlite3", 8);
 	say("sqlite3_stmt", statements);
+	say("Btree", 9); // one was attached
+	say("Pager", 9);
+	say("page cache", 9);
+	say("*", used); // every allocation that SQLite has not given back
 	stop_here();
 	return 0;
 }
