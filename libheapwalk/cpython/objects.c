@@ -3,20 +3,54 @@
 
 #include "base/bytes.h"
 
-void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
-			   uint64_t mapped_bytes)
+// Immortal objects' counts begin here.
+#define HW_LOW_HEAP_END ((hw_addr_t)1 << 31)
+
+struct hw_refcount_bits hw_refcount_bits(const struct hw_python_layout *l)
 {
+	struct hw_refcount_bits bits = { .count = UINT64_MAX };
+	// Free-threaded builds have their flags elsewhere.
+	if (l->ob_overflow == l->ob_refcnt + 4)
+		bits = (struct hw_refcount_bits){ UINT32_MAX, (uint64_t)UINT16_MAX << 32 };
+	return bits;
+}
+
+void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
+			   const struct hw_target *target)
+{
+	uint64_t mapped_bytes = 0;
+	hw_addr_t low_end = 0, file_end = 0;
 	const struct hw_python_layout *l = &python->layout;
 	*prover = (struct hw_object_prover){
 		.layout = l,
 		.ob_type = (uint32_t)l->ob_type,
 		.ob_refcnt = (uint32_t)l->ob_refcnt,
 		.object_size = (uint32_t)l->object_size,
-		// Immortal objects (3.12+) have counts up to 2^32.
-		.refcount_max = mapped_bytes / 8 + ((uint64_t)1 << 33),
+		.refcount_bits = hw_refcount_bits(l),
+		.low_heap = HW_LOW_HEAP_END,
 	};
+	hw_vec_foreach(m, &target->mappings)
+	{
+		mapped_bytes += m->end - m->start;
+		// A file's .bss follows it, and is no heap.
+		if (*m->path == '/' || m->start == file_end) {
+			file_end = m->end;
+			continue;
+		}
+		if (!hw_mapping_is_private_writable(m) || m->end > HW_LOW_HEAP_END)
+			continue;
+		prover->low_heap = hw_min(prover->low_heap, m->start);
+		low_end = m->end;
+	}
+	if (low_end)
+		prover->low_heap_bytes = low_end - prover->low_heap;
+	// Immortal objects (3.12+) have counts up to 2^32.
+	prover->refcount_max = mapped_bytes / 8 + ((uint64_t)1 << 33);
 	uint32_t gc = (uint32_t)l->gc_head_size;
 	prover->has_gc_links = gc == 16;
+	// Objects are aligned to 16 bytes, but the head of their list is in the interpreter.
+	bool has_odd_lists = l->interp_gc_generations != HW_ABSENT && l->interp_gc_generations % 8;
+	prover->gc_no_bits = has_odd_lists ? 2 : 6;
 	prover->heads[prover->head_count++] = 0;
 	if (gc > 16 && l->ht_tpname != HW_ABSENT)
 		prover->heads[prover->head_count++] = 16;
@@ -109,6 +143,10 @@ static uint64_t hw_object_room_max(const struct hw_type *type, uint64_t bytes)
 void hw_type_measure(struct hw_type *type)
 {
 	type->room_min = type->basicsize;
+	// Modules/_datetimemodule.c: instances without a time zone lack the word for it, their last.
+	if (!(type->flags & HW_TPFLAGS_HEAPTYPE) && type->room_min > 8 &&
+	    (!strcmp(type->name, "datetime.datetime") || !strcmp(type->name, "datetime.time")))
+		type->room_min -= 8;
 	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
 		type->room_max = UINT64_MAX;
 	else if (type->shape == HW_SHAPE_PLAIN && !type->itemsize)

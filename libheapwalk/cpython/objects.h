@@ -20,19 +20,39 @@ struct hw_object {
 	bool is_dead; // refcount <= 0: on a free list
 };
 
+// What an object's count word says. Since 3.14 its upper half holds flags and what overflows the count,
+// which is zero in an object that lives: on a free list the word is a link.
+struct hw_refcount_bits {
+	uint64_t count, overflow;
+};
+
+struct hw_refcount_bits hw_refcount_bits(const struct hw_python_layout *layout);
+
+// 0: a free list has it.
+static inline uint64_t hw_refcount(struct hw_refcount_bits bits, uint64_t word)
+{
+	return word & bits.overflow ? 0 : word & bits.count;
+}
+
 struct hw_object_prover {
 	const struct hw_python_layout *layout;
 	uint32_t ob_type, ob_refcnt, object_size; // the layout's, at hand
+	struct hw_refcount_bits refcount_bits;
 	uint64_t refcount_max; // more references than the target has words: not a reference count
-	uint32_t heads[4];     // distinct places of an object in its block, ascending
+	// The heap of a program that is loaded at a fixed address is low enough for its addresses to pass
+	// for counts: what lies in there is no count.
+	hw_addr_t low_heap;
+	uint64_t low_heap_bytes;
+	uint32_t heads[4]; // distinct places of an object in its block, ascending
 	uint32_t head_count;
 	uint32_t type_at[4]; // where ob_type is then
 	uint32_t look_bytes; // what a block must have for all of them
 	bool has_gc_links;   // the GC head is two words (3.8+)
+	uint64_t gc_no_bits; // of its first word: neither address nor flag
 };
 
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
-			   uint64_t mapped_bytes);
+			   const struct hw_target *target);
 
 // Bytes of a block that hw_object_prove() looks at; fewer only when the block is smaller.
 enum { HW_OBJECT_LOOK_BYTES = 256 };
@@ -70,10 +90,16 @@ void hw_type_measure(struct hw_type *type);
 // collection runs, the second holds a count)? Values of attributes may look like an object, but the bytes
 // of their insertion order stand where its links would be. Before 3.8 the head of an object that was never
 // tracked holds what the block held last, and says nothing.
-static inline bool hw_is_gc_head(const uint8_t *head)
+static inline bool hw_is_gc_head(const struct hw_object_prover *prover, const uint8_t *head)
 {
 	uint64_t next = hw_u64(head), prev = hw_u64(head + 8);
-	return !((next | prev) >> 47) && !(next & 6);
+	return !((next | prev) >> 47) && !(next & prover->gc_no_bits);
+}
+
+static inline bool hw_refcount_is_sane(const struct hw_object_prover *prover, uint64_t refcount)
+{
+	return refcount <= prover->refcount_max &&
+	       refcount - prover->low_heap >= prover->low_heap_bytes;
 }
 
 // `block` is where malloc's or pymalloc's user data starts, `len` of its bytes are at hand, the
@@ -93,12 +119,15 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 		if (!type)
 			return false;
 		uint32_t at = prover->heads[i];
-		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt), room = capacity - at;
-		if (type->head_bytes == at && refcount - 1 < prover->refcount_max &&
+		uint64_t refcount = hw_refcount(prover->refcount_bits,
+						hw_u64(block + at + prover->ob_refcnt));
+		uint64_t room = capacity - at;
+		if (type->head_bytes == at && refcount && hw_refcount_is_sane(prover, refcount) &&
 		    (type->room_max ? room >= type->room_min && room <= type->room_max
 				    : hw_object_fits_variable(prover->layout, type, block + at,
 							      len - at, room)) &&
-		    (!type->has_gc || !prover->has_gc_links || hw_is_gc_head(block + at - 16))) {
+		    (!type->has_gc || !prover->has_gc_links ||
+		     hw_is_gc_head(prover, block + at - 16))) {
 			*ret = (struct hw_object){ .type = type,
 						   .offset = at,
 						   .refcount = (int64_t)refcount };
@@ -121,14 +150,15 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 							hw_u64(block + at + prover->ob_type));
 		if (!type || type->head_bytes != head)
 			continue;
-		uint64_t refcount = hw_u64(block + at + prover->ob_refcnt);
+		uint64_t refcount = hw_refcount(prover->refcount_bits,
+						hw_u64(block + at + prover->ob_refcnt));
 		uint64_t room = capacity - at;
-		if (refcount > prover->refcount_max ||
+		if (!hw_refcount_is_sane(prover, refcount) ||
 		    !(type->room_max ? room >= type->room_min && room <= type->room_max
 				     : hw_object_fits_variable(prover->layout, type, block + at,
 							       len - at, room)))
 			continue;
-		if (type->has_gc && prover->has_gc_links && !hw_is_gc_head(block + at - 16))
+		if (type->has_gc && prover->has_gc_links && !hw_is_gc_head(prover, block + at - 16))
 			continue;
 		// A GC head that was never linked keeps words of the object that was here before, a
 		// zero and its type: a living object behind it beats the dead one it looks like.

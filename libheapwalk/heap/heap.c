@@ -25,14 +25,6 @@ static struct hw_error *hw_heap_reserve(struct hw_heap *heap)
 	return heap->pool_slots ? NULL : &hw_enomem;
 }
 
-static uint64_t hw_mapped_bytes(const struct hw_target *target)
-{
-	uint64_t bytes = 0;
-	for (size_t i = 0; i < target->mappings.count; i++)
-		bytes += target->mappings.data[i].end - target->mappings.data[i].start;
-	return bytes;
-}
-
 static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 {
 	const struct hw_heap_inputs *in = &heap->in;
@@ -41,7 +33,7 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 	heap->has_python = in->python->module != NULL;
 	if (heap->has_python) {
 		HW_TRY(hw_types_init(&heap->types, in->python));
-		hw_object_prover_init(&heap->prover, in->python, hw_mapped_bytes(in->target));
+		hw_object_prover_init(&heap->prover, in->python, in->target);
 	}
 	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));

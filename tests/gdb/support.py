@@ -157,7 +157,7 @@ def interpreters():
     found, left_out = matrix.find()
     for reason in left_out:
         print("skip: %s" % reason)
-    return {each.name: each.path for each in found}
+    return {each.name: each.path for each in found if not each.root}
 
 
 def some_interpreters():

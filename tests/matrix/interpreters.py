@@ -5,13 +5,17 @@ import collections
 import glob
 import json
 import os
+import re
 import subprocess
 
-Interpreter = collections.namedtuple("Interpreter", "name path version debug group")
+# `path` is a name below `root`, "" for an interpreter of this system.
+Interpreter = collections.namedtuple("Interpreter", "name path version debug group root")
 
 # What the project promises to read; a group that finds nobody is reported as missing.
-GROUPS = ["2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "system", "system-debug", "extra"]
-SUPPORTED = {(2, 7)} | {(3, minor) for minor in range(6, 14)}
+GROUPS = ["2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "system", "system-debug", "extra",
+          "roots"]
+OPTIONAL = ["extra", "roots"]  # named by an environment variable
+SUPPORTED = {(2, 7)} | {(3, minor) for minor in range(6, 16)}
 
 PROBE = (
     "import json,sys;"
@@ -20,28 +24,45 @@ PROBE = (
 )
 
 
-def probe(path):
+def probe(path, root):
     try:
-        done = subprocess.run([path, "-E", "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+        done = subprocess.run((["chroot", root] if root else []) + [path, "-E", "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
         return json.loads(done.stdout.decode())
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
 
 
+def from_environment(variable):
+    return [path.rstrip("/") for path in os.environ.get(variable, "").split(":") if path]
+
+
+def in_root(root):
+    """Pythons of a chroot, by their names in there."""
+    return sorted(path[len(root):] for path in glob.glob(root + "/usr/bin/python[23].*")
+                  if re.search(r"/python\d\.\d+d?$", path))
+
+
 def find():
-    """(interpreters, reasons why others were left out), the former in the order of GROUPS."""
-    candidates = [(path, None) for path in glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python"))]
-    candidates.append(("/usr/bin/python3", "system"))
-    candidates += [(path, "system-debug") for path in glob.glob("/usr/bin/python3.*d")]
-    candidates += [(path, "extra") for path in os.environ.get("HEAPWALK_TEST_PYTHONS", "").split(":") if path]
+    """(interpreters, reasons why others were left out), the former in the order of GROUPS.
+
+    HEAPWALK_TEST_PYTHONS are more interpreters (group "extra"), HEAPWALK_TEST_ROOTS directories made by
+    chroot.sh (group "roots"), ':' between.
+    """
+    candidates = [(path, None, "") for path in glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python"))]
+    candidates.append(("/usr/bin/python3", "system", ""))
+    candidates += [(path, "system-debug", "") for path in glob.glob("/usr/bin/python3.*d")]
+    candidates += [(path, "extra", "") for path in from_environment("HEAPWALK_TEST_PYTHONS")]
+    candidates += [(path, "roots", root) for root in from_environment("HEAPWALK_TEST_ROOTS")
+                   for path in in_root(root)]
     found, left_out, seen = [], [], set()
-    for path, group in candidates:
-        if (os.path.realpath(path), group) in seen:
+    for path, group, root in candidates:
+        real = os.path.realpath(root + path)
+        if (real, group) in seen:
             continue
-        seen.add((os.path.realpath(path), group))
-        answer = probe(path)
+        seen.add((real, group))
+        answer = probe(path, root)
         if answer is None:
-            left_out.append("%s: does not run" % path)
+            left_out.append("%s: does not run" % (root + path))
             continue
         version, debug, gil = tuple(answer[0]), answer[1], answer[2]
         if version[:2] not in SUPPORTED or not gil:
@@ -49,11 +70,11 @@ def find():
             continue
         name = "%d.%d.%d" % version + ("d" if debug else "")
         if group:
-            name += "-" + group
-        found.append(Interpreter(name, path, version, debug, group or "%d.%d" % version[:2]))
-    found.sort(key=lambda i: (GROUPS.index(i.group), i.version))
+            name += "-" + (os.path.basename(root) if root else group)
+        found.append(Interpreter(name, path, version, debug, group or "%d.%d" % version[:2], root))
+    found.sort(key=lambda i: (GROUPS.index(i.group), i.root, i.version, i.debug))
     for group in GROUPS:
-        if group != "extra" and not any(i.group == group for i in found):
+        if group not in OPTIONAL and not any(i.group == group for i in found):
             left_out.append("no interpreter of group %s" % group)
     return found, left_out
 

@@ -33,13 +33,38 @@ def _may_dump_core():
     resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-class Target:
-    """A script that says "ready" and then sits in pause(2). Use in a with statement."""
+# How a container's process begins: a mount namespace of its own, whose root is another directory. Arguments:
+# that directory, the folder to start in, the command. The process keeps its number.
+ENTER_ROOT = """
+set -e
+mount --bind "$1" "$1"
+mount --rbind /proc "$1/proc"
+cd "$1"
+pivot_root . .
+umount -l .
+cd "$2"
+shift 2
+exec "$@"
+"""
 
-    def __init__(self, command, environment, directory=None, timeout=300):
-        self.directory = directory or tempfile.mkdtemp(prefix="heapwalk-matrix-")
+
+class Target:
+    """A script that says "ready" and then sits in pause(2). Use in a with statement.
+
+    With a root it runs as in a container: `{directory}` is then the folder's name in there.
+    """
+
+    def __init__(self, command, environment, directory=None, timeout=300, root=""):
+        self.root = root
+        self.directory = directory or tempfile.mkdtemp(prefix="heapwalk-matrix-", dir=root + "/tmp" if root else None)
         self._own_directory = directory is None
-        self.command = [word.replace("{directory}", self.directory) for word in command]
+        inside = self.directory[len(root):]
+        self.command = [word.replace("{directory}", inside) for word in command]
+        if root:
+            for name in ("target.py", "workloads.py"):
+                shutil.copy(os.path.join(HERE, name), self.directory)
+            self.command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER_ROOT, "sh", root,
+                            inside] + self.command
         self.errors = os.path.join(self.directory, "stderr")
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LD_", "MALLOC_", "GLIBC_"))}
         # The kernel writes to the restartable-sequence area of a thread whenever it runs again, as it does
@@ -192,7 +217,8 @@ def run_heapwalk(heapwalk, arguments, timeout=600):
 
 
 def target_command(interpreter, workload):
-    return [interpreter, os.path.join(HERE, "target.py"), workload, "{directory}"]
+    script = "target.py" if interpreter.root else os.path.join(HERE, "target.py")
+    return [interpreter.path, script, workload, "{directory}"]
 
 
 def heapwalk_command():

@@ -118,8 +118,8 @@ def check_stats_live(where, text, allocators, truth, options, failures):
         failures.take("live stats", checks.pymalloc_state(allocators.report["interpreters"][0], stats, "the text"))
 
 
-def check_core(source, core, live, options, failures):
-    answers = ask(options, source, ["-c", core], failures)
+def check_core(source, where, live, options, failures):
+    answers = ask(options, source, where, failures)
     for command in COMMANDS:
         if not (answers[command] and live[command]):
             continue
@@ -138,7 +138,8 @@ def run_case(case, options):
     """(failures, sources that were tested, what was skipped)"""
     failures, tested, skipped = Failures(), [], []
     environment = {"PYTHONMALLOC": case.mode} if case.mode else {}
-    with Target(target_command(case.interpreter.path, case.workload), environment) as target:
+    root = case.interpreter.root
+    with Target(target_command(case.interpreter, case.workload), environment, root=root) as target:
         truth = oracles.Oracles(target.directory)
         if not truth.stable:
             failures.append("oracle: sys._debugmallocstats() changed between two calls")
@@ -172,8 +173,9 @@ def run_case(case, options):
         target.process.kill()
         target.process.wait()  # from here on a core has to do without its process
         for source, core in cores:
-            check_core(source, core, live, options, failures)
-            if check_stats(source, ["-c", core], truth, options, failures) != texts:
+            where = ["-c", core] + (["--sysroot", root] if root else [])
+            check_core(source, where, live, options, failures)
+            if check_stats(source, where, truth, options, failures) != texts:
                 failures.append("%s: stats differs from live" % source)
             tested.append(source)
     return failures, tested, skipped
@@ -182,7 +184,7 @@ def run_case(case, options):
 def run_untouched(interpreter, options):
     """Attach, census, detach, again and again: the process is as it was and goes on."""
     failures = Failures()
-    with Target(target_command(interpreter.path, "untracked+code+threads"), {}) as target:
+    with Target(target_command(interpreter, "untracked+code+threads"), {}, root=interpreter.root) as target:
         before = target.checksum()
         for turn in range(options.rounds):
             answer = run_heapwalk(options.heapwalk, ["-p", str(target.pid)])

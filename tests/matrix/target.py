@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A process with a known heap: target.py WORKLOAD[+WORKLOAD...] DIRECTORY. Python 2.7, 3.6 to 3.13.
+"""A process with a known heap: target.py WORKLOAD[+WORKLOAD...] DIRECTORY. Python 2.7, 3.6 to 3.15.
 
 It builds the workloads, writes into DIRECTORY what is true of its heap, says "ready" on stdout and
 waits in pause(2) without having allocated or freed anything since. On SIGUSR1 it checks that
@@ -190,6 +190,11 @@ def finish(directory, keep, notes):
     return keep
 
 
+def glibc_version():
+    LIBC.gnu_get_libc_version.restype = ctypes.c_char_p
+    return [int(part) for part in LIBC.gnu_get_libc_version().split(b".")[:2]]
+
+
 def dive(depth, then, *arguments):
     """Run `then` under `depth` frames."""
     local = (depth, [depth])
@@ -210,7 +215,7 @@ def run(builders, directory, depth=3):
     keep = [build(notes) for build in builders]
     with open(os.path.join(directory, "expect.json"), "w") as f:
         json.dump({"counts": notes.counts, "values": notes.values, "chunks": notes.chunks,
-                   "interpreters": notes.interpreters}, f)
+                   "interpreters": notes.interpreters, "glibc": glibc_version()}, f)
     del f
     gc.collect()
     gc.disable()

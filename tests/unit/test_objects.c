@@ -95,7 +95,7 @@ static void start(void)
 	}
 	hw_pages_init(&pages, target);
 	cache = (struct hw_type_cache){ .types = &types, .pages = &pages };
-	hw_object_prover_init(&prover, &python, BYTES);
+	hw_object_prover_init(&prover, &python, target);
 }
 
 static void forget(void)
