@@ -6,7 +6,7 @@
 // Immortal objects' counts begin here.
 #define HW_LOW_HEAP_END ((hw_addr_t)1 << 31)
 
-struct hw_refcount_bits hw_refcount_bits(const struct hw_python_layout *l)
+static struct hw_refcount_bits hw_refcount_bits(const struct hw_python_layout *l)
 {
 	struct hw_refcount_bits bits = { .count = UINT64_MAX };
 	// Free-threaded builds have their flags elsewhere.

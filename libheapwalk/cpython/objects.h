@@ -26,8 +26,6 @@ struct hw_refcount_bits {
 	uint64_t count, overflow;
 };
 
-struct hw_refcount_bits hw_refcount_bits(const struct hw_python_layout *layout);
-
 // 0: a free list has it.
 static inline uint64_t hw_refcount(struct hw_refcount_bits bits, uint64_t word)
 {

@@ -106,11 +106,12 @@ bool hw_inspect_object(struct hw_inspector *inspector, hw_addr_t addr,
 	struct hw_worker *worker = &inspector->worker;
 	const struct hw_heap *heap = worker->heap;
 	const struct hw_type *type = hw_inspect_type(inspector, addr);
-	uint64_t refcount;
-	if (!type ||
-	    !hw_pages_read_u64(&worker->pages, addr + (uint64_t)heap->in.python->layout.ob_refcnt,
-			       &refcount) ||
-	    !refcount || refcount > heap->prover.refcount_max)
+	uint64_t word;
+	if (!type || !hw_pages_read_u64(&worker->pages,
+					addr + (uint64_t)heap->in.python->layout.ob_refcnt, &word))
+		return false;
+	uint64_t refcount = hw_refcount(heap->prover.refcount_bits, word);
+	if (!refcount || !hw_refcount_is_sane(&heap->prover, refcount))
 		return false;
 	*ret = (struct hw_inspected_object){
 		.address = addr,

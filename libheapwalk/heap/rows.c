@@ -159,11 +159,10 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 			object += hw_debug_head(head, sizeof(head), slot.bytes, &requested);
 		object += type->head_bytes;
 	}
-	const struct hw_python_layout *l = &heap->in.python->layout;
 	uint64_t word;
-	if (!hw_pages_read_u64(pages, object + (uint64_t)l->ob_refcnt, &word))
+	if (!hw_pages_read_u64(pages, object + (uint64_t)heap->in.python->layout.ob_refcnt, &word))
 		return false;
-	uint64_t refcount = hw_refcount(hw_refcount_bits(l), word);
+	uint64_t refcount = hw_refcount(heap->prover.refcount_bits, word);
 	*ret_object = object;
 	*ret_refcount = hw_heap_is_immortal(heap, refcount) ? -1 : (int64_t)refcount;
 	return true;
