@@ -1,26 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // `arenas`: glibc malloc's arenas and what is in them.
+#include <string.h>
+
 #include "report/report.h"
 
-enum {
-	HW_ARENAS_INDEX,
-	HW_ARENAS_ADDRESS,
-	HW_ARENAS_MAIN,
-	HW_ARENAS_SYSTEM,
-	HW_ARENAS_IN_USE,
-	HW_ARENAS_TCACHE,
-	HW_ARENAS_FASTBIN,
-	HW_ARENAS_BIN,
-	HW_ARENAS_TOP,
-	HW_ARENAS_OVERHEAD,
-	HW_ARENAS_UNKNOWN,
-	HW_ARENAS_IN_USE_CHUNKS,
-	HW_ARENAS_FREE_CHUNKS,
-	HW_ARENAS_HEAPS,
-	HW_ARENAS_CELLS
-};
-
-static const struct hw_column hw_arenas_columns[HW_ARENAS_CELLS] = {
+const struct hw_column hw_arenas_columns[HW_ARENAS_CELLS] = {
 	[HW_ARENAS_INDEX] = { "Arena", "index" },
 	[HW_ARENAS_ADDRESS] = { "Address", "address" },
 	[HW_ARENAS_MAIN] = { "Main", "main" },
@@ -37,9 +21,9 @@ static const struct hw_column hw_arenas_columns[HW_ARENAS_CELLS] = {
 	[HW_ARENAS_HEAPS] = { NULL, "heaps" },
 };
 
-static bool hw_arenas_push(struct hw_rows *rows, size_t index, const struct hw_glibc_arena *arena)
+void hw_arenas_cells(size_t index, const struct hw_glibc_arena *arena, struct hw_cell *cells)
 {
-	const struct hw_cell cells[HW_ARENAS_CELLS] = {
+	const struct hw_cell all[HW_ARENAS_CELLS] = {
 		[HW_ARENAS_INDEX] = hw_cell_signed((int64_t)index),
 		[HW_ARENAS_ADDRESS] = hw_cell_address(arena->address),
 		[HW_ARENAS_MAIN] = hw_cell_bool(arena->is_main),
@@ -56,6 +40,13 @@ static bool hw_arenas_push(struct hw_rows *rows, size_t index, const struct hw_g
 							 arena->fastbin_chunks + arena->bin_chunks),
 		[HW_ARENAS_HEAPS] = hw_cell_number(arena->heaps),
 	};
+	memcpy(cells, all, sizeof(all));
+}
+
+static bool hw_arenas_push(struct hw_rows *rows, size_t index, const struct hw_glibc_arena *arena)
+{
+	struct hw_cell cells[HW_ARENAS_CELLS];
+	hw_arenas_cells(index, arena, cells);
 	return hw_rows_push(rows, cells);
 }
 
@@ -76,16 +67,21 @@ static void hw_arenas_mmapped(struct hw_report *report)
 	hw_report_line(report, "facts: malloc: %s", glibc->facts ? glibc->facts : "none");
 }
 
+struct hw_error *hw_report_need_malloc(const struct hw_report *report)
+{
+	if (report->session->glibc.main_arena)
+		return NULL;
+	return hw_error_create(HW_ERROR_NOT_FOUND,
+			       "glibc's malloc was not found in this process: it has another "
+			       "allocator, or a static one whose symbols are stripped");
+}
+
 struct hw_error *hw_report_arenas(struct hw_report *report)
 {
 	struct hw_session *session = report->session;
 	HW_TRY(hw_session_need_allocators(session));
 	const struct hw_glibc *glibc = &session->glibc;
-	if (!glibc->main_arena)
-		return hw_error_create(
-			HW_ERROR_NOT_FOUND,
-			"glibc's malloc was not found in this process: it has another "
-			"allocator, or a static one whose symbols are stripped");
+	HW_TRY(hw_report_need_malloc(report));
 	struct hw_rows rows = { .columns = hw_arenas_columns, .column_count = HW_ARENAS_CELLS };
 	for (size_t i = 0; i < glibc->arenas.count; i++) {
 		if (!hw_arenas_push(&rows, i, &glibc->arenas.data[i])) {

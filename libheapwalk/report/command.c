@@ -23,6 +23,9 @@ static const char *const hw_map_keys[] = { "what", "virtual_bytes", "resident_by
 					   "swapped_bytes", "huge_bytes", "missing_bytes", NULL };
 static const char *const hw_pyarena_keys[] = { "arena_object", "start", "pools_free", "pools_total",
 					       NULL };
+static const char *const hw_bin_keys[] = { "bin", "index", "from_size", "to_size", "count", "bytes",
+					   NULL };
+static const char *const hw_bin_show[] = { "bins", "chunks", NULL };
 static const char *const hw_pyarena_show[] = { "arenas", "classes", NULL };
 
 #define HW_OPTION_FORMAT                                                                           \
@@ -51,6 +54,12 @@ static const struct hw_command_option hw_size_options[] = {
 static const struct hw_command_option hw_arena_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_arena_keys), HW_OPTION_OUTPUT,
 	HW_OPTION_END,
+};
+static const struct hw_command_option hw_bin_options[] = {
+	HW_OPTION_FORMAT,
+	{ "top", "N", "Print the first N rows of each table only.", NULL },
+	HW_OPTION_SORT(hw_bin_keys), HW_OPTION_OUTPUT,
+	{ "show", "WHAT", "Show the bins only, or the chunks only.", hw_bin_show }, HW_OPTION_END,
 };
 static const struct hw_command_option hw_pyarena_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_pyarena_keys), HW_OPTION_OUTPUT,
@@ -119,6 +128,12 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	  "Bytes are whole chunks. Chunks in a thread's cache (tcache) and in fastbins are\n"     \
 	  "free, though malloc does not mark them so. Chunks that are a mapping of their own\n"   \
 	  "come last.")                                                                            \
+	X(arena, "arena", "N", false, hw_bin_options,                                              \
+	  "Show one of glibc malloc's arenas: its bins and its chunks.",                           \
+	  "N is an arena's number in the list that \"arenas\" shows, or its address. Bins are those\n" \
+	  "that hold a chunk, a thread arena's as well; a tcache bin is that of all threads\n"     \
+	  "together. \"sort\" orders the bins, chunks come by address. As csv it is one table: the\n" \
+	  "bins, or the chunks if \"show\" is chunks.")                                            \
 	X(cpython_allocators, "cpython-allocators", "", false, hw_pyarena_options,                 \
 	  "Show CPython's arenas and size classes, per interpreter.",                         \
 	  "Free pools are \"free / total\" of an arena. Size classes are those that have a pool;\n" \

@@ -129,12 +129,6 @@ static void hw_class_rows(struct hw_report *report, const struct hw_pymalloc_sta
 	}
 }
 
-static bool hw_shows(const struct hw_report *report, const char *what)
-{
-	const char *show = hw_argument(report->arguments, "show");
-	return !show || !strcmp(show, what);
-}
-
 // ---- text ----
 
 static void hw_pyarena_text_state(struct hw_report *report, struct hw_pyarena_table *table,
@@ -144,7 +138,7 @@ static void hw_pyarena_text_state(struct hw_report *report, struct hw_pyarena_ta
 	size_t count = hw_rows_count(&table->arenas);
 	if (pymalloc->states.count > 1)
 		hw_report_line(report, "Interpreter %lld:", (long long)state->interpreter_id);
-	if (hw_shows(report, "arenas")) {
+	if (hw_report_shows(report, "arenas")) {
 		hw_report_line(report, "Objects/obmalloc.c: %zu arenas", count);
 		hw_table_begin(report, "arenas", table->columns, HW_PYARENA_CELLS);
 		hw_rows_print(&table->arenas, report, report->top);
@@ -153,7 +147,7 @@ static void hw_pyarena_text_state(struct hw_report *report, struct hw_pyarena_ta
 			hw_report_line(report, "(%zu more arenas)", count - (size_t)report->top);
 		hw_report_line(report, "%s", "");
 	}
-	if (hw_shows(report, "classes")) {
+	if (hw_report_shows(report, "classes")) {
 		hw_table_begin(report, "size_classes", hw_class_columns, HW_CLASS_CELLS);
 		hw_class_rows(report, state);
 		hw_table_end(report);
@@ -241,9 +235,9 @@ static struct json_object *hw_pyarena_json_state(struct hw_report *report,
 		hw_json_add_address(object, "state", state->address);
 	else
 		hw_json_add(object, "state", NULL);
-	if (hw_shows(report, "arenas"))
+	if (hw_report_shows(report, "arenas"))
 		hw_json_add(object, "arenas", hw_pyarena_json_arenas(report, table));
-	if (hw_shows(report, "classes"))
+	if (hw_report_shows(report, "classes"))
 		hw_json_add(object, "size_classes", hw_pyarena_json_classes(report, state));
 	hw_json_add_number(object, "arenas_max", state->max_arenas);
 	hw_json_add(object, "arenas_allocated",

@@ -56,6 +56,12 @@ void hw_table_end(struct hw_report *report)
 	hw_vec_deinit(&report->table.held);
 }
 
+bool hw_report_shows(const struct hw_report *report, const char *what)
+{
+	const char *show = hw_argument(report->arguments, "show");
+	return !show || !strcmp(show, what);
+}
+
 bool hw_report_is_stopped(struct hw_report *report)
 {
 	return report->sink.is_closed || hw_progress_poll(&report->session->progress);

@@ -109,6 +109,8 @@ void hw_report_member(struct hw_report *report, const char *key, struct json_obj
 // Closes the table that is open, says whether and why (`err`, may be NULL) the report is partial,
 // and lists issues.
 void hw_report_end(struct hw_report *report, const struct hw_error *err);
+// Is this table asked for? The option `show` names one of several.
+bool hw_report_shows(const struct hw_report *report, const char *what);
 // True: the reader has gone or the user interrupted.
 bool hw_report_is_stopped(struct hw_report *report);
 
@@ -160,6 +162,30 @@ void hw_json_add_address(struct json_object *object, const char *key, hw_addr_t 
 struct json_object *hw_json_row(struct hw_report *report, const struct hw_column *columns,
 				size_t column_count, const struct hw_cell *cells);
 
+// ---- arenas.c ----
+enum {
+	HW_ARENAS_INDEX,
+	HW_ARENAS_ADDRESS,
+	HW_ARENAS_MAIN,
+	HW_ARENAS_SYSTEM,
+	HW_ARENAS_IN_USE,
+	HW_ARENAS_TCACHE,
+	HW_ARENAS_FASTBIN,
+	HW_ARENAS_BIN,
+	HW_ARENAS_TOP,
+	HW_ARENAS_OVERHEAD,
+	HW_ARENAS_UNKNOWN,
+	HW_ARENAS_IN_USE_CHUNKS,
+	HW_ARENAS_FREE_CHUNKS,
+	HW_ARENAS_HEAPS,
+	HW_ARENAS_CELLS
+};
+
+extern const struct hw_column hw_arenas_columns[HW_ARENAS_CELLS];
+void hw_arenas_cells(size_t index, const struct hw_glibc_arena *arena, struct hw_cell *cells);
+// HW_ERROR_NOT_FOUND when there is no malloc of glibc's. The allocators were walked.
+struct hw_error *hw_report_need_malloc(const struct hw_report *report) HW_MUST_USE;
+
 // ---- one file each ----
 struct hw_error *hw_report_census(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_select(struct hw_report *report) HW_MUST_USE;
@@ -168,6 +194,7 @@ struct hw_error *hw_report_free(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_all(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_sizes(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_arenas(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_arena(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_cpython_allocators(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_explain(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_map(struct hw_report *report) HW_MUST_USE;

@@ -38,7 +38,7 @@ def test_apropos():
 def test_complete():
     check_equal(complete("heap sel"), ["heap select"], "heap sel")
     check_equal(complete("heap cp"), ["heap cpython-allocators"], "heap cp")
-    check_equal(complete("heapwalk are"), ["heapwalk arenas"], "heapwalk are")
+    check_equal(complete("heapwalk are"), ["heapwalk arena", "heapwalk arenas"], "heapwalk are")
     check_equal(complete("hexd"), ["hexdump"], "hexd")
     check_equal(complete("heap -form"), ["heap -format"], "heap -form")
     check_equal(complete("heap select -form"), ["heap select -format"], "heap select -form")
