@@ -125,11 +125,11 @@ struct hw_error *hw_session_open_core(const char *path, const struct hw_options 
 {
 	struct hw_session *session;
 	HW_TRY(hw_session_create(options, &session));
-	return hw_session_opened(session,
-				 hw_target_open_core(path, session->options.exe,
-						     session->options.sysroot,
-						     &session->open_issues, &session->target),
-				 ret);
+	return hw_session_opened(
+		session,
+		hw_target_open_core(path, session->options.exe, session->options.sysroot,
+				    &session->open_issues, &session->progress, &session->target),
+		ret);
 }
 
 struct hw_error *hw_session_open_callbacks(const struct hw_callbacks *callbacks,
@@ -569,6 +569,9 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 				       (unsigned long long)ledger->missing_bytes,
 				       (unsigned long long)ledger->heap_bytes);
 	}
+	if (session->target->shortfall)
+		return hw_error_create(HW_ERROR_PARTIAL, "the report is partial: %s",
+				       session->target->shortfall);
 	uint64_t rows = ledger ? ledger->in_use_bytes + ledger->free_bytes +
 					 ledger->overhead_bytes + ledger->unknown_bytes
 			       : 0;

@@ -105,7 +105,7 @@ struct hw_options {
 HW_API struct hw_error *hw_session_open_pid(int pid, const struct hw_options *options,
 					    struct hw_session **ret) HW_MUST_USE;
 
-/** Look at a core file, mapped and never copied. */
+/** Look at a core file, mapped and never copied. A compressed one is unpacked first (see `progress`). */
 HW_API struct hw_error *hw_session_open_core(const char *path, const struct hw_options *options,
 					     struct hw_session **ret) HW_MUST_USE;
 

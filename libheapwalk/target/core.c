@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "target/core_private.h"
+#include "target/unpack.h"
 
 // The first piece that ends beyond addr, or NULL.
 static const struct hw_core_piece *hw_core_piece_from(const struct hw_core *core, hw_addr_t addr)
@@ -124,7 +125,28 @@ static const struct hw_reader_ops hw_core_ops = {
 	.close = hw_core_close,
 };
 
-static struct hw_error *hw_core_map_file(struct hw_core *core)
+// The bytes of a core that is compressed. *fd becomes that of the unpacked ones.
+static struct hw_error *hw_core_unpack(struct hw_core *core, int *fd, struct hw_progress *progress)
+{
+	uint8_t magic[HW_UNPACK_MAGIC_BYTES];
+	struct hw_unpacked unpacked;
+	ssize_t got = pread(*fd, magic, sizeof(magic), 0);
+	if (got < 0)
+		return hw_error_os(errno, "can't read core file %s", core->path);
+	if (!hw_unpack_format(magic, (size_t)got))
+		return NULL;
+	HW_TRY(hw_unpack(*fd, core->size, core->path, progress, &unpacked));
+	close(*fd);
+	*fd = unpacked.fd;
+	core->size = (size_t)unpacked.size;
+	core->target.shortfall = unpacked.shortfall;
+	if (unpacked.shortfall && core->issues)
+		hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0, "core %s: %s", core->path,
+			      unpacked.shortfall);
+	return NULL;
+}
+
+static struct hw_error *hw_core_map_file(struct hw_core *core, struct hw_progress *progress)
 {
 	struct stat st;
 	hw_cleanup_close int fd = open(core->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -140,38 +162,23 @@ static struct hw_error *hw_core_map_file(struct hw_core *core)
 			"%s is empty: was the core cut off by a size limit or a full "
 			"disk?",
 			core->path);
-	void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	core->size = (size_t)st.st_size;
+	HW_TRY(hw_core_unpack(core, &fd, progress));
+	void *bytes = mmap(NULL, core->size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (bytes == MAP_FAILED)
 		return hw_error_os(errno, "can't map core file %s", core->path);
 	core->bytes = bytes;
-	core->size = (size_t)st.st_size;
 	return NULL;
 }
-
-static const struct {
-	const char *magic;
-	size_t len;
-	const char *tool;
-} hw_core_packers[] = {
-	{ "\x28\xb5\x2f\xfd", 4, "zstd -d" },
-	{ "\x1f\x8b", 2, "gunzip" },
-	{ "\xfd"
-	  "7zXZ",
-	  5, "xz -d" },
-	{ "\x04\x22\x4d\x18", 4, "lz4 -d" },
-	{ "BZh", 3, "bunzip2" },
-};
 
 // Why this is not a core that we read; NULL: it is one. Its whole header is there.
 static struct hw_error *hw_core_check_header(const struct hw_core *core)
 {
 	const Elf64_Ehdr *ehdr = (const Elf64_Ehdr *)core->bytes;
-	for (size_t i = 0; i < sizeof(hw_core_packers) / sizeof(*hw_core_packers); i++)
-		if (core->size >= hw_core_packers[i].len &&
-		    !memcmp(core->bytes, hw_core_packers[i].magic, hw_core_packers[i].len))
-			return hw_error_create(HW_ERROR_INVALID,
-					       "%s is compressed: unpack it first with '%s'",
-					       core->path, hw_core_packers[i].tool);
+	const char *packed = hw_unpack_format(core->bytes, core->size);
+	if (packed || (core->size >= 3 && !memcmp(core->bytes, "BZh", 3)))
+		return hw_error_create(HW_ERROR_UNSUPPORTED, "%s is compressed %s: unpack it first",
+				       core->path, packed ? "twice" : "with bzip2");
 	if (core->size < EI_NIDENT || memcmp(core->bytes, ELFMAG, SELFMAG))
 		return hw_error_create(HW_ERROR_INVALID, "%s is not a core file (not even ELF)",
 				       core->path);
@@ -286,6 +293,10 @@ static void hw_core_sort_segments(struct hw_core *core)
 static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t phdrs,
 			       uint64_t phdrs_seen)
 {
+	if (whole <= core->size && phdrs_seen == phdrs)
+		return;
+	if (!core->target.shortfall)
+		core->target.shortfall = strdup("the core is cut short"); // NULL: the issue says it
 	if (!core->issues)
 		return;
 	if (phdrs_seen < phdrs)
@@ -293,7 +304,7 @@ static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t ph
 			core->issues, HW_ERROR_FAULT, 0,
 			"core %s is cut short inside its program headers: %llu of %llu are there",
 			core->path, (unsigned long long)phdrs_seen, (unsigned long long)phdrs);
-	else if (whole > core->size)
+	else
 		hw_issues_add(core->issues, HW_ERROR_FAULT, 0,
 			      "core %s is cut short: %llu of %llu bytes (%.1f %%) are there",
 			      core->path, (unsigned long long)core->size, (unsigned long long)whole,
@@ -343,7 +354,8 @@ static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 }
 
 struct hw_error *hw_target_open_core(const char *path, const char *exe, const char *sysroot,
-				     struct hw_issues *issues, struct hw_target **ret)
+				     struct hw_issues *issues, struct hw_progress *progress,
+				     struct hw_target **ret)
 {
 	struct hw_core *core = calloc(1, sizeof(*core));
 	if (!core)
@@ -359,7 +371,7 @@ struct hw_error *hw_target_open_core(const char *path, const char *exe, const ch
 	if (!core->path || !target->file_root)
 		err = &hw_enomem;
 	if (!err)
-		err = hw_core_map_file(core);
+		err = hw_core_map_file(core, progress);
 	if (!err)
 		err = hw_core_load(core, exe);
 	core->issues = NULL;

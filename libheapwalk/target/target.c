@@ -52,10 +52,11 @@ void hw_target_deinit(struct hw_target *target)
 {
 	free(target->exe);
 	free(target->file_root);
+	free(target->shortfall);
 	hw_vec_deinit(&target->mappings);
 	hw_vec_deinit(&target->threads);
 	hw_strtab_deinit(&target->strings);
-	target->exe = target->file_root = NULL;
+	target->exe = target->file_root = target->shortfall = NULL;
 }
 
 void hw_target_close(struct hw_target *target)

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/issues.h"
+#include "base/progress.h"
 #include "base/strtab.h"
 #include "base/vector.h"
 
@@ -98,6 +99,7 @@ struct hw_target {
 	char *file_root;     // what to put before the target's file names to open them here: the
 			     // sysroot, else "/proc/PID/root" of a process that lives in another
 			     // root or mount namespace, else ""
+	char *shortfall; // why its bytes are not all there, a clause; NULL: nothing is known of that
 	HW_VEC(struct hw_mapping) mappings; // sorted, disjoint
 	HW_VEC(struct hw_thread) threads;
 	struct hw_strtab strings; // owns the mappings' paths: they outlive a refresh
@@ -107,9 +109,11 @@ struct hw_target {
 struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_stop,
 				     struct hw_target **ret) HW_MUST_USE;
 // Refuses: no such file, not an ELF core, 32-bit, other byte order, another machine, a core with no memory in it, an `exe`
-// that is not the one the core was made from. A core cut short opens; issues say so.
+// that is not the one the core was made from. A core cut short opens; issues and `shortfall` say so. A
+// compressed one is unpacked first: `progress` (may be NULL) shows how far that is.
 struct hw_error *hw_target_open_core(const char *path, const char *exe, const char *sysroot,
-				     struct hw_issues *issues, struct hw_target **ret) HW_MUST_USE;
+				     struct hw_issues *issues, struct hw_progress *progress,
+				     struct hw_target **ret) HW_MUST_USE;
 struct hw_error *hw_target_open_callbacks(const struct hw_callbacks *callbacks, const char *exe,
 					  const char *sysroot, struct hw_target **ret) HW_MUST_USE;
 

@@ -59,7 +59,7 @@ static struct hw_error *open_core(struct forge *core, size_t size, struct hw_iss
 {
 	*ret = NULL;
 	forge_publish(core, size);
-	return hw_target_open_core(core->path, NULL, "/no/such/root", issues, ret);
+	return hw_target_open_core(core->path, NULL, "/no/such/root", issues, NULL, ret);
 }
 
 static void test_good(void)
@@ -213,11 +213,11 @@ static void test_refusals(void)
 	refuse_header(make_empty, HW_ERROR_INVALID, "no memory");
 	refuse_header(make_far_phdrs, HW_ERROR_INVALID, "no memory");
 	refuse_header(make_odd_phdrs, HW_ERROR_INVALID, "no memory");
-	CHECK_ERROR(hw_target_open_core("/no/such/core", NULL, NULL, NULL, &target),
+	CHECK_ERROR(hw_target_open_core("/no/such/core", NULL, NULL, NULL, NULL, &target),
 		    HW_ERROR_NOT_FOUND, "No such file");
-	CHECK_ERROR(hw_target_open_core("/dev/null", NULL, NULL, NULL, &target), HW_ERROR_INVALID,
-		    "regular file");
-	CHECK_ERROR(hw_target_open_core("/", NULL, NULL, NULL, &target), HW_ERROR_INVALID,
+	CHECK_ERROR(hw_target_open_core("/dev/null", NULL, NULL, NULL, NULL, &target),
+		    HW_ERROR_INVALID, "regular file");
+	CHECK_ERROR(hw_target_open_core("/", NULL, NULL, NULL, NULL, &target), HW_ERROR_INVALID,
 		    "regular file");
 	CHECK(!target);
 	// absurd counts are cut to what is there

@@ -155,7 +155,7 @@ static void check_core(const char *path, pid_t pid, hw_addr_t block)
 	struct hw_target *target = NULL;
 	struct hw_issues issues;
 	hw_issues_init(&issues);
-	CHECK_OK(hw_target_open_core(path, NULL, NULL, &issues, &target));
+	CHECK_OK(hw_target_open_core(path, NULL, NULL, &issues, NULL, &target));
 	if (!target)
 		return;
 	hw_vec_foreach(issue, &issues.list) printf("issue: %s\n", hw_error_message(*issue));
@@ -170,13 +170,13 @@ static void check_core(const char *path, pid_t pid, hw_addr_t block)
 	CHECK(is_same);
 	hw_target_close(target);
 	// the executable named: the right one, a wrong one
-	CHECK_OK(hw_target_open_core(path, CORE_TARGET, NULL, &issues, &target));
+	CHECK_OK(hw_target_open_core(path, CORE_TARGET, NULL, &issues, NULL, &target));
 	CHECK_TEXT(target->exe, live_view.exe);
 	hw_target_close(target);
 	target = NULL;
-	CHECK_ERROR(hw_target_open_core(path, "/bin/sh", NULL, &issues, &target), HW_ERROR_INVALID,
-		    "/bin/sh");
-	CHECK_ERROR(hw_target_open_core(path, path, NULL, &issues, &target), HW_ERROR_INVALID,
+	CHECK_ERROR(hw_target_open_core(path, "/bin/sh", NULL, &issues, NULL, &target),
+		    HW_ERROR_INVALID, "/bin/sh");
+	CHECK_ERROR(hw_target_open_core(path, path, NULL, &issues, NULL, &target), HW_ERROR_INVALID,
 		    "was not made from");
 	hw_issues_deinit(&issues);
 }
@@ -195,7 +195,7 @@ static void check_cut(const char *path, const char *cut_path)
 		uint64_t missing = 0;
 		hw_issues_init(&issues);
 		CHECK(!truncate(cut_path, st.st_size / 100 * shares[i]));
-		CHECK_OK(hw_target_open_core(cut_path, NULL, NULL, &issues, &target));
+		CHECK_OK(hw_target_open_core(cut_path, NULL, NULL, &issues, NULL, &target));
 		snprintf(words, sizeof(words), "(%u.0 %%)", shares[i]);
 		CHECK(issues.list.count == 1 &&
 		      strstr(hw_error_message(issues.list.data[0]), "cut short"));
