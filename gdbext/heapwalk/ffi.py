@@ -119,6 +119,8 @@ class CommandStruct(ctypes.Structure):  # struct hw_command
         ("help", ctypes.c_char_p),
         ("options", ctypes.POINTER(CommandOptionStruct)),
         ("takes_text", ctypes.c_bool),
+        ("runs_detached", ctypes.c_bool),
+        ("is_of_session", ctypes.c_bool),
     ]
 
 
@@ -137,6 +139,8 @@ PROTOTYPES = {  # name: (result, arguments)
     "hw_session_open_pid": (_P, [ctypes.c_int, _OPTIONS, _HANDLE]),
     "hw_session_open_core": (_P, [_TEXT, _OPTIONS, _HANDLE]),
     "hw_session_open_callbacks": (_P, [ctypes.POINTER(CallbacksStruct), _OPTIONS, _HANDLE]),
+    "hw_session_open_detached": (_P, [_OPTIONS, _HANDLE]),
+    "hw_session_move_labels": (None, [_P, _P]),
     "hw_session_invalidate": (None, [_P]),
     "hw_session_stop": (_P, [_P]),
     "hw_session_resume": (None, [_P]),
@@ -194,6 +198,7 @@ class Command:
         self.summary = (raw.summary or b"").decode()
         self.help = (raw.help or b"").decode()
         self.takes_text = raw.takes_text
+        self.runs_detached = raw.runs_detached
         self.options = []
         index = 0
         while raw.options and raw.options[index].name:
@@ -329,9 +334,9 @@ class Session:
             progress=self._on_progress,
         )
 
-    def _open(self, function, first):
+    def _open(self, function, *first):
         handle = ctypes.c_void_p()
-        self._call(function, first, ctypes.byref(self._options), ctypes.byref(handle))
+        self._call(function, *first, ctypes.byref(self._options), ctypes.byref(handle))
         self.handle = handle
         return self
 
@@ -350,6 +355,14 @@ class Session:
 
     def open_core(self, path):
         return self._open(self.library.c.hw_session_open_core, _encode(path))
+
+    def open_detached(self):
+        """Without a target: it reads files, and keeps labels."""
+        return self._open(self.library.c.hw_session_open_detached)
+
+    def move_labels(self, to):
+        """Labels of this session, if it has any, become those of another one."""
+        self.library.c.hw_session_move_labels(self.handle, to.handle)
 
     def open_callbacks(self, read, maps, pid):
         """read(address, length) gives the bytes, or None. maps: a list of maps.Mapping."""

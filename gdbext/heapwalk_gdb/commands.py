@@ -34,7 +34,9 @@ class HeapCommand(gdb.Command):
 
     def invoke(self, argument, from_tty):  # pylint: disable=unused-argument
         self.dont_repeat()
-        self._runner.run([self._command.name] + self._words(argument or ""))
+        self._runner.run(
+            [self._command.name] + self._words(argument or ""), self._command.runs_detached
+        )
 
     def complete(self, text, word):
         # `text` is all arguments so far; `word` their end since what gdb takes for a break, None

@@ -71,11 +71,11 @@ class Runner:
         self.library = library
         self.sessions = Sessions(library, self.screen.progress)
 
-    def run(self, argv):
+    def run(self, argv, runs_detached=False):
         """Run argv and print its report. Every failure is a gdb.GdbError of one line."""
         try:
             self.screen.begin()
-            session = self.sessions.current()
+            session = self._session(runs_detached)
             with self.sessions.busy(session):
                 session.set_threads(settings.threads())
                 finished = session.run(
@@ -98,6 +98,14 @@ class Runner:
             self.screen.clear()
         if not finished:
             raise gdb.GdbError("Quit")  # gdb's own word for Ctrl-C and for q at the pager
+
+    def _session(self, runs_detached):
+        try:
+            return self.sessions.current()
+        except gdb.GdbError:
+            if not runs_detached:
+                raise
+            return self.sessions.detached()  # the command says so if it needs a target after all
 
 
 def sentence(message):

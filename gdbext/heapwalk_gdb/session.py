@@ -44,6 +44,7 @@ class Sessions:
         self._library = library
         self._progress = progress
         self._open = {}  # inferior number: (Target, settings, ffi.Session)
+        self._detached = {}  # inferior number: ffi.Session without a target, has its labels meanwhile
         self._running = None  # the session whose command is under way
         self._stale = set()  # numbers of inferiors that changed while that command ran
         self._connect()
@@ -55,16 +56,35 @@ class Sessions:
         known = self._open.get(number)
         if known:
             if known[:2] == (target, settings):
+                self._pass_labels(self._detached.get(number), known[2])
                 return known[2]
             self.drop(number)
         session = self._start(target, settings)
         self._open[number] = (target, settings, session)
+        self._pass_labels(self._detached.get(number), session)
         return session
 
+    def detached(self):
+        """A session with the labels of the selected inferior, for what needs no target."""
+        return self._detach(gdb.selected_inferior().num)
+
+    def _detach(self, number):
+        if number not in self._detached:
+            self._detached[number] = ffi.Session(self._library, {}, self._progress).open_detached()
+        if number in self._open:
+            self._pass_labels(self._open[number][2], self._detached[number])
+        return self._detached[number]
+
+    @staticmethod
+    def _pass_labels(giver, taker):
+        """Labels are the inferior's: they outlive a session, and the process too."""
+        if giver is not None and taker is not None:
+            giver.move_labels(taker)
+
     def cached(self):
-        """The session of the selected inferior when there is one, else None. Never raises."""
-        known = self._open.get(gdb.selected_inferior().num)
-        return known[2] if known else None
+        """The session of the selected inferior, else what has its labels, else None. Never raises."""
+        number = gdb.selected_inferior().num
+        return self._open[number][2] if number in self._open else self._detached.get(number)
 
     @contextlib.contextmanager
     def busy(self, session):
@@ -89,6 +109,7 @@ class Sessions:
         if known[2] is self._running:
             self._stale.add(number)
             return
+        self._detach(number)
         del self._open[number]
         known[2].close()
 
@@ -105,7 +126,8 @@ class Sessions:
         # Events that this gdb is too old for are made up for by the comparison in current().
         for names, handler in (
             (("cont", "stop", "memory_changed", "inferior_call", "new_objfile"), self._on_change),
-            (("exited", "clear_objfiles", "inferior_deleted", "connection_removed"), self._on_end),
+            (("exited", "clear_objfiles", "connection_removed"), self._on_end),
+            (("inferior_deleted",), self._on_deleted),
         ):
             for name in names:
                 registry = getattr(gdb.events, name, None)
@@ -124,6 +146,12 @@ class Sessions:
         inferior = getattr(event, "inferior", None)
         for number in list(self._open) if inferior is None else [inferior.num]:
             self.drop(number)
+
+    def _on_deleted(self, event):
+        self.drop(event.inferior.num)
+        detached = self._detached.pop(event.inferior.num, None)
+        if detached is not None:
+            detached.close()
 
 
 def find_target():

@@ -141,7 +141,7 @@ static struct hw_error *hw_census_by_block(const struct hw_heap *heap, enum hw_g
 
 // ---- over categories ----
 
-static struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_group group)
+struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_group group)
 {
 	struct hw_group_row row = { 0 };
 	switch (group) {
@@ -180,7 +180,7 @@ static int hw_text_order(const char *a, const char *b)
 	return a == b ? 0 : !a ? -1 : !b ? 1 : strcmp(a, b);
 }
 
-static int hw_group_order(const void *left, const void *right)
+int hw_group_order(const void *left, const void *right)
 {
 	const struct hw_group_row *a = left, *b = right;
 	int ordering = hw_text_order(a->domain, b->domain);
@@ -190,6 +190,10 @@ static int hw_group_order(const void *left, const void *right)
 		ordering = hw_text_order(a->detail, b->detail);
 	if (!ordering)
 		ordering = hw_text_order(a->state, b->state);
+	if (!ordering)
+		ordering = hw_text_order(a->allocator, b->allocator);
+	if (!ordering)
+		ordering = (a->size_bytes > b->size_bytes) - (a->size_bytes < b->size_bytes);
 	return ordering ? ordering : (a->type > b->type) - (a->type < b->type);
 }
 

@@ -34,6 +34,11 @@ struct hw_group_rows {
 struct hw_error *hw_census_group(const struct hw_heap *heap, enum hw_group group,
 				 struct hw_progress *progress,
 				 struct hw_group_rows *ret) HW_MUST_USE;
+// What a category is called in a group, without counts; groups by size and by allocator take more than a
+// category: the domain, and nothing.
+struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_group group);
+// For qsort(): by everything but count and bytes. 0: one group.
+int hw_group_order(const void *left, const void *right);
 void hw_group_rows_deinit(struct hw_group_rows *rows);
 
 #endif

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "analysis/query.h"
+#include "analysis/snapshot.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "cpython/free_lists.h"
@@ -145,6 +146,24 @@ struct hw_error *hw_session_open_callbacks(const struct hw_callbacks *callbacks,
 				 ret);
 }
 
+struct hw_error *hw_session_open_detached(const struct hw_options *options, struct hw_session **ret)
+{
+	struct hw_session *session;
+	HW_TRY(hw_session_create(options, &session));
+	session->is_detached = true;
+	// Nothing is mapped in it, and nothing asks: see hw_session_stop().
+	return hw_session_opened(session, hw_target_open_image(NULL, 0, &session->target), ret);
+}
+
+void hw_session_move_labels(struct hw_session *from, struct hw_session *to)
+{
+	if (from == to || !from->labels)
+		return;
+	hw_labels_destroy(to->labels);
+	to->labels = from->labels;
+	from->labels = NULL;
+}
+
 static void hw_session_forget_allocators(struct hw_session *session)
 {
 	if (session->heap)
@@ -189,6 +208,7 @@ void hw_session_close(struct hw_session *session)
 		return;
 	hw_cursors_detach(session);
 	hw_session_invalidate(session);
+	hw_labels_destroy(session->labels);
 	hw_target_close(session->target);
 	hw_vec_foreach(each, &session->defaults)
 	{
@@ -208,6 +228,11 @@ void hw_session_close(struct hw_session *session)
 
 struct hw_error *hw_session_stop(struct hw_session *session)
 {
+	if (session->is_detached)
+		return hw_error_create(
+			HW_ERROR_INVALID,
+			"there is no process and no core to look at: give one (-p PID "
+			"or -c CORE, or in gdb attach PID or core-file FILE)");
 	HW_TRY(hw_target_stop(session->target));
 	if (session->is_fresh)
 		return NULL;

@@ -11,6 +11,7 @@
 struct hw_default {
 	char *option, *value;
 };
+struct hw_labels;
 
 struct hw_session {
 	struct hw_options options; // strings are copies
@@ -31,6 +32,8 @@ struct hw_session {
 	bool is_fresh; // the target's mappings were read since the last invalidate
 	// How long hw_session_need_pymalloc() kept the target stopped; 0: it did not.
 	uint64_t stop_nanoseconds;
+	bool is_detached;         // it has no target: files alone can be looked at
+	struct hw_labels *labels; // NULL: none yet; they are kept when the target has run on
 	// What could not be known although there is a CPython; the rest of the walk went on
 	// without. Owned; NULL: nothing is missing. Both make every report of the table a partial
 	// one.

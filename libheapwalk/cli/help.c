@@ -127,7 +127,8 @@ static void hw_print_values(const char *const *values)
 
 void hw_cli_command_help(const struct hw_command *command)
 {
-	printf("Usage: heapwalk -p PID|-c CORE %s [OPTION...]%s%s\n%s\n\n", command->name,
+	printf("Usage: heapwalk %s %s [OPTION...]%s%s\n%s\n\n",
+	       command->runs_detached ? "[-p PID|-c CORE]" : "-p PID|-c CORE", command->name,
 	       *command->usage ? " " : "", command->usage, command->summary);
 	for (const struct hw_command_option *option = command->options; option->name; option++) {
 		char spelt[80];

@@ -215,6 +215,7 @@ static void hw_catch_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); // write() says so
+	signal(SIGXFSZ, SIG_IGN); // so here
 }
 
 // ---- running ----
@@ -241,8 +242,9 @@ static int hw_fail(struct hw_cli *cli, struct hw_error *err)
 static int hw_run(struct hw_cli *cli)
 {
 	struct hw_session *session;
-	struct hw_error *err = cli->core ? hw_session_open_core(cli->core, &cli->options, &session)
-					 : hw_session_open_pid(cli->pid, &cli->options, &session);
+	struct hw_error *err = cli->core  ? hw_session_open_core(cli->core, &cli->options, &session)
+			       : cli->pid ? hw_session_open_pid(cli->pid, &cli->options, &session)
+					  : hw_session_open_detached(&cli->options, &session);
 	if (err)
 		return hw_fail(cli, err);
 	atomic_store(&hw_interruptible, session);
@@ -271,7 +273,12 @@ int main(int argc, char **argv)
 		free(cli.argv);
 		return EXIT_SUCCESS;
 	}
-	if (!cli.pid && !cli.core)
+	if (command->is_of_session)
+		hw_die("%s is for gdb: labels last as long as a session, and heapwalk's ends with "
+		       "the "
+		       "command; see heapwalk save and heapwalk diff",
+		       command->name);
+	if (!cli.pid && !cli.core && !command->runs_detached)
 		hw_die("no target was given: -p PID or -c CORE (see heapwalk --help)");
 	if (cli.pid && cli.core)
 		hw_die("-p and -c are two targets: give one of them");

@@ -132,7 +132,20 @@ HW_API struct hw_error *hw_session_open_callbacks(const struct hw_callbacks *cal
 						  const struct hw_options *options,
 						  struct hw_session **ret) HW_MUST_USE;
 
-/** Forget what was walked: the target has run on. The next command walks anew, cursors are stale. */
+/** No target: for commands that read files alone (diff of snapshots), and to keep labels. */
+HW_API struct hw_error *hw_session_open_detached(const struct hw_options *options,
+						 struct hw_session **ret) HW_MUST_USE;
+
+/**
+ * The labels of `from` (command "label") become those of `to`, whose own are dropped; no-op when
+ * `from` has none. A session that is closed takes its labels with it: this keeps them.
+ */
+HW_API void hw_session_move_labels(struct hw_session *from, struct hw_session *to);
+
+/**
+ * Forget what was walked: the target has run on. The next command walks anew, cursors are stale;
+ * labels stay.
+ */
 HW_API void hw_session_invalidate(struct hw_session *session);
 
 /**
@@ -237,7 +250,9 @@ struct hw_command {
 	const char *summary; /**< one line, ends with a full stop */
 	const char *help;    /**< paragraphs */
 	const struct hw_command_option *options; /**< ends with a NULL name */
-	bool takes_text; /**< the rest of the line is one argument, not split into words */
+	bool takes_text;    /**< the rest of the line is one argument, not split into words */
+	bool runs_detached; /**< it may need no target: hw_session_open_detached() */
+	bool is_of_session; /**< it is about what the session keeps from command to command */
 };
 
 /** The table, ended by a NULL name; borrowed for ever. */

@@ -28,6 +28,11 @@ static const char *const hw_bin_keys[] = { "bin", "index", "from_size", "to_size
 static const char *const hw_bin_show[] = { "bins", "chunks", NULL };
 static const char *const hw_pyarena_show[] = { "arenas", "classes", NULL };
 
+static const char *const hw_diff_by[] = { "category", "domain", "kind", "state", "size", "allocator",
+					  "class", "block", NULL };
+static const char *const hw_diff_keys[] = { "bytes_change", "count_change", "bytes", "count", "domain",
+					    "kind", "detail", "state", "size", "allocator", NULL };
+
 #define HW_OPTION_FORMAT                                                                           \
 	{ "format", "FORMAT", "Print text, json or csv; text is the default.", hw_formats }
 #define HW_OPTION_TOP { "top", "N", "Print the first N rows only; totals still count all.", NULL }
@@ -89,6 +94,24 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	HW_OPTION_END,
 };
 
+static const struct hw_command_option hw_save_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_OUTPUT,
+	{ "contents", "BYTES", "Store the first BYTES of each block in use as well; else none are.", NULL },
+	HW_OPTION_END,
+};
+static const struct hw_command_option hw_diff_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_diff_keys), HW_OPTION_OUTPUT,
+	{ "by", "WHAT", "Compare by category, domain, kind, state, size, allocator, class or block.",
+	  hw_diff_by },
+	HW_OPTION_END,
+};
+static const struct hw_command_option hw_label_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_END,
+};
+static const struct hw_command_option hw_log_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_OUTPUT, HW_OPTION_END,
+};
+
 #define HW_BLOCK_HELP                                                                              \
 	"A block is the whole of it: a chunk with its header, a pymalloc block of its size\n"      \
 	"class. End is its last byte."
@@ -103,6 +126,9 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	"state is \"in use\", \"free\", \"overhead\", \"unknown\", or which kind of free.\n"        \
 	"\"order by ATTRIBUTE [asc|desc], …\" and \"limit N\" may follow. For example:\n"         \
 	"  select domain = 'python' and kind ~ '^(dict|list)$' and size >= 1K order by size desc"
+
+// What a command is besides; HW_TAKES_TEXT is true, 0 is false.
+enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 
 // One row a command; hw_commands() and hw_runs are made from it, in this order.
 #define HW_COMMANDS(X)                                                                             \
@@ -157,6 +183,23 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	  "smaps says of those mappings. Then the other mappings, the sum of all, the kernel's\n" \
 	  "own sums and the difference. VmRSS is a counter that the kernel lets lag by some\n"     \
 	  "pages, smaps is exact. Of a core, pages that are not all zeros stand for resident.")    \
+	X(save, "save", "FILE", false, hw_save_options, "Write a snapshot of the heap to a file.",  \
+	  "FILE is a SQLite database; docs/snapshot.md is its schema. It takes the place of what\n" \
+	  "had the name only when all of it is on the disk. \"diff\" compares snapshots.")          \
+	X(diff, "diff", "[LABEL|FILE [LABEL|FILE [LABEL|FILE]]]", HW_RUNS_DETACHED, hw_diff_options,           \
+	  "Show what changed between two snapshots, or since one.",                                \
+	  "A snapshot is a label of this session or a file that \"save\" wrote. Without one the\n" \
+	  "newest label is compared with now; one is compared with now; two with each other. Of\n" \
+	  "three, A B C, it shows what is new in B and still there in C.\n"                         \
+	  "By category and the like: what there is more or less of, biggest change first. By\n"    \
+	  "class: pymalloc's size classes, as the difference of two sys._debugmallocstats(). By\n" \
+	  "block: each block in use that was freed, is new, or is something else now.")             \
+	X(label, "label", "NAME...", HW_IS_OF_SESSION, hw_label_options,                                      \
+	  "Take a snapshot and keep it under a name while the process runs on.",                   \
+	  "It lasts as long as the session, in a temporary file ($TMPDIR, else /tmp) that nobody\n" \
+	  "else sees. \"log\" lists labels, \"diff\" compares them.")                               \
+	X(log, "log", "", HW_RUNS_DETACHED | HW_IS_OF_SESSION, hw_log_options, "List the labels of this session, newest first.", \
+	  "Each with what it has in use, and how much more that is than the label before.")         \
 	X(hexdump, "hexdump", "ADDR [LENGTH]", false, hw_hexdump_options, "Show bytes of the target.",      \
 	  "ADDR and LENGTH are decimal or 0x numbers; 512 bytes are shown without a LENGTH. It\n"  \
 	  "ends with an error where memory can't be read.")
@@ -164,14 +207,16 @@ static const struct hw_command_option hw_hexdump_options[] = {
 // clang-format on
 
 static const struct hw_command hw_command_table[] = {
-#define HW_X(function, command_name, command_usage, text, command_options, command_summary,        \
+#define HW_X(function, command_name, command_usage, flags, command_options, command_summary,       \
 	     command_help)                                                                         \
 	{ .name = command_name,                                                                    \
 	  .usage = command_usage,                                                                  \
 	  .summary = command_summary,                                                              \
 	  .help = command_help,                                                                    \
 	  .options = command_options,                                                              \
-	  .takes_text = text },
+	  .takes_text = (flags)&HW_TAKES_TEXT,                                                     \
+	  .runs_detached = (flags)&HW_RUNS_DETACHED,                                               \
+	  .is_of_session = (flags)&HW_IS_OF_SESSION },
 	HW_COMMANDS(HW_X)
 #undef HW_X
 		{ 0 },
@@ -190,7 +235,7 @@ const struct hw_command *hw_commands(void)
 
 static struct hw_error *hw_command_find(int argc, const char *const *argv, size_t *ret)
 {
-	char known[256] = "";
+	char known[512] = "";
 	size_t used = 0;
 	for (size_t i = 0; hw_command_table[i].name; i++) {
 		if (argc > 0 && !strcmp(hw_command_table[i].name, argv[0])) {
@@ -264,6 +309,8 @@ struct hw_error *hw_session_run(struct hw_session *session, enum hw_option_style
 	size_t index = 0;
 	HW_TRY(hw_command_find(argc, argv, &index));
 	struct hw_arguments arguments;
+	if (session->is_detached && !hw_command_table[index].runs_detached)
+		HW_TRY(hw_session_stop(session)); // says that there is no target
 	HW_TRY(hw_arguments_parse(&hw_command_table[index], style, argc, argv, &arguments));
 	struct hw_error *err = hw_defaults_apply(session, &arguments);
 	if (!err)

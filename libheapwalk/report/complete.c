@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "analysis/query.h"
+#include "analysis/snapshot.h"
 #include "base/cleanup.h"
 #include "base/strtab.h"
 #include "report/report.h"
@@ -197,6 +198,13 @@ static void hw_offer_query(struct hw_completion *completion, const char *text)
 
 // ---- words ----
 
+static void hw_offer_labels(struct hw_completion *completion)
+{
+	const struct hw_labels *labels = completion->session ? completion->session->labels : NULL;
+	for (size_t i = 0; labels && i < labels->list.count; i++)
+		hw_offer(completion, labels->list.data[i].name);
+}
+
 static void hw_complete_argument(struct hw_completion *completion, int argc,
 				 const char *const *argv)
 {
@@ -226,6 +234,8 @@ static void hw_complete_argument(struct hw_completion *completion, int argc,
 	bool is_option = !options_ended && completion->prefix[0] == '-';
 	if (is_option && !hw_offer_joined_values(completion))
 		hw_offer_options(completion);
+	if (!is_option && strstr(command->usage, "LABEL"))
+		hw_offer_labels(completion);
 	if (!is_option && text && command->takes_text)
 		hw_offer_query(completion, text);
 }

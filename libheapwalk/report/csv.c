@@ -31,6 +31,7 @@ static void hw_csv_cell(struct hw_report *report, const struct hw_cell *cell)
 	case HW_CELL_NUMBER:
 		snprintf(buf, sizeof(buf), "%" PRIu64, cell->number);
 		break;
+	case HW_CELL_CHANGE:
 	case HW_CELL_SIGNED:
 		snprintf(buf, sizeof(buf), "%" PRId64, cell->integer);
 		break;

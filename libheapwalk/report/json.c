@@ -43,6 +43,7 @@ static void hw_json_cell(struct hw_report *report, struct json_object *object, c
 	case HW_CELL_NUMBER:
 		hw_json_add_number(object, key, cell->number);
 		break;
+	case HW_CELL_CHANGE:
 	case HW_CELL_SIGNED:
 		hw_json_add(object, key, json_object_new_int64(cell->integer));
 		break;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "report/options.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -170,6 +171,8 @@ static struct hw_error *hw_take_option(struct hw_arguments *arguments, int argc,
 
 static unsigned hw_word_count(const char *usage)
 {
+	if (strstr(usage, "..."))
+		return UINT_MAX;
 	unsigned count = 0;
 	for (const char *p = usage; *p; p += strspn(p, " ")) {
 		count++;
@@ -201,6 +204,11 @@ static struct hw_error *hw_arguments_take(struct hw_arguments *arguments, int ar
 						       "%s takes no more than %s, but was given "
 						       "\"%.100s\" as well",
 						       command->name, command->usage, argv[i]);
+			char *word = strdup(argv[i]);
+			if (!word || !hw_vec_push(&arguments->words, word)) {
+				free(word);
+				return &hw_enomem;
+			}
 			if (!hw_append_word(&arguments->text, argv[i]))
 				return &hw_enomem;
 		}
@@ -226,6 +234,8 @@ void hw_arguments_deinit(struct hw_arguments *arguments)
 	for (size_t i = 0; i < HW_COMMAND_OPTIONS_MAX; i++)
 		free(arguments->values[i]);
 	free(arguments->text);
+	hw_vec_foreach(word, &arguments->words) free(*word);
+	hw_vec_deinit(&arguments->words);
 	*arguments = (struct hw_arguments){ 0 };
 }
 

@@ -5,6 +5,7 @@
 #define HW_REPORT_OPTIONS_H
 
 #include "base/error.h"
+#include "base/vector.h"
 
 enum { HW_COMMAND_OPTIONS_MAX = 16 };
 
@@ -14,7 +15,8 @@ struct hw_arguments {
 	// By index in command->options: NULL: not given; "" for one that takes no value.
 	char *values[HW_COMMAND_OPTIONS_MAX];
 	bool is_default[HW_COMMAND_OPTIONS_MAX]; // the value is a setting's
-	char *text; // what is no option, joined by blanks; "" when there is none
+	char *text;           // what is no option, joined by blanks; "" when there is none
+	HW_VEC(char *) words; // the same, word by word
 };
 
 // Names may be shortened as long as they are clear. GNU: --name=VALUE, --name VALUE, -x for names

@@ -85,27 +85,12 @@ void hw_report_line(struct hw_report *report, const char *fmt, ...)
 
 // ---- the header ----
 
-static const char *hw_target_kind_word(enum hw_target_kind kind)
-{
-	switch (kind) {
-	case HW_TARGET_LIVE:
-		return "live";
-	case HW_TARGET_CORE:
-		return "core";
-	case HW_TARGET_CALLBACK:
-		return "callback";
-	case HW_TARGET_IMAGE:
-		return "image";
-	case HW_TARGET_UNKNOWN:
-		break;
-	}
-	return "unknown";
-}
-
 static struct json_object *hw_json_target(struct hw_report *report)
 {
 	const struct hw_session *session = report->session;
 	const struct hw_target *target = session->target;
+	if (session->is_detached)
+		return NULL;
 	struct json_object *object = json_object_new_object();
 	hw_json_add_text(report, object, "kind", hw_target_kind_word(target->ops->kind));
 	if (target->pid)

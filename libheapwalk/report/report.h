@@ -17,6 +17,7 @@ enum hw_cell_kind {
 	HW_CELL_TEXT,    // borrowed
 	HW_CELL_NUMBER,  // thousands commas in text
 	HW_CELL_SIGNED,  // the same, may be negative
+	HW_CELL_CHANGE,  // the same, with its sign in text; bigger is farther from 0
 	HW_CELL_ADDRESS, // 16 hexadecimal digits in text, "0x…" in JSON and CSV
 	HW_CELL_BOOL,    // "yes" and "no" in text
 };
@@ -46,6 +47,10 @@ static inline struct hw_cell hw_cell_number(uint64_t number)
 static inline struct hw_cell hw_cell_signed(int64_t integer)
 {
 	return (struct hw_cell){ .kind = HW_CELL_SIGNED, .integer = integer };
+}
+static inline struct hw_cell hw_cell_change(int64_t integer)
+{
+	return (struct hw_cell){ .kind = HW_CELL_CHANGE, .integer = integer };
 }
 static inline struct hw_cell hw_cell_address(hw_addr_t addr)
 {
@@ -185,6 +190,18 @@ extern const struct hw_column hw_arenas_columns[HW_ARENAS_CELLS];
 void hw_arenas_cells(size_t index, const struct hw_glibc_arena *arena, struct hw_cell *cells);
 // HW_ERROR_NOT_FOUND when there is no malloc of glibc's. The allocators were walked.
 struct hw_error *hw_report_need_malloc(const struct hw_report *report) HW_MUST_USE;
+// ---- diff_blocks.c, diff_classes.c: forms of `diff` ----
+struct hw_snapshot;
+// The options that say how; NULL: not given.
+struct hw_error *hw_diff_print_blocks(struct hw_report *report,
+				      struct hw_snapshot *const *snapshots,
+				      size_t count) HW_MUST_USE;
+struct hw_error *hw_diff_print_survivors(struct hw_report *report,
+					 struct hw_snapshot *const *snapshots) HW_MUST_USE;
+struct hw_error *hw_diff_print_classes(struct hw_report *report,
+				       struct hw_snapshot *const *snapshots) HW_MUST_USE;
+// Starts the report and says which snapshots are compared.
+void hw_diff_begin(struct hw_report *report, struct hw_snapshot *const *snapshots, size_t count);
 
 // ---- one file each ----
 struct hw_error *hw_report_census(struct hw_report *report) HW_MUST_USE;
@@ -200,6 +217,10 @@ struct hw_error *hw_report_explain(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_map(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_stats(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_hexdump(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_save(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_diff(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_label(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_log(struct hw_report *report) HW_MUST_USE;
 
 #define HW_ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -27,6 +27,7 @@ static int hw_cell_compare(const struct hw_cell *a, const struct hw_cell *b)
 	case HW_CELL_NUMBER:
 	case HW_CELL_ADDRESS:
 		return (a->number > b->number) - (a->number < b->number);
+	case HW_CELL_CHANGE:
 	case HW_CELL_SIGNED:
 		return (a->integer > b->integer) - (a->integer < b->integer);
 	case HW_CELL_BOOL:
@@ -42,6 +43,18 @@ struct hw_rows_order {
 	int direction; // 1 up, -1 down, 0: by the kind of the cells
 };
 
+static uint64_t hw_magnitude(int64_t number)
+{
+	return number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+}
+
+// Without a way of its own a change is ordered by how big it is: what shrank may matter as much.
+static int hw_change_compare(const struct hw_cell *a, const struct hw_cell *b)
+{
+	uint64_t x = hw_magnitude(a->integer), y = hw_magnitude(b->integer);
+	return x == y ? (a->integer < b->integer) - (a->integer > b->integer) : x < y ? 1 : -1;
+}
+
 static int hw_rows_compare(const void *left, const void *right, void *payload)
 {
 	const struct hw_rows_order *order = payload;
@@ -52,6 +65,8 @@ static int hw_rows_compare(const void *left, const void *right, void *payload)
 		direction = kind == HW_CELL_NUMBER || kind == HW_CELL_SIGNED ? -1 : 1;
 	}
 	int ordering = direction * hw_cell_compare(&a[order->column], &b[order->column]);
+	if (!order->direction && a[order->column].kind == HW_CELL_CHANGE)
+		ordering = hw_change_compare(&a[order->column], &b[order->column]);
 	for (size_t i = 0; !ordering && i < order->column_count; i++)
 		ordering = hw_cell_compare(&a[i], &b[i]);
 	return ordering;

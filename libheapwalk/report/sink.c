@@ -10,63 +10,30 @@
 
 #include "base/cleanup.h"
 
-enum { HW_SINK_BYTES = 1 << 16, HW_SINK_TRIES = 100 };
+enum { HW_SINK_BYTES = 1 << 16 };
 
 static struct hw_error *hw_sink_open_error(int os_errno, const char *path)
 {
 	return hw_error_os(os_errno, "can't write to %s", path);
 }
 
-// A new file beside `final`, so that the rename stays inside one file system. It has the mode of
-// the file that it replaces.
-static struct hw_error *hw_sink_open_temporary(struct hw_sink *sink, const struct stat *replaced)
-{
-	for (int i = 0; i < HW_SINK_TRIES; i++) {
-		free(sink->temporary);
-		if (asprintf(&sink->temporary, "%s.%d-%d.part", sink->final, (int)getpid(), i) <
-		    0) {
-			sink->temporary = NULL;
-			return &hw_enomem;
-		}
-		sink->fd = open(sink->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-		if (sink->fd >= 0) {
-			if (replaced)
-				(void)!fchmod(sink->fd, replaced->st_mode & 0777);
-			return NULL;
-		}
-		if (errno != EEXIST)
-			break;
-	}
-	int os_errno = errno;
-	free(sink->temporary);
-	sink->temporary = NULL;
-	return hw_sink_open_error(os_errno, sink->path);
-}
-
 static struct hw_error *hw_sink_open_file(struct hw_sink *sink, const char *path)
 {
-	sink->path = strdup(path);
-	if (!sink->path)
-		return &hw_enomem;
 	struct stat st;
-	bool exists = !stat(path, &st);
-	if (exists && S_ISDIR(st.st_mode))
+	if (stat(path, &st) || S_ISREG(st.st_mode))
+		return hw_new_file_open(path, 0666, &sink->file);
+	if (S_ISDIR(st.st_mode))
 		return hw_sink_open_error(EISDIR, path);
-	if (exists && !S_ISREG(st.st_mode)) {
-		sink->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-		return sink->fd < 0 ? hw_sink_open_error(errno, path) : NULL;
-	}
-	if (exists && access(path, W_OK)) // a rename would not ask
-		return hw_sink_open_error(errno, path);
-	sink->final = exists ? realpath(path, NULL) : strdup(path);
-	if (!sink->final)
-		return hw_sink_open_error(errno, path);
-	return hw_sink_open_temporary(sink, exists ? &st : NULL);
+	sink->file.path = strdup(path);
+	if (!sink->file.path)
+		return &hw_enomem;
+	sink->file.fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	return sink->file.fd < 0 ? hw_sink_open_error(errno, path) : NULL;
 }
 
 struct hw_error *hw_sink_open(const struct hw_output *out, const char *path, struct hw_sink *ret)
 {
-	struct hw_sink sink = { .out = path ? NULL : out, .fd = -1 };
+	struct hw_sink sink = { .out = path ? NULL : out, .file = { .fd = -1 } };
 	struct hw_error *err = NULL;
 	sink.buf = malloc(HW_SINK_BYTES);
 	if (!sink.buf)
@@ -75,8 +42,7 @@ struct hw_error *hw_sink_open(const struct hw_output *out, const char *path, str
 		err = hw_sink_open_file(&sink, path);
 	if (err) {
 		free(sink.buf);
-		free(sink.path);
-		free(sink.final);
+		hw_new_file_discard(&sink.file);
 		return err;
 	}
 	*ret = sink;
@@ -86,11 +52,11 @@ struct hw_error *hw_sink_open(const struct hw_output *out, const char *path, str
 static bool hw_sink_write_file(struct hw_sink *sink, const char *text, size_t len)
 {
 	while (len) {
-		ssize_t n = write(sink->fd, text, len);
+		ssize_t n = write(sink->file.fd, text, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			sink->err = hw_sink_open_error(errno, sink->path);
+			sink->err = hw_sink_open_error(errno, sink->file.path);
 			return false;
 		}
 		text += n;
@@ -152,22 +118,17 @@ void hw_sink_printf(struct hw_sink *sink, const char *fmt, ...)
 struct hw_error *hw_sink_close(struct hw_sink *sink, bool keep)
 {
 	hw_sink_flush(sink);
-	if (sink->fd >= 0 && close(sink->fd) && !sink->err && errno != EINTR)
-		sink->err = hw_sink_open_error(errno, sink->path);
-	if (sink->temporary) {
-		bool whole = keep && !sink->err;
-		if (whole && rename(sink->temporary, sink->final)) {
-			sink->err = hw_sink_open_error(errno, sink->path);
-			whole = false;
-		}
-		if (!whole)
-			unlink(sink->temporary);
-	}
 	struct hw_error *err = sink->err;
-	free(sink->temporary);
-	free(sink->final);
-	free(sink->path);
+	if (sink->file.temporary && keep && !err) {
+		err = hw_new_file_commit(&sink->file, false);
+	} else if (!sink->file.temporary && sink->file.fd >= 0) { // a device
+		int fd = sink->file.fd;
+		sink->file.fd = -1;
+		if (close(fd) && !err && errno != EINTR)
+			err = hw_sink_open_error(errno, sink->file.path);
+	}
+	hw_new_file_discard(&sink->file);
 	free(sink->buf);
-	*sink = (struct hw_sink){ .fd = -1 };
+	*sink = (struct hw_sink){ .file = { .fd = -1 } };
 	return err;
 }

@@ -4,15 +4,12 @@
 #ifndef HW_REPORT_SINK_H
 #define HW_REPORT_SINK_H
 
-#include "base/error.h"
+#include "base/new_file.h"
 
 struct hw_sink {
 	const struct hw_output *out; // NULL: a file
-	int fd;
-	char *path;  // what the user named, for messages
-	char *final; // what the temporary file is renamed to; NULL: written in place (a device)
-	char *temporary;
-	char *buf; // owned
+	struct hw_new_file file;     // `temporary` NULL: written in place (a device)
+	char *buf;                   // owned
 	size_t used;
 	bool is_closed;       // the reader has gone, or writing failed: nothing more is taken
 	struct hw_error *err; // why writing failed; owned

@@ -86,11 +86,13 @@ static const char *hw_cell_render(struct hw_report *report, const struct hw_cell
 		return hw_clean_text(report, cell->text);
 	case HW_CELL_NUMBER:
 		return hw_commas(cell->number, buf);
+	case HW_CELL_CHANGE:
 	case HW_CELL_SIGNED:
-		if (cell->integer >= 0)
+		if (cell->integer >= 0 && cell->kind == HW_CELL_SIGNED)
 			return hw_commas((uint64_t)cell->integer, buf);
-		*buf = '-';
-		hw_commas(0 - (uint64_t)cell->integer, buf + 1);
+		*buf = cell->integer < 0 ? '-' : '+';
+		hw_commas(cell->integer < 0 ? 0 - (uint64_t)cell->integer : (uint64_t)cell->integer,
+			  buf + 1);
 		return buf;
 	case HW_CELL_ADDRESS:
 		snprintf(buf, 32, "0x%016llx", (unsigned long long)cell->number);

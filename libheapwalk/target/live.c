@@ -450,6 +450,19 @@ static struct hw_error *hw_live_check_pid(struct hw_live *live)
 	return NULL;
 }
 
+// Field 22 of /proc/PID/stat, behind a name that may have anything in it. 0: not known.
+static uint64_t hw_live_birth(const struct hw_live *live)
+{
+	char text[1024];
+	hw_cleanup_close int fd = openat(live->proc_fd, "stat", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	text[n < 0 ? 0 : n] = 0;
+	const char *at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
 struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_stop,
 				     struct hw_target **ret)
 {
@@ -489,6 +502,7 @@ struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_sto
 		hw_live_close(target);
 		return err;
 	}
+	target->birth = hw_live_birth(live);
 	*ret = target;
 	return NULL;
 }

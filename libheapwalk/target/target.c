@@ -152,6 +152,23 @@ hw_addr_t hw_target_next_page(struct hw_target *target, hw_addr_t addr, hw_addr_
 	return hw_min(page, end);
 }
 
+const char *hw_target_kind_word(enum hw_target_kind kind)
+{
+	switch (kind) {
+	case HW_TARGET_LIVE:
+		return "live";
+	case HW_TARGET_CORE:
+		return "core";
+	case HW_TARGET_CALLBACK:
+		return "callback";
+	case HW_TARGET_IMAGE:
+		return "image";
+	case HW_TARGET_UNKNOWN:
+		break;
+	}
+	return "unknown";
+}
+
 const struct hw_mapping *hw_target_find_mapping(const struct hw_target *target, hw_addr_t addr)
 {
 	const struct hw_mapping *m = target->mappings.data;

@@ -50,6 +50,9 @@ enum hw_target_kind {
 	HW_TARGET_IMAGE
 };
 
+// "live", "core", "callback", "image", "unknown"
+const char *hw_target_kind_word(enum hw_target_kind kind);
+
 struct hw_target;
 
 // A small piece of the target among many.
@@ -94,6 +97,7 @@ struct hw_reader_ops {
 struct hw_target {
 	const struct hw_reader_ops *ops;
 	pid_t pid;           // 0: none
+	uint64_t birth;      // of a live process: clock ticks since boot; 0: not known
 	unsigned word_bytes; // 8: a target of another width is refused when it is opened
 	char *exe;           // the target's name of its executable (no sysroot), may be NULL
 	char *file_root;     // what to put before the target's file names to open them here: the

@@ -59,7 +59,7 @@ def check_format():
 
 def check_headers():
     """Every header compiles alone; the public one as C and as C++, without GNU's extensions."""
-    flags = subprocess.run(["pkg-config", "--cflags", "libelf", "libdw", "json-c", "libdeflate"],
+    flags = subprocess.run(["pkg-config", "--cflags", "libelf", "libdw", "json-c", "libdeflate", "sqlite3"],
                            capture_output=True, text=True, check=True).stdout.split()
     strict = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", PUBLIC.parent]
     jobs = [(PUBLIC, ["cc", "-x", "c", "-std=c11", "-pedantic"]),
