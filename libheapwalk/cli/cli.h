@@ -6,13 +6,23 @@
 
 #include "heapwalk.h"
 
-enum { HW_KEY_SYSROOT = 0x100, HW_KEY_DEBUG_DIR, HW_KEY_THREADS, HW_KEY_NO_STOP, HW_KEY_DEBUG };
+enum {
+	HW_KEY_SYSROOT = 0x100,
+	HW_KEY_DEBUG_DIR,
+	HW_KEY_THREADS,
+	HW_KEY_NO_STOP,
+	HW_KEY_DEBUG,
+	HW_KEY_COLOR
+};
+
+enum hw_color { HW_COLOR_AUTO, HW_COLOR_ALWAYS, HW_COLOR_NEVER };
 
 struct hw_cli {
 	struct hw_options options;
 	int pid;          // 0: none
 	const char *core; // NULL: none
 	bool quiet;
+	enum hw_color color;
 	int argc; // the command and its words
 	const char **argv;
 	int stdout_errno; // why standard output took no more
@@ -45,6 +55,12 @@ char *hw_cli_command_list(void);
 bool hw_cli_asks_for_help(int argc, const char *const *argv);
 // Help of one command, on standard output.
 void hw_cli_command_help(const struct hw_command *command);
+// auto, always, never; false: none of them.
+bool hw_cli_color_parse(const char *word, enum hw_color *ret);
+// What sets parts of a text report off on standard output; NULL: nothing does.
+const struct hw_styles *hw_cli_styles(enum hw_color color);
+// "--color=ne" → "--color=never", a line each, on standard output.
+void hw_cli_complete_color(const char *prefix);
 // `heapwalk --complete WORD… PREFIX`: candidates, one a line. Returns the exit status.
 int hw_cli_complete(const struct argp_option *options, int argc, const char *const *argv);
 

@@ -67,7 +67,8 @@ int hw_cli_global_words(const struct argp_option *options, const char *word)
 		const struct argp_option *option = word[2] ? hw_long_option(options, word) : NULL;
 		if (!option)
 			return 0;
-		return option->arg && !strchr(word, '=') ? 2 : 1;
+		bool has_more = option->arg && !(option->flags & OPTION_ARG_OPTIONAL);
+		return has_more && !strchr(word, '=') ? 2 : 1;
 	}
 	// -qp PID, -pPID: the first letter that takes a value has the rest of the word, or the
 	// next.
@@ -158,6 +159,7 @@ static void hw_complete_globals(const struct argp_option *options, const char *p
 		if (!strncmp(spelt, prefix, strlen(prefix)))
 			puts(spelt);
 	}
+	hw_cli_complete_color(prefix);
 }
 
 int hw_cli_complete(const struct argp_option *options, int argc, const char *const *argv)

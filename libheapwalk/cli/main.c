@@ -32,6 +32,8 @@ static const struct argp_option hw_global_options[] = {
 	{ "no-stop", HW_KEY_NO_STOP, NULL, 0,
 	  "Don't stop the process: somebody else has stopped it already", 2 },
 	{ "debug", HW_KEY_DEBUG, NULL, 0, "Run the dear checks and show every issue", 2 },
+	{ "color", HW_KEY_COLOR, "WHEN", OPTION_ARG_OPTIONAL,
+	  "Set parts of the text off: auto (the default: on a terminal), always, never", 2 },
 	{ "quiet", 'q', NULL, 0, "No progress and no warnings on standard error", 2 },
 	{ 0 },
 };
@@ -84,6 +86,10 @@ static error_t hw_parse_global(int key, char *arg, struct argp_state *state)
 		break;
 	case HW_KEY_DEBUG:
 		cli->options.debug = true;
+		break;
+	case HW_KEY_COLOR:
+		if (!hw_cli_color_parse(arg ? arg : "always", &cli->color))
+			hw_die("--color takes one of auto, always, never, not \"%s\"", arg);
 		break;
 	case 'q':
 		cli->quiet = true;
@@ -249,7 +255,9 @@ static int hw_run(struct hw_cli *cli)
 		return hw_fail(cli, err);
 	atomic_store(&hw_interruptible, session);
 	struct winsize size = { 0 };
-	struct hw_output out = { .write = hw_write_stdout, .payload = cli };
+	struct hw_output out = { .write = hw_write_stdout,
+				 .payload = cli,
+				 .styles = hw_cli_styles(cli->color) };
 	if (isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
 		out.width = size.ws_col;
 	err = hw_session_run(session, HW_OPTION_STYLE_GNU, cli->argc, cli->argv, &out);

@@ -64,7 +64,8 @@ static void hw_arenas_mmapped(struct hw_report *report)
 		       hw_commas(glibc->mmapped_count, count),
 		       hw_commas(glibc->mmapped_bytes, bytes), hw_commas(glibc->n_mmaps, n_mmaps),
 		       hw_commas(glibc->mmapped_mem, mmapped_mem));
-	hw_report_line(report, "facts: malloc: %s", glibc->facts ? glibc->facts : "none");
+	hw_report_styled_line(report, HW_STYLE_METADATA, "facts: malloc: %s",
+			      glibc->facts ? glibc->facts : "none");
 }
 
 struct hw_error *hw_report_need_malloc(const struct hw_report *report)

@@ -117,23 +117,28 @@ static void hw_census_trust(struct hw_report *report)
 	uint64_t seen = ledger->heap_bytes - hw_min(ledger->missing_bytes, ledger->heap_bytes);
 	hw_percent(seen, ledger->heap_bytes, share);
 	if (!ledger->heap_bytes)
-		hw_report_line(report, "coverage: no heap was found in this process");
+		hw_report_styled_line(report, HW_STYLE_METADATA,
+				      "coverage: no heap was found in this process");
 	else if (ledger->missing_bytes)
-		hw_report_line(report, "coverage: %s of heap bytes seen, missing %s bytes", share,
-			       hw_commas(ledger->missing_bytes, digits));
+		hw_report_styled_line(report, HW_STYLE_METADATA,
+				      "coverage: %s of heap bytes seen, missing %s bytes", share,
+				      hw_commas(ledger->missing_bytes, digits));
 	else
-		hw_report_line(report, "coverage: 100 %% of heap bytes seen");
+		hw_report_styled_line(report, HW_STYLE_METADATA,
+				      "coverage: 100 %% of heap bytes seen");
 	const struct hw_python *python = &session->python;
 	const char *malloc_facts = session->glibc.main_arena && session->glibc.facts
 					   ? session->glibc.facts
 					   : "not found";
 	if (python->module)
-		hw_report_line(report, "facts: CPython %s (%s): %s; malloc: %s", python->version,
-			       python->build, python->facts, malloc_facts);
+		hw_report_styled_line(report, HW_STYLE_METADATA,
+				      "facts: CPython %s (%s): %s; malloc: %s", python->version,
+				      python->build, python->facts, malloc_facts);
 	else
-		hw_report_line(report, "facts: %s; malloc: %s",
-			       session->python_error ? "CPython not understood" : "no CPython",
-			       malloc_facts);
+		hw_report_styled_line(report, HW_STYLE_METADATA, "facts: %s; malloc: %s",
+				      session->python_error ? "CPython not understood"
+							    : "no CPython",
+				      malloc_facts);
 }
 
 static void hw_census_member_total(struct hw_report *report, uint64_t count, uint64_t bytes,
@@ -173,8 +178,8 @@ static void hw_census_print(struct hw_report *report, size_t grouping, struct hw
 	hw_table_total(report, total);
 	hw_table_end(report);
 	if (row_count > report->top)
-		hw_report_line(report, "(%zu more rows are in the total)",
-			       row_count - (size_t)report->top);
+		hw_report_styled_line(report, HW_STYLE_METADATA, "(%zu more rows are in the total)",
+				      row_count - (size_t)report->top);
 	hw_census_member_total(report, count, bytes, row_count);
 	hw_census_ledger(report);
 	hw_census_trust(report);

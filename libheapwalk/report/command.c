@@ -289,7 +289,9 @@ static struct hw_error *hw_run(struct hw_session *session, const struct hw_argum
 				    .arguments = arguments,
 				    .format = hw_format_of(arguments) };
 	HW_TRY(hw_argument_number(arguments, "top", UINT64_MAX, &report.top));
-	HW_TRY(hw_sink_open(out, hw_argument(arguments, "output"), &report.sink));
+	const char *file = hw_argument(arguments, "output");
+	report.styles = report.format == HW_FORMAT_TEXT && !file ? out->styles : NULL;
+	HW_TRY(hw_sink_open(out, file, &report.sink));
 	struct hw_error *err = hw_runs[index](&report);
 	err = hw_report_finish(&report, err);
 	struct hw_error *sink_err = hw_sink_close(&report.sink, report.is_begun);

@@ -144,7 +144,8 @@ static void hw_pyarena_text_state(struct hw_report *report, struct hw_pyarena_ta
 		hw_rows_print(&table->arenas, report, report->top);
 		hw_table_end(report);
 		if (count > report->top)
-			hw_report_line(report, "(%zu more arenas)", count - (size_t)report->top);
+			hw_report_styled_line(report, HW_STYLE_METADATA, "(%zu more arenas)",
+					      count - (size_t)report->top);
 		hw_report_line(report, "%s", "");
 	}
 	if (hw_report_shows(report, "classes")) {
@@ -169,9 +170,9 @@ static struct hw_error *hw_pyarena_text(struct hw_report *report, struct hw_pyar
 		HW_TRY(hw_pyarena_fill(report, table, i, 1));
 		hw_pyarena_text_state(report, table, &pymalloc->states.data[i]);
 	}
-	hw_report_line(report, "facts: CPython %s (%s): %s; arenas: %s", session->python.version,
-		       session->python.build, session->python.facts,
-		       pymalloc->facts ? pymalloc->facts : "none");
+	hw_report_styled_line(report, HW_STYLE_METADATA, "facts: CPython %s (%s): %s; arenas: %s",
+			      session->python.version, session->python.build, session->python.facts,
+			      pymalloc->facts ? pymalloc->facts : "none");
 	return NULL;
 }
 

@@ -43,8 +43,11 @@ void hw_table_row(struct hw_report *report, const struct hw_cell *cells)
 
 void hw_table_total(struct hw_report *report, const struct hw_cell *cells)
 {
-	if (report->format == HW_FORMAT_TEXT)
-		hw_table_row(report, cells);
+	if (report->format != HW_FORMAT_TEXT)
+		return;
+	report->table.is_total = true;
+	hw_table_row(report, cells);
+	report->table.is_total = false;
 }
 
 void hw_table_end(struct hw_report *report)
@@ -67,20 +70,34 @@ bool hw_report_is_stopped(struct hw_report *report)
 	return report->sink.is_closed || hw_progress_poll(&report->session->progress);
 }
 
-void hw_report_line(struct hw_report *report, const char *fmt, ...)
+static void hw_report_vline(struct hw_report *report, enum hw_style style, const char *fmt,
+			    va_list ap)
 {
 	if (report->format != HW_FORMAT_TEXT)
 		return;
-	va_list ap;
-	va_start(ap, fmt);
 	hw_cleanup_free char *text = NULL;
 	if (vasprintf(&text, fmt, ap) < 0)
 		text = NULL;
-	va_end(ap);
 	if (!text)
 		return;
-	hw_sink_puts(&report->sink, text);
+	hw_text_put_styled(report, *text ? style : HW_STYLE_NONE, text);
 	hw_sink_write(&report->sink, "\n", 1);
+}
+
+void hw_report_line(struct hw_report *report, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	hw_report_vline(report, HW_STYLE_NONE, fmt, ap);
+	va_end(ap);
+}
+
+void hw_report_styled_line(struct hw_report *report, enum hw_style style, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	hw_report_vline(report, style, fmt, ap);
+	va_end(ap);
 }
 
 // ---- the header ----
@@ -188,8 +205,9 @@ static void hw_text_issues(struct hw_report *report, const struct hw_issues *iss
 		if (issue->has_address && issue->address) // 0: an issue of the whole target
 			snprintf(where, sizeof(where),
 				 "0x%llx: ", (unsigned long long)issue->address);
-		hw_report_line(report, "  %s: %s%s", hw_error_code_word(issue->code), where,
-			       hw_clean_text(report, issue->message));
+		hw_report_styled_line(report, HW_STYLE_HIGHLIGHT, "  %s: %s%s",
+				      hw_error_code_word(issue->code), where,
+				      hw_clean_text(report, issue->message));
 	}
 }
 
@@ -200,17 +218,20 @@ static void hw_text_end(struct hw_report *report, const struct hw_error *err)
 			 session->issues.dropped_count + session->open_issues.dropped_count;
 	size_t shown = 0, max = session->options.debug ? SIZE_MAX : HW_ISSUES_SHOWN;
 	if (count) {
-		hw_report_line(report, "%llu issue%s met on the walk:", (unsigned long long)count,
-			       count == 1 ? "" : "s");
+		hw_report_styled_line(report, HW_STYLE_HIGHLIGHT,
+				      "%llu issue%s met on the walk:", (unsigned long long)count,
+				      count == 1 ? "" : "s");
 		hw_text_issues(report, &session->open_issues, &shown, max);
 		hw_text_issues(report, &session->issues, &shown, max);
 		if (shown < count)
-			hw_report_line(report, "  … and %llu more (the JSON form lists them)",
-				       (unsigned long long)(count - shown));
+			hw_report_styled_line(report, HW_STYLE_HIGHLIGHT,
+					      "  … and %llu more (the JSON form lists them)",
+					      (unsigned long long)(count - shown));
 	}
 	if (err)
-		hw_report_line(report, "%s%s", err->code == HW_ERROR_PARTIAL ? "" : "PARTIAL: ",
-			       hw_clean_text(report, err->message));
+		hw_report_styled_line(report, HW_STYLE_HIGHLIGHT, "%s%s",
+				      err->code == HW_ERROR_PARTIAL ? "" : "PARTIAL: ",
+				      hw_clean_text(report, err->message));
 }
 
 void hw_report_end(struct hw_report *report, const struct hw_error *err)

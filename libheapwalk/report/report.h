@@ -61,6 +61,15 @@ static inline struct hw_cell hw_cell_bool(bool boolean)
 	return (struct hw_cell){ .kind = HW_CELL_BOOL, .boolean = boolean };
 }
 
+// Parts of a text report that may be set off on a terminal: the members of struct hw_styles.
+enum hw_style {
+	HW_STYLE_NONE,
+	HW_STYLE_TITLE,
+	HW_STYLE_ADDRESS,
+	HW_STYLE_METADATA,
+	HW_STYLE_HIGHLIGHT
+};
+
 struct hw_column {
 	const char *title; // of the text table; NULL: not shown there
 	const char *key;   // of JSON and CSV; NULL: not there
@@ -79,9 +88,10 @@ struct hw_table {
 	size_t column_count;
 	uint64_t row_count;
 	size_t widths[HW_COLUMNS_MAX];
-	HW_VEC(char) held; // cells of text, each ended by a NUL
+	HW_VEC(char) held; // cells of text: a byte of enum hw_style, the text, a NUL
 	size_t held_rows;
 	bool is_streaming, is_open;
+	bool is_total; // the row under way is the total
 };
 
 struct hw_writer_ops {
@@ -96,7 +106,8 @@ struct hw_report {
 	const struct hw_arguments *arguments;
 	struct hw_sink sink;
 	enum hw_format format;
-	uint64_t top; // rows to print, UINT64_MAX: all
+	const struct hw_styles *styles; // NULL: plain
+	uint64_t top;                   // rows to print, UINT64_MAX: all
 	struct hw_table table;
 	bool is_begun;
 	HW_VEC(char) scratch;    // for hw_clean_text()
@@ -109,6 +120,8 @@ struct hw_report {
 void hw_report_begin(struct hw_report *report, const char *name);
 // A line of the text form only.
 void hw_report_line(struct hw_report *report, const char *fmt, ...) HW_PRINTF(2, 3);
+void hw_report_styled_line(struct hw_report *report, enum hw_style style, const char *fmt, ...)
+	HW_PRINTF(3, 4);
 // A member of the JSON form only; takes `value`.
 void hw_report_member(struct hw_report *report, const char *key, struct json_object *value);
 // Closes the table that is open, says whether and why (`err`, may be NULL) the report is partial,
@@ -131,6 +144,8 @@ void hw_table_total(struct hw_report *report, const struct hw_cell *cells);
 // type's name comes from the target, and must not reach a terminal's or a JSON parser's nerves.
 // Returns `text` itself when it is clean, else a copy that is borrowed until the next call.
 const char *hw_clean_text(struct hw_report *report, const char *text);
+// To the sink, set off if styles are wanted.
+void hw_text_put_styled(struct hw_report *report, enum hw_style style, const char *text);
 // 1234567 → "1,234,567"; buf of 32.
 const char *hw_commas(uint64_t number, char *buf);
 // Share as a per cent with one decimal, never rounded up to 100; buf of 32.

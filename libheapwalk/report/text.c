@@ -115,7 +115,46 @@ static void hw_text_pad(struct hw_sink *sink, size_t width, char with)
 	}
 }
 
-static void hw_text_cell(struct hw_table *table, size_t column, const char *text, bool *is_first)
+static const char *hw_style_begin(const struct hw_styles *styles, enum hw_style style)
+{
+	const char *begin = NULL;
+	switch (style) {
+	case HW_STYLE_TITLE:
+		begin = styles->title;
+		break;
+	case HW_STYLE_ADDRESS:
+		begin = styles->address;
+		break;
+	case HW_STYLE_METADATA:
+		begin = styles->metadata;
+		break;
+	case HW_STYLE_HIGHLIGHT:
+		begin = styles->highlight;
+		break;
+	case HW_STYLE_NONE:
+		break;
+	}
+	return begin ? begin : "";
+}
+
+void hw_text_put_styled(struct hw_report *report, enum hw_style style, const char *text)
+{
+	const char *begin = report->styles ? hw_style_begin(report->styles, style) : "";
+	hw_sink_puts(&report->sink, begin);
+	hw_sink_puts(&report->sink, text);
+	if (*begin)
+		hw_sink_puts(&report->sink, "\033[m");
+}
+
+static enum hw_style hw_cell_style(const struct hw_table *table, const struct hw_cell *cell)
+{
+	if (cell->kind == HW_CELL_ADDRESS)
+		return HW_STYLE_ADDRESS;
+	return table->is_total ? HW_STYLE_TITLE : HW_STYLE_NONE;
+}
+
+static void hw_text_cell(struct hw_table *table, size_t column, enum hw_style style,
+			 const char *text, bool *is_first)
 {
 	struct hw_sink *sink = &table->report->sink;
 	size_t width = hw_display_width(text);
@@ -124,7 +163,7 @@ static void hw_text_cell(struct hw_table *table, size_t column, const char *text
 	*is_first = false;
 	if (width < table->widths[column])
 		hw_text_pad(sink, table->widths[column] - width, ' ');
-	hw_sink_puts(sink, text);
+	hw_text_put_styled(table->report, *text ? style : HW_STYLE_NONE, text);
 }
 
 static void hw_text_head(struct hw_table *table)
@@ -133,7 +172,7 @@ static void hw_text_head(struct hw_table *table)
 	bool is_first = true;
 	for (size_t i = 0; i < table->column_count; i++) {
 		if (table->columns[i].title)
-			hw_text_cell(table, i, table->columns[i].title, &is_first);
+			hw_text_cell(table, i, HW_STYLE_TITLE, table->columns[i].title, &is_first);
 	}
 	hw_sink_write(sink, "\n", 1);
 	is_first = true;
@@ -161,7 +200,8 @@ static void hw_text_release(struct hw_table *table)
 		for (size_t i = 0; i < table->column_count; i++) {
 			if (!table->columns[i].title)
 				continue;
-			hw_text_cell(table, i, text, &is_first);
+			enum hw_style style = (enum hw_style) * text++;
+			hw_text_cell(table, i, style, text, &is_first);
 			text += strlen(text) + 1;
 		}
 		hw_sink_write(&table->report->sink, "\n", 1);
@@ -170,12 +210,14 @@ static void hw_text_release(struct hw_table *table)
 	table->held_rows = 0;
 }
 
-static bool hw_text_hold_cell(struct hw_table *table, size_t column, const char *text)
+static bool hw_text_hold_cell(struct hw_table *table, size_t column, enum hw_style style,
+			      const char *text)
 {
 	size_t len = strlen(text) + 1, width = hw_display_width(text);
 	// Grown by halves, not by one cell.
-	if (!hw_vec_reserve(&table->held, table->held.count + len))
+	if (!hw_vec_reserve(&table->held, table->held.count + 1 + len))
 		return false;
+	table->held.data[table->held.count++] = (char)style;
 	memcpy(table->held.data + table->held.count, text, len);
 	table->held.count += len;
 	if (width > table->widths[column])
@@ -190,7 +232,8 @@ static bool hw_text_hold(struct hw_table *table, const struct hw_cell *cells)
 		char buf[32];
 		if (!table->columns[i].title)
 			continue;
-		if (!hw_text_hold_cell(table, i, hw_cell_render(table->report, &cells[i], buf))) {
+		const char *text = hw_cell_render(table->report, &cells[i], buf);
+		if (!hw_text_hold_cell(table, i, hw_cell_style(table, &cells[i]), text)) {
 			table->held.count = before;
 			return false;
 		}
@@ -220,8 +263,8 @@ static void hw_text_row(struct hw_table *table, const struct hw_cell *cells)
 	for (size_t i = 0; i < table->column_count; i++) {
 		char buf[32];
 		if (table->columns[i].title)
-			hw_text_cell(table, i, hw_cell_render(table->report, &cells[i], buf),
-				     &is_first);
+			hw_text_cell(table, i, hw_cell_style(table, &cells[i]),
+				     hw_cell_render(table->report, &cells[i], buf), &is_first);
 	}
 	hw_sink_write(&table->report->sink, "\n", 1);
 }

@@ -171,6 +171,61 @@ static void hw_test_table(void)
 	HW_CHECK(formats == 1);
 }
 
+// All blocks of a query by way of a cursor, `max` at a time.
+static unsigned hw_count_by_cursor(struct hw_session *session, const char *query, size_t max)
+{
+	struct hw_seen seen = { 0 };
+	struct hw_block blocks[64];
+	struct hw_cursor *cursor = NULL;
+	size_t count = 0;
+	HW_CHECK(hw_is_ok(hw_cursor_open(session, query, &cursor)));
+	if (!cursor)
+		return 0;
+	do {
+		HW_CHECK(hw_is_ok(hw_cursor_next(cursor, blocks, max, &count)));
+		HW_CHECK(count <= max);
+		for (size_t i = 0; i < count; i++) {
+			hw_see(&seen, &blocks[i]);
+			HW_CHECK(blocks[i].refcount == -1); // no object
+		}
+	} while (count);
+	HW_CHECK(hw_is_ok(hw_cursor_next(cursor, blocks, max, &count)) && !count); // and again
+	hw_cursor_close(cursor);
+	return seen.count;
+}
+
+static void hw_test_cursor(struct hw_session *session)
+{
+	char limited[256], ordered[256];
+	snprintf(limited, sizeof(limited), "%s limit 100", hw_query);
+	snprintf(ordered, sizeof(ordered), "%s order by start", hw_query);
+	unsigned count = hw_count_blocks(session, 0);
+	HW_CHECK(hw_count_by_cursor(session, hw_query, 1) == count);
+	HW_CHECK(hw_count_by_cursor(session, hw_query, 64) == count);
+	HW_CHECK(hw_count_by_cursor(session, ordered, 7) == count);
+	HW_CHECK(hw_count_by_cursor(session, limited, 64) == 100);
+
+	struct hw_cursor *cursor = NULL;
+	HW_CHECK(hw_has_code(hw_cursor_open(session, "size >", &cursor), HW_ERROR_INVALID));
+	HW_CHECK(!cursor);
+
+	// Two at once; one is closed while the walk is forgotten under the other.
+	struct hw_cursor *other = NULL;
+	struct hw_block block;
+	size_t got = 0;
+	HW_CHECK(hw_is_ok(hw_cursor_open(session, hw_query, &cursor)));
+	HW_CHECK(hw_is_ok(hw_cursor_open(session, ordered, &other)));
+	HW_CHECK(hw_is_ok(hw_cursor_next(cursor, &block, 1, &got)) && got == 1);
+	hw_cursor_close(cursor);
+	HW_CHECK(hw_is_ok(hw_cursor_next(other, &block, 1, &got)) && got == 1);
+	hw_session_invalidate(session);
+	HW_CHECK(hw_has_code(hw_cursor_next(other, &block, 1, &got), HW_ERROR_STALE));
+	HW_CHECK(hw_count_blocks(session, 0) == count); // a new walk makes it no better
+	HW_CHECK(hw_has_code(hw_cursor_next(other, &block, 1, &got), HW_ERROR_STALE));
+	hw_cursor_close(other);
+	hw_cursor_close(NULL);
+}
+
 static void hw_test_session(struct hw_session *session, const struct hw_child *child, bool *stop)
 {
 	HW_CHECK(hw_count_blocks(session, 0) == HW_BLOCK_COUNT);
@@ -181,6 +236,8 @@ static void hw_test_session(struct hw_session *session, const struct hw_child *c
 	HW_CHECK(hw_count_blocks(session, 0) == HW_BLOCK_COUNT);
 	hw_session_invalidate(session);
 	HW_CHECK(hw_count_blocks(session, 0) == 2 * HW_BLOCK_COUNT);
+
+	hw_test_cursor(session);
 
 	struct hw_seen seen = { 0 };
 	HW_CHECK(hw_has_code(hw_session_visit_blocks(session, "size >", hw_see, &seen),
@@ -232,9 +289,16 @@ int main(int argc, char **argv)
 	};
 	HW_CHECK(hw_child_grow(&child));
 	HW_CHECK(hw_is_ok(hw_session_open_pid(child.pid, &options, &session)));
-	if (session)
+	struct hw_cursor *cursor = NULL;
+	struct hw_block block;
+	size_t count;
+	if (session) {
 		hw_test_session(session, &child, &stop);
+		HW_CHECK(hw_is_ok(hw_cursor_open(session, NULL, &cursor)));
+	}
 	hw_session_close(session);
+	HW_CHECK(cursor && hw_has_code(hw_cursor_next(cursor, &block, 1, &count), HW_ERROR_STALE));
+	hw_cursor_close(cursor);
 
 	HW_CHECK(hw_child_grow(&child)); // it goes on
 	int status;

@@ -5,16 +5,21 @@ import csv
 import io
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import termios
 import unittest
 
 from support import HEAPWALK, TOP, commands, complete, options, run
 
 TARGET = """
 import sys
+import tempfile
+import termios
 kept = [{"n": i} for i in range(%d)]
 print("ready", flush=True)
 sys.stdin.read()
@@ -157,6 +162,61 @@ class Command(unittest.TestCase):
         self.assertEqual(complete("-p", "1", "census", "--by", "ty"), ["type"])
         self.assertEqual(complete("-p", "1", "select", "siz"), ["size"])
         self.assertEqual(complete("-p", ""), [])
+        self.assertEqual(complete("--col"), ["--color"])
+        self.assertEqual(complete("--color=a"), ["--color=auto", "--color=always"])
+        self.assertEqual(complete("--color", "sel"), ["select"])
+
+    def test_color(self):
+        escape = "\033["
+        plain = self.ok("-p", self.pid, "--top", "3")
+        colours = self.ok("-p", self.pid, "--top", "3", "--color=always")
+        self.assertNotIn(escape, plain)
+        self.assertIn("\033[1mDomain\033[m", colours)
+        self.assertIn("\033[1mTOTAL\033[m", colours)
+        self.assertIn("\033[2mcoverage: ", colours)
+        self.assertEqual(re.sub("\033\\[[0-9;]*m", "", colours), plain)
+        self.assertEqual(self.ok("--color", "-p", self.pid, "--top", "3"), colours)
+        self.assertRegex(self.ok("--color", "-p", self.pid, "all", "--top", "1"),
+                         "\033\\[34m0x[0-9a-f]{16}\033\\[m  ")
+        # Never in what programs read, nor in a file.
+        for form in ("json", "csv"):
+            self.assertNotIn(escape, self.ok("--color", "-p", self.pid, "--format", form))
+        with tempfile.NamedTemporaryFile("r") as file:
+            self.ok("--color", "-p", self.pid, "--output", file.name)
+            with open(file.name, encoding="utf-8") as report:
+                self.assertNotIn(escape, report.read())
+        done = run("--color=red", "-p", self.pid)
+        self.assertEqual((done.returncode, done.stderr),
+                         (2, 'heapwalk: --color takes one of auto, always, never, not "red"\n'))
+
+    def on_terminal(self, *words, **environment):
+        """What the command prints on a terminal."""
+        ours, its = pty.openpty()
+        attributes = termios.tcgetattr(its)
+        attributes[1] &= ~termios.OPOST
+        termios.tcsetattr(its, termios.TCSANOW, attributes)
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+        walk = subprocess.Popen([HEAPWALK, "-p", self.pid, *words], stdout=its, stdin=subprocess.DEVNULL,
+                                env=dict(kept, **environment))
+        os.close(its)
+        text = b""
+        with open(ours, "rb", buffering=0) as file:
+            try:
+                for piece in iter(lambda: file.read(65536), b""):
+                    text += piece
+            except OSError:  # what a terminal says at its end
+                pass
+        self.assertEqual(walk.wait(), 0)
+        return text.decode()
+
+    def test_color_on_a_terminal(self):
+        escape = "\033["
+        self.assertIn(escape, self.on_terminal(TERM="xterm"))
+        self.assertNotIn(escape, self.on_terminal("--color=never", TERM="xterm"))
+        self.assertNotIn(escape, self.on_terminal(TERM="dumb"))
+        self.assertNotIn(escape, self.on_terminal(TERM="xterm", NO_COLOR="1"))
+        self.assertIn(escape, self.on_terminal(TERM="xterm", NO_COLOR=""))
+        self.assertIn(escape, self.on_terminal("--color=always", TERM="dumb", NO_COLOR="1"))
 
     def bash(self, *words):
         """What bash offers for the last of the words."""
@@ -176,6 +236,9 @@ class Command(unittest.TestCase):
         self.assertEqual(self.bash("-p", "1", "sel"), ["select"])
         self.assertEqual(self.bash("-p", "1", "census", "--format", "=", "j"), ["json"])
         self.assertEqual(self.bash("-p", "1", "select", "'size > 4 and ki"), ["size > 4 and kind"])
+        self.assertEqual(self.bash("--color", "=", "n"), ["never"])
+        self.assertEqual(self.bash("--color", "="), ["auto", "always", "never"])
+        self.assertEqual(self.bash("--color", "sel"), ["select"])
         self.assertIn(self.pid, self.bash("-p", self.pid[:1]))
         self.assertTrue(all(re.fullmatch("[0-9]+", word) for word in self.bash("-p", "1")))
 

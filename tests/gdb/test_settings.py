@@ -12,13 +12,16 @@ top:  Reports print unlimited rows.
 """
 
 
-def block(out):
-    """What was printed between the two marks."""
-    return out.split("BEGIN\n")[1].split("END\n")[0]
+RESET = ["set heapwalk top unlimited", "set heapwalk sort auto", "set heapwalk format text",
+         "set heapwalk threads unlimited"]
 
 
-def between(commands, process, **options):
-    return block(gdb(["echo BEGIN\\n", *commands, "echo END\\n"], "-p", process.pid, **options).out)
+def sections(process, *groups):
+    """What each group of commands prints, each with no setting made, all in one gdb."""
+    commands = ["echo MARK\\n"]
+    for group in groups:
+        commands += [*group, *RESET, "echo MARK\\n"]
+    return gdb(commands, "-p", process.pid).out.split("MARK\n")[1:-1]
 
 
 def test_show():
@@ -40,17 +43,17 @@ def test_complete():
 
 def test_refused():
     """One sentence; the setting stays what it was."""
-    for words, error in (("sort nonsense", r'Undefined item: "nonsense"\.'),
-                         ("format pdf", r'Undefined item: "pdf"\.'),
-                         ("top many", r"No symbol .*"),
-                         ("top -3", r"integer -3 out of range"),
-                         ("threads 65", r"threads takes a number from 1 to 64, or 0 .*, not 65\."),
-                         ("colour red", r'Undefined set heapwalk command: "colour red"\. .*')):
-        result = gdb(["set heapwalk %s" % words, "show heapwalk"], errors=[error])
-        check_equal(result.out, SHOWN, "after set heapwalk %s" % words)
-    gdb(["show heapwalk colour"], errors=[r'Undefined show heapwalk command: "colour"\. .*'], status=1)
-    result = gdb(["set heapwalk threads 3", "set heapwalk threads 65", "show heapwalk threads"],
-                 errors=[r"threads takes .*"])
+    wrong = {"sort nonsense": r'Undefined item: "nonsense"\.',
+             "format pdf": r'Undefined item: "pdf"\.',
+             "top many": r"No symbol .*",
+             "top -3": r"integer -3 out of range",
+             "threads 65": r"threads takes a number from 1 to 64, or 0 .*, not 65\.",
+             "colour red": r'Undefined set heapwalk command: "colour red"\. .*'}
+    commands = [line for words in wrong for line in ("set heapwalk %s" % words, "show heapwalk")]
+    check_equal(gdb(commands, errors=wrong.values()).out, SHOWN * len(wrong), "settings that were refused")
+    result = gdb(["set heapwalk threads 3", "set heapwalk threads 65", "show heapwalk threads",
+                  "show heapwalk colour"], status=1,
+                 errors=[r"threads takes .*", r'Undefined show heapwalk command: "colour"\. .*'])
     check_equal(result.out, "A heap is walked by 3 threads.\n", "threads after a wrong number")
 
 
@@ -59,34 +62,34 @@ def rows(text):
 
 
 def test_used(process):
-    whole = rows(between(["heap"], process))
-    two = rows(between(["set heapwalk top 2", "heap"], process))
+    whole, two, option, used_with, after = map(rows, sections(
+        process, ["heap"], ["set heapwalk top 2", "heap"], ["set heapwalk top 2", "heap -top 1000"],
+        ["with heapwalk top 2 -- heap"], ["with heapwalk top 2 -- heap -output /dev/null", "heap"]))
     check(len(whole) > 5, whole)
     check_equal(len(two), 4, "rows, the total and what is left out: %s" % two)
-    # An option beats the setting, as does what a query says itself.
-    check_equal(rows(between(["set heapwalk top 2", "heap -top 1000"], process)), whole, "heap -top 1000")
-    for query, count in (("size > 0", 2), ("size > 0 limit 5", 5), ("size > 0 limit 1", 1)):
-        text = between(["set heapwalk top 2", "heap select %s" % query], process)
+    check_equal(option, whole, "an option beats the setting")
+    check_equal(used_with, two, "with heapwalk top 2 -- heap")
+    check_equal(after, whole, "heap after `with`")
+
+    queries = {"size > 0": 2, "size > 0 limit 5": 5, "size > 0 limit 1": 1}
+    lists = sections(process, *[["set heapwalk top 2", "heap select %s" % query] for query in queries])
+    for (query, count), text in zip(queries.items(), lists):
         check("\n%d block" % count in text, query, text)
-    check_equal(rows(between(["with heapwalk top 2 -- heap", "echo \\n\\n", "heap"], process)), two, "with")
-    after = between(["with heapwalk top 2 -- heap -format csv -output /dev/null", "heap"], process)
-    check_equal(rows(after), whole, "heap after `with`")
 
     # Keys that a command does not know leave it its own order.
-    counts = [int(row.split()[-2].replace(",", ""))
-              for row in rows(between(["set heapwalk sort count:asc", "heap"], process))[:-1]]
+    by_count, own, same, text = sections(
+        process, ["set heapwalk sort count:asc", "heap"], ["heap arenas"],
+        ["set heapwalk sort count", "heap arenas"], ["set heapwalk format json", "heap"])
+    counts = [int(row.split()[-2].replace(",", "")) for row in rows(by_count)[:-1]]
     check_equal(counts, sorted(counts), "sorted by count")
-    own = between(["heap arenas"], process)
-    check_equal(between(["set heapwalk sort count", "heap arenas"], process), own, "arenas have no such key")
+    check_equal(same, own, "arenas have no such key")
+    check_equal(json.loads(text)["schema"], "heapwalk.census/1", "format json")
 
-    report = json.loads(between(["set heapwalk format json", "heap"], process))
-    check_equal(report["schema"], "heapwalk.census/1", "format json")
-    for threads in (1, 4):
-        text = between(["set heapwalk threads %d" % threads, "heap"], process)
-        check_equal(rows(text), whole, "%d threads" % threads)
     # Bytes that were asked for by number are no rows of a table.
-    check_equal(between(["hexdump $sp 256"], process),
-                between(["set heapwalk top 1", "hexdump $sp 256"], process), "hexdump ADDR LENGTH")
+    dump, cut, one = sections(process, ["hexdump $sp 256"], ["set heapwalk top 1", "hexdump $sp 256"],
+                              ["set heapwalk threads 1", "heap"])
+    check_equal(cut, dump, "hexdump ADDR LENGTH")
+    check_equal(rows(one), whole, "heap with 1 thread")
 
 
 def test():

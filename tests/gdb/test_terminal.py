@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import termios
 
@@ -24,24 +25,26 @@ UNDO = "python s._progress = p"
 class Terminal:
     """gdb in a terminal of 12 lines."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **more):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             command = gdb_arguments() + [str(word) for word in arguments]
-            os.execvpe(command[0], command, dict(environment(), LINES="12", COLUMNS="100"))
+            os.execvpe(command[0], command, dict(environment(), LINES="12", COLUMNS="100", **more))
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 100, 0, 0))
-        self.text = ""
+        self.text = self.raw = ""
         self.expect(PROMPT)
         self.command("set height 12")
 
     def expect(self, pattern):
         """What is printed until `pattern`."""
-        seen = ""
+        seen = self.raw = ""
         while not re.search(pattern, seen):
             if not select.select([self.fd], [], [], SECONDS)[0]:
                 check(False, "no %r in %r" % (pattern, seen))
             try:
-                seen += os.read(self.fd, 65536).decode("utf-8", "backslashreplace")
+                piece = os.read(self.fd, 65536).decode("utf-8", "backslashreplace")
+                self.raw += piece
+                seen += piece
             except OSError:
                 check(False, "gdb ended; no %r in %r" % (pattern, seen))
             seen = re.sub("\x1b\\[[?0-9;]*[a-zA-Z]", "", seen).replace("\r", "")
@@ -55,6 +58,16 @@ class Terminal:
         self.send(line + "\n")
         return self.expect(until)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.close()
+        else:  # or its target could not be waited for
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
     def close(self):
         self.send("quit\n")
         os.waitpid(self.pid, 0)
@@ -62,18 +75,44 @@ class Terminal:
         check("Traceback" not in self.text and "Exception ignored" not in self.text, self.text)
 
 
+    def colours(self, line):
+        """The escapes for colours in what a command prints."""
+        self.command(line)
+        return re.findall("\x1b\\[[0-9;]*m[^\x1b]*", self.raw.replace("\r", ""))
+
+
 def rows(text):
     return re.findall(r"^.*\b(?:glibc|uncategorized|TOTAL)\b.*$", text, re.MULTILINE)
 
 
-def test():
-    try:
-        for end in pty.openpty():
-            os.close(end)
-    except OSError as error:
-        skip("no pseudo-terminal can be had: %s" % error)
-    with c_target() as process:
-        terminal = Terminal("-p", process.pid)
+def test_colours(process):
+    """gdb's own styles, wherever gdb itself would use them."""
+    def coloured(terminal, line):
+        return [each for each in terminal.colours(line) if "Domain" in each or "TOTAL" in each]
+
+    with Terminal("-p", process.pid, TERM="xterm") as terminal:
+        terminal.command("set height 0")
+        terminal.command("set style title foreground green")
+        terminal.command("set style address foreground magenta")
+        found = terminal.colours("heap -top 1")
+        check("\x1b[1;32mDomain" in found and "\x1b[1;32mTOTAL" in found, "titles:", found)
+        check(any(each.startswith("\x1b[2mcoverage: ") for each in found), "metadata:", found)
+        found = terminal.colours("heap all -top 1")
+        check(any(re.match("\x1b\\[35m0x[0-9a-f]{16}", each) for each in found), "addresses:", found)
+        for line in ("heap -top 1 -format csv", "pipe heap -top 1 | cat",
+                     "heap -top 1 -output /dev/tty", "with style enabled off -- heap -top 1",
+                     "python print(gdb.execute('heap -top 1', to_string=True))"):
+            check(not coloured(terminal, line), line, "has colours:", terminal.raw)
+        check("\x1b[1;32mTOTAL" in terminal.colours("heap -top 1"), "no colours afterwards:", terminal.raw)
+    for variable in ({"NO_COLOR": "1", "TERM": "xterm"}, {"TERM": "dumb"}):
+        with Terminal("-p", process.pid, **variable) as terminal:
+            terminal.command("set height 0")
+            terminal.command("set style enabled on")
+            check(not coloured(terminal, "heap -top 1"), variable, terminal.raw)
+
+
+def test_keys(process):
+    with Terminal("-p", process.pid) as terminal:
         terminal.command("set height 0")
         whole = rows(terminal.command("heap"))
         check(any("TOTAL" in row for row in whole), "no report:", terminal.text)
@@ -109,7 +148,17 @@ def test():
         terminal.expect("json $")
         terminal.send("size > 100000000\n")
         check('"rows"' in terminal.expect(PROMPT), "the completed command:", terminal.text[-500:])
-        terminal.close()
+
+
+def test():
+    try:
+        for end in pty.openpty():
+            os.close(end)
+    except OSError as error:
+        skip("no pseudo-terminal can be had: %s" % error)
+    with c_target() as process:
+        test_keys(process)
+        test_colours(process)
 
 
 main(test)

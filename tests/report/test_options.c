@@ -150,7 +150,7 @@ static void test_completion(void)
 {
 	const char *const none[] = { NULL };
 	expect_offers(GNU, none, "se", "select|");
-	expect_offers(GNU, none, "a", "all|arenas|");
+	expect_offers(GNU, none, "al", "all|");
 	expect_offers(GNU, WORDS("bogus"), "", "");
 	expect_offers(GNU, WORDS("census"), "--f", "--format|");
 	expect_offers(GDB, WORDS("census"), "-f", "-format|");

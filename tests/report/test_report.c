@@ -297,6 +297,129 @@ static void test_errors(void)
 	hw_session_close(session);
 }
 
+// ---- settings ----
+
+static void expect_default_refused(const char *option, const char *value, const char *message)
+{
+	struct hw_error *err = hw_session_set_default(NULL, option, value);
+	CHECK(err && hw_error_code(err) == HW_ERROR_INVALID &&
+		      strstr(hw_error_message(err), message),
+	      "%s %s: \"%s\", want \"%s\"", option, value, err ? hw_error_message(err) : "taken",
+	      message);
+	hw_error_destroy(err);
+}
+
+static void set_default(struct hw_session *session, const char *option, const char *value)
+{
+	struct hw_error *err = hw_session_set_default(session, option, value);
+	CHECK(!err, "%s %s: %s", option, value, err ? hw_error_message(err) : "");
+	hw_error_destroy(err);
+}
+
+static void expect_same(struct hw_session *session, const char *const *words,
+			const char *const *as_words, bool wanted)
+{
+	char *got = output_of(session, words), *want = output_of(session, as_words);
+	CHECK(!strcmp(got, want) == wanted, "%s %s: %s\nand\n%s", words[0],
+	      wanted ? "differ" : "are the same", got, want);
+	free(got);
+	free(want);
+}
+
+static void test_defaults(void)
+{
+	struct hw_session *session = forged_session();
+	expect_default_refused("top", "0", "top takes a number above 0, not \"0\"");
+	expect_default_refused("top", "few", "top takes a number above 0");
+	expect_default_refused("sort", "colour", "not \"colour\"");
+	expect_default_refused("format", "pdf", "format takes one of text, json, csv, not \"pdf\"");
+	expect_default_refused("colour", "red", "no command has an option colour");
+	expect_default_refused("c", "1", "no option c that takes a value");
+
+	char *all = output_of(session, WORDS("all"));
+	set_default(session, "top", "1");
+	CHECK(!strcmp(session->defaults.data[0].value, "1"), "top");
+	expect_same(session, WORDS("all"), WORDS("all", "--top=1"), true);
+	expect_same(session, WORDS("all"), WORDS("all", "--top=2"), false);
+	expect_same(session, WORDS("select", "size > 0 limit 2"),
+		    WORDS("select", "--top=2", "size > 0"), true);
+	expect_same(session, WORDS("select", "--top=1", "size > 0 limit 2"),
+		    WORDS("select", "size > 0"), true);
+	expect_same(session, WORDS("hexdump", "0x10000", "64"),
+		    WORDS("hexdump", "0x10000", "64", "--top=2"), true);
+	set_default(session, "top", NULL);
+	set_default(session, "top", "");
+	char *again = output_of(session, WORDS("all"));
+	CHECK(!strcmp(all, again), "a default that was taken back is still there: %s", again);
+	free(all);
+	free(again);
+
+	// A key of arenas alone: no other command knows it, and none fails.
+	set_default(session, "sort", "tcache_bytes");
+	free(output_of(session, WORDS("census")));
+	set_default(session, "sort", "size:asc");
+	expect_same(session, WORDS("all"), WORDS("all", "--sort=size:desc"), false);
+	set_default(session, "format", "csv");
+	expect_same(session, WORDS("all"), WORDS("all", "--format=csv"), true);
+	expect_same(session, WORDS("all"), WORDS("all", "--format=text"), false);
+
+	struct hw_error *err = hw_session_set_threads(session, 3);
+	CHECK(!err && session->options.threads == 3, "threads: %u", session->options.threads);
+	err = hw_session_set_threads(session, 65);
+	CHECK(err && session->options.threads == 3, "65 threads");
+	hw_error_destroy(err);
+	err = hw_session_set_threads(session, 0);
+	CHECK(!err && session->options.threads >= 1, "threads: %u", session->options.threads);
+	hw_session_close(session);
+}
+
+// ---- colours ----
+
+static char *styled(struct hw_session *session, const char *const *words,
+		    const struct hw_styles *styles)
+{
+	struct page page = { 0 };
+	struct hw_output out = { .write = collect, .payload = &page, .styles = styles };
+	int argc = 0;
+	while (words[argc])
+		argc++;
+	hw_error_destroy(hw_session_run(session, HW_OPTION_STYLE_GNU, argc, words, &out));
+	return page.text ? page.text : strdup("");
+}
+
+static void test_styles(void)
+{
+	static const struct hw_styles styles = {
+		.title = "<T>", .address = "<A>", .metadata = "<M>", .highlight = "<H>"
+	};
+	static const struct hw_styles some = { .title = "", .address = "<A>" };
+	struct hw_session *session = forged_session();
+	char *text = styled(session, WORDS("census"), &styles);
+	CHECK(strstr(text, "<T>Domain\033[m  "), "title: %s", text);
+	CHECK(strstr(text, "<T>TOTAL\033[m  "), "total: %s", text);
+	CHECK(strstr(text, "\n<M>coverage: "), "metadata: %s", text);
+	CHECK(strstr(text, "\n------"), "the rule is plain: %s", text);
+	free(text);
+	text = styled(session, WORDS("all", "--top=1"), &styles);
+	CHECK(strstr(text, "\n<A>0x0000000000010000\033[m  <A>"), "address: %s", text);
+	free(text);
+	text = styled(session, WORDS("all"), &some);
+	CHECK(strstr(text, "  Start") && strstr(text, "<A>0x"), "a part without a style: %s", text);
+	CHECK(!strstr(text, "(null)") && !strstr(text, "Start\033"), "not plain: %s", text);
+	free(text);
+	hw_session_interrupt(session);
+	text = styled(session, WORDS("all"), &styles);
+	CHECK(strstr(text, "<H>PARTIAL: interrupted"), "highlight: %s", text);
+	free(text);
+	static const char *const forms[] = { "json", "csv" };
+	for (size_t i = 0; i < 2; i++) {
+		text = styled(session, WORDS("all", "--format", forms[i]), &styles);
+		CHECK(!strchr(text, '<') && !strchr(text, '\033'), "%s: %s", forms[i], text);
+		free(text);
+	}
+	hw_session_close(session);
+}
+
 // The reader goes away: an error, and no more is written.
 static void test_closed_output(void)
 {
@@ -520,6 +643,8 @@ int main(void)
 	test_text();
 	test_hexdump();
 	test_errors();
+	test_defaults();
+	test_styles();
 	test_closed_output();
 	test_interrupt();
 	test_output_file();

@@ -27,6 +27,12 @@ _heapwalk()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		[[ ${COMP_WORDS[i]} == = ]] || words+=("${COMP_WORDS[i]}")
 	done
+	if [[ $previous == --color && "$word ${COMP_WORDS[COMP_CWORD-1]}" == *=* ]]; then
+		# its value is optional: only behind an equals sign is it one
+		COMPREPLY=($("${COMP_WORDS[0]}" --complete "--color=${word#=}" 2>/dev/null))
+		COMPREPLY=("${COMPREPLY[@]#--color=}")
+		return
+	fi
 	[[ $word == = ]] && word=
 	# A query is one word of the shell, in quotes: what is completed is its last part.
 	if [[ $word == [\'\"]* ]]; then
