@@ -88,6 +88,12 @@ class Heap:
             cursor = _do(session.open_cursor, query)
         return self._iterate(session, cursor)
 
+    def find(self, address):
+        """The block that contains an address, or None. Fast: only the first call has to walk the heap."""
+        with self._source.use() as session:
+            raw = _do(session.find_block, address)
+            return _block(raw, {}) if raw else None
+
     def _iterate(self, session, cursor):
         texts = {}
         batch = (ffi.BlockStruct * _BATCH)()

@@ -149,6 +149,10 @@ PROTOTYPES = {  # name: (result, arguments)
     "hw_session_shortfall": (_P, [_P]),
     "hw_session_interrupt": (None, [_P]),
     "hw_session_close": (None, [_P]),
+    "hw_session_find_block": (
+        _P,
+        [_P, ctypes.c_uint64, ctypes.POINTER(BlockStruct), ctypes.POINTER(ctypes.c_bool)],
+    ),
     "hw_cursor_open": (_P, [_P, _TEXT, _HANDLE]),
     "hw_cursor_next": (
         _P,
@@ -427,6 +431,18 @@ class Session:
         except Error as error:
             return error
         return None
+
+    def find_block(self, address):
+        """hw_session_find_block(): a BlockStruct, or None. Its strings are borrowed."""
+        block, is_found = BlockStruct(), ctypes.c_bool()
+        self._call(
+            self.library.c.hw_session_find_block,
+            self._open_handle(),
+            address,
+            ctypes.byref(block),
+            ctypes.byref(is_found),
+        )
+        return block if is_found else None
 
     def open_cursor(self, query):
         """hw_cursor_open(): a handle for cursor_next() and cursor_close()."""

@@ -7,6 +7,7 @@ runner.py    commands on that session, printed
 settings.py  `set heapwalk …`
 style.py     gdb's colours
 commands.py  gdb.Command classes, made from the library's own table of commands
+functions.py $_heap_block(ADDR) and the like
 mi.py        the same for front ends: -heapwalk-census, …
 
 The C ABI, and what scripts use, are in the package heapwalk beside this one, which needs no gdb.

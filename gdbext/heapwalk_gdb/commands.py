@@ -10,7 +10,7 @@ import textwrap
 
 import gdb
 
-from . import mi, settings
+from . import functions, mi, settings
 from .runner import runner as the_runner
 from .runner import sentence
 
@@ -96,7 +96,7 @@ def _address(expression):
     if _NUMBER.match(expression):
         return expression
     try:
-        return "0x%x" % (int(gdb.parse_and_eval(expression)) & 0xFFFFFFFFFFFFFFFF)
+        return "0x%x" % functions.address_of(gdb.parse_and_eval(expression))
     except (gdb.error, ValueError, TypeError) as error:
         raise gdb.GdbError(
             "%s is not an address: %s" % (expression, sentence(str(error)))
@@ -167,6 +167,7 @@ def register():
         if command.name in TOP_LEVEL and is_free(command.name):
             HeapCommand(command.name, command, runner, command_doc(command.name, command))
     settings.register(runner)
+    functions.register()
     mi.register(table)
 
 

@@ -46,13 +46,17 @@ class Sessions:
         self._open = {}  # inferior number: (Target, settings, ffi.Session)
         self._detached = {}  # inferior number: ffi.Session without a target, has its labels meanwhile
         self._running = None  # the session whose command is under way
+        self._moments = {}  # inferior number: _switches() when its heap was walked for a condition
         self._stale = set()  # numbers of inferiors that changed while that command ran
         self._connect()
 
-    def current(self):
-        """The session of the selected inferior. Raises gdb.GdbError or ffi.Error."""
+    def current(self, in_condition=False):
+        """The session of the selected inferior. Raises gdb.GdbError or ffi.Error.
+
+        in_condition: gdb decides whether to stop, and calls the process a running one meanwhile.
+        """
         number = gdb.selected_inferior().num
-        target, settings = find_target(), find_settings()
+        target, settings = find_target(in_condition), find_settings()
         known = self._open.get(number)
         if known:
             if known[:2] == (target, settings):
@@ -85,6 +89,48 @@ class Sessions:
         """The session of the selected inferior, else what has its labels, else None. Never raises."""
         number = gdb.selected_inferior().num
         return self._open[number][2] if number in self._open else self._detached.get(number)
+
+    @contextlib.contextmanager
+    def held(self):
+        """The session, for a function of gdb's expressions: the condition of a breakpoint may call it.
+
+        There no event tells that the process ran since the condition was evaluated last, and other
+        threads may run on. The kernel's counts of when threads were switched tell both.
+        """
+        inferior = gdb.selected_inferior()
+        if not _is_running(inferior):
+            session = self.current()
+            with self.busy(session):
+                yield session
+            return
+        session = self.current(in_condition=True)
+        target = self._open[inferior.num][0]
+        before = _switches(inferior.pid) if target.kind == "live" else None
+        if before is None or before != self._moments.get(inferior.num):
+            self._moments.pop(inferior.num, None)
+            session = self._anew(inferior.num)
+        with self.busy(session):
+            yield session
+        if before is None:
+            return
+        if before != _switches(inferior.pid):
+            session.invalidate()
+            raise gdb.GdbError(
+                "Other threads ran while the heap was read: give maint set target-non-stop off "
+                "before the program is started or attached to, then gdb stops them all."
+            )
+        self._moments[inferior.num] = before
+
+    def _anew(self, number):
+        """The session of an inferior, with nothing in it of a moment that may have passed."""
+        target, _settings, session = self._open[number]
+        if target.kind == "live":
+            session.invalidate()
+            return session
+        if target.kind == "core":
+            return session
+        self.drop(number)
+        return self.current(in_condition=True)
 
     @contextlib.contextmanager
     def busy(self, session):
@@ -154,7 +200,44 @@ class Sessions:
             detached.close()
 
 
-def find_target():
+def _is_running(inferior):
+    return any(thread.is_running() for thread in inferior.threads())
+
+
+def _task_file(pid, tid, name):
+    with open("/proc/%d/task/%d/%s" % (pid, tid, name), encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def _is_traced_stop(pid):
+    """Does the kernel say that gdb holds the selected thread?"""
+    thread = gdb.selected_thread()
+    try:
+        return thread is not None and "\nState:\tt" in _task_file(pid, thread.ptid[1], "status")
+    except OSError:
+        return False
+
+
+_TASK_STATUS = re.compile(r"^(?:State|voluntary_ctxt_switches|nonvoluntary_ctxt_switches):\t(\S+)", re.M)
+
+
+def _switches(pid):
+    """{thread: how often it was switched}: two equal answers, and none of them has run in between.
+
+    A thread that runs now makes the answer unequal to any other.
+    """
+    found = {}
+    try:
+        for tid in os.listdir("/proc/%d/task" % pid):
+            found[tid] = _TASK_STATUS.findall(_task_file(pid, int(tid), "status"))
+            if found[tid][:1] == ["R"]:
+                found[tid] = object()
+    except OSError:  # a thread that ended meanwhile
+        return {0: object()}
+    return found
+
+
+def find_target(in_condition=False):
     """What the selected inferior is. Raises gdb.GdbError when there is nothing to look at."""
     inferior = gdb.selected_inferior()
     kind = _connection_type(inferior)
@@ -164,7 +247,8 @@ def find_target():
         raise gdb.GdbError(
             "There is no process and no core file to look at: use attach PID or core-file FILE first."
         )
-    if any(thread.is_running() for thread in inferior.threads()):
+    is_held = in_condition and (kind != "native" or _is_traced_stop(inferior.pid))
+    if not is_held and _is_running(inferior):
         raise gdb.GdbError("The process is running: stop it with interrupt first.")
     if kind == "native":
         return Target("live", inferior.pid, birth=_birth(inferior.pid))

@@ -91,12 +91,15 @@ static uint64_t hw_inspect_size(struct hw_inspector *inspector, hw_addr_t addr,
 			return (uint64_t)l->type_size;
 	}
 	uint64_t size = hw_object_bytes(l, type, bytes, len);
-	// int counts from where its digits are: bool's own size has a digit already. Since 3.12 zero has
-	// one too.
-	if (size && type->shape == HW_SHAPE_INT && type->itemsize && l->long_lv_tag == HW_ABSENT)
-		size -= type->basicsize - (uint64_t)l->ob_size - 8;
-	else if (type->shape == HW_SHAPE_INT && l->long_lv_tag != HW_ABSENT)
-		size = hw_max(size, (uint64_t)l->ob_size + 8 + type->itemsize);
+	if (size && type->shape == HW_SHAPE_INT && type->itemsize) {
+		// int counts from where its digits are: bool's own size has a digit already (to 3.11).
+		uint64_t digits = (uint64_t)l->ob_size + 8;
+		if (l->long_lv_tag == HW_ABSENT)
+			size -= type->basicsize - digits;
+		// Zero has one too since the type has a name of its own, 3.11.
+		if (l->ht_tpname != HW_ABSENT)
+			size = hw_max(size, digits + type->itemsize);
+	}
 	return size ? size + type->head_bytes : 0;
 }
 

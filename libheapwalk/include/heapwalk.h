@@ -208,6 +208,15 @@ HW_API struct hw_error *hw_cursor_next(struct hw_cursor *cursor, struct hw_block
 /** Accepts NULL. */
 HW_API void hw_cursor_close(struct hw_cursor *cursor);
 
+/**
+ * The row that contains `addr`, which may lead anywhere into it: a look-up and arithmetic, however large
+ * the heap is, once it was walked. *ret_found false: no private writable mapping has the address, and *ret
+ * is as it was. A row of allocator "none" is a stack, a file's data or a mapping that nobody claims. What
+ * hw_session_shortfall() says may be the reason for a row that is no better known.
+ */
+HW_API struct hw_error *hw_session_find_block(struct hw_session *session, hw_addr_t addr,
+					      struct hw_block *ret, bool *ret_found) HW_MUST_USE;
+
 /** Why what was walked is not all of the heap, HW_ERROR_PARTIAL as a rule; NULL when it is. */
 HW_API struct hw_error *hw_session_shortfall(const struct hw_session *session) HW_MUST_USE;
 

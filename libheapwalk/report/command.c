@@ -69,6 +69,7 @@ static const struct hw_command_option hw_bin_options[] = {
 static const struct hw_command_option hw_pyarena_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_pyarena_keys), HW_OPTION_OUTPUT,
 	{ "show", "WHAT", "Show the arenas only, or the size classes only.", hw_pyarena_show },
+	{ "lists", NULL, "Follow the allocator's lists too: usedpools, freepools, arenas.", NULL },
 	HW_OPTION_END,
 };
 static const struct hw_command_option hw_explain_options[] = {
@@ -163,7 +164,8 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	X(cpython_allocators, "cpython-allocators", "", false, hw_pyarena_options,                 \
 	  "Show CPython's arenas and size classes, per interpreter.",                         \
 	  "Free pools are \"free / total\" of an arena. Size classes are those that have a pool;\n" \
-	  "the numbers are what sys._debugmallocstats() prints in the process itself. As csv it\n" \
+	  "the numbers are what sys._debugmallocstats() prints in the process itself. Lists are in\n" \
+	  "the allocator's order: the first member is the one that it takes next. As csv it\n" \
 	  "is one table: the arenas, or the size classes if \"show\" is classes.")                 \
 	X(stats, "stats", "", false, hw_stats_options,                                             \
 	  "Print what sys._debugmallocstats() would print in the process itself.",                 \

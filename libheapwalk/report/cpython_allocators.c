@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "report/report.h"
+#include "base/cleanup.h"
+#include "report/cpython_lists.h"
 
 enum {
 	HW_PYARENA_INTERPRETER,
@@ -42,6 +43,8 @@ struct hw_pyarena_table {
 	// Texts of the two cells that gdb-heap's table has, by arena.
 	char (*texts)[2][48];
 	struct hw_rows arenas;
+	bool has_lists;
+	struct hw_pyarena_lists lists;
 };
 
 static void hw_pyarena_columns(struct hw_pyarena_table *table, const struct hw_pymalloc *pymalloc)
@@ -154,6 +157,9 @@ static void hw_pyarena_text_state(struct hw_report *report, struct hw_pyarena_ta
 		hw_table_end(report);
 		hw_report_line(report, "%s", "");
 	}
+	if (table->has_lists)
+		hw_pyarena_lists_text(report, &table->lists,
+				      (uint32_t)(state - pymalloc->states.data));
 	if (state->has_arena_totals)
 		hw_report_line(report, "%llu arenas allocated in all, %llu at the highest",
 			       (unsigned long long)state->arenas_allocated_total,
@@ -183,6 +189,10 @@ static struct hw_error *hw_pyarena_csv(struct hw_report *report, struct hw_pyare
 	const struct hw_pymalloc *pymalloc = &report->session->pymalloc;
 	const char *show = hw_argument(report->arguments, "show");
 	hw_report_begin(report, "cpython-allocators");
+	if (table->has_lists) {
+		hw_pyarena_lists_csv(report, &table->lists);
+		return NULL;
+	}
 	if (!show || strcmp(show, "classes") != 0) {
 		HW_TRY(hw_pyarena_fill(report, table, 0, (uint32_t)pymalloc->states.count));
 		hw_table_begin(report, "arenas", table->columns, HW_PYARENA_CELLS);
@@ -257,6 +267,10 @@ static struct json_object *hw_pyarena_json_state(struct hw_report *report,
 	hw_json_add_number(object, "quantization_bytes", state->quantization_bytes);
 	hw_json_add_number(object, "arena_alignment_bytes", state->arena_alignment_bytes);
 	hw_json_add_number(object, "pool_header_bytes", state->pool_header_bytes);
+	if (table->has_lists)
+		hw_pyarena_lists_json(report, &table->lists,
+				      (uint32_t)(state - report->session->pymalloc.states.data),
+				      object);
 	return object;
 }
 
@@ -286,25 +300,57 @@ static struct hw_error *hw_pyarena_json(struct hw_report *report, struct hw_pyar
 	return NULL;
 }
 
-struct hw_error *hw_report_cpython_allocators(struct hw_report *report)
+static struct hw_error *hw_pyarena_print(struct hw_report *report, struct hw_pyarena_table *table)
+{
+	switch (report->format) {
+	case HW_FORMAT_JSON:
+		return hw_pyarena_json(report, table);
+	case HW_FORMAT_CSV:
+		return hw_pyarena_csv(report, table);
+	case HW_FORMAT_TEXT:
+		break;
+	}
+	return hw_pyarena_text(report, table);
+}
+
+// The walk, and the lists, of one moment.
+static struct hw_error *hw_pyarena_gather(struct hw_report *report, struct hw_pyarena_table *table)
 {
 	struct hw_session *session = report->session;
+	HW_TRY(hw_session_stop(session));
+	hw_cleanup_with(hw_session_resume_cleanup) struct hw_session *stopped = session;
 	HW_TRY(hw_session_need_allocators(session));
 	HW_TRY(hw_session_python_shortfall(session));
 	if (!session->python.module)
 		return hw_error_create(HW_ERROR_NOT_FOUND,
 				       "no CPython was found in this process: none "
 				       "of its files defines PyType_Type");
+	table->has_lists = hw_argument(report->arguments, "lists") != NULL;
+	return table->has_lists ? hw_pyarena_lists_gather(session, &table->lists) : NULL;
+}
+
+static struct hw_error *hw_pyarena_report(struct hw_report *report, struct hw_pyarena_table *table)
+{
+	HW_TRY(hw_pyarena_gather(report, table));
+	hw_pyarena_columns(table, &report->session->pymalloc);
+	table->arenas.columns = table->columns;
+	table->texts = calloc(report->session->pymalloc.arenas.count + 1, sizeof(*table->texts));
+	if (!table->texts)
+		return &hw_enomem;
+	HW_TRY(hw_pyarena_print(report, table));
+	if (table->lists.is_damaged)
+		return hw_error_create(HW_ERROR_PARTIAL,
+				       "the report is partial: a list of obmalloc's is damaged, an "
+				       "issue says where");
+	return NULL;
+}
+
+struct hw_error *hw_report_cpython_allocators(struct hw_report *report)
+{
 	struct hw_pyarena_table table = { .arenas = { .column_count = HW_PYARENA_CELLS } };
-	hw_pyarena_columns(&table, &session->pymalloc);
-	table.arenas.columns = table.columns;
-	table.texts = calloc(session->pymalloc.arenas.count + 1, sizeof(*table.texts));
-	struct hw_error *err = &hw_enomem;
-	if (table.texts)
-		err = report->format == HW_FORMAT_JSON  ? hw_pyarena_json(report, &table)
-		      : report->format == HW_FORMAT_CSV ? hw_pyarena_csv(report, &table)
-							: hw_pyarena_text(report, &table);
+	struct hw_error *err = hw_pyarena_report(report, &table);
 	hw_rows_deinit(&table.arenas);
+	hw_pyarena_lists_deinit(&table.lists);
 	free(table.texts);
 	return err;
 }

@@ -150,6 +150,26 @@ def wait_until_reading(pid):
     raise Failed("process %d does not wait for its standard input" % pid)
 
 
+@contextlib.contextmanager
+def gdbserver(*words):
+    """gdb's commands that connect to a gdbserver with these words, which waits for one gdb."""
+    server = subprocess.Popen([need("gdbserver"), "--once", "127.0.0.1:0", *[str(word) for word in words]],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        said = ""
+        for line in server.stderr:
+            said += line
+            port = re.match(r"Listening on port (\d+)", line)
+            if port:
+                break
+        else:
+            raise Failed("gdbserver does not listen: %s" % said)
+        yield ["set sysroot /", "target remote 127.0.0.1:%s" % port.group(1)]
+    finally:
+        server.kill()  # it ends by itself when gdb has detached
+        server.communicate()
+
+
 def interpreters():
     """{name: path} of those that the test matrix finds (tests/matrix/interpreters.py)."""
     sys.path.insert(0, str(TOP / "tests" / "matrix"))
