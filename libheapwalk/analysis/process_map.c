@@ -23,12 +23,11 @@ const char *hw_map_line_word(enum hw_map_line line)
 // ---- private writable memory ----
 
 struct hw_map_walk {
-	const struct hw_heap *heap;
 	const struct hw_residency *residency;
 	struct hw_progress *progress;
 	struct hw_process_map *map;
 	uint8_t *lines; // enum hw_map_line by category and allocator
-	size_t run;     // the first that may overlap what comes
+	size_t hint;    // of hw_residency_add()
 	uint64_t seen;
 };
 
@@ -60,43 +59,17 @@ static enum hw_map_line hw_line_of(const struct hw_category *category, enum hw_a
 	return is_free ? HW_LINE_MALLOC_FREE : HW_LINE_MALLOC_OVERHEAD;
 }
 
-static void hw_sum_pages(struct hw_map_sum *sum, const struct hw_page_run *run, uint64_t bytes)
-{
-	switch (run->state) {
-	case HW_PAGE_RESIDENT:
-		sum->resident_bytes += bytes;
-		sum->huge_bytes += run->is_huge ? bytes : 0;
-		break;
-	case HW_PAGE_SWAPPED:
-		sum->swapped_bytes += bytes;
-		break;
-	case HW_PAGE_MISSING:
-		sum->missing_bytes += bytes;
-		break;
-	default:
-		break;
-	}
-}
-
 // A page that several rows share counts for each with the bytes that are its own.
 static bool hw_map_row(void *payload, const struct hw_row *row)
 {
 	struct hw_map_walk *walk = payload;
-	const struct hw_residency *residency = walk->residency;
 	if (!(++walk->seen & (HW_POLL_ROWS - 1)) && hw_progress_poll(walk->progress))
 		return false;
-	hw_addr_t end = row->start + row->size_bytes;
 	struct hw_map_sum *sum =
 		&walk->map->lines[walk->lines[row->category * HW_ALLOCATORS + row->allocator]];
 	sum->virtual_bytes += row->size_bytes;
-	while (walk->run < residency->runs.count &&
-	       residency->runs.data[walk->run].end <= row->start)
-		walk->run++;
-	for (size_t i = walk->run; i < residency->runs.count && residency->runs.data[i].start < end;
-	     i++) {
-		const struct hw_page_run *run = &residency->runs.data[i];
-		hw_sum_pages(sum, run, hw_min(run->end, end) - hw_max(run->start, row->start));
-	}
+	hw_residency_add(walk->residency, &walk->hint, row->start, row->start + row->size_bytes,
+			 &sum->pages);
 	return true;
 }
 
@@ -112,11 +85,9 @@ static struct hw_error *hw_map_private(const struct hw_heap *heap,
 		for (unsigned a = 0; a < HW_ALLOCATORS; a++)
 			lines[id * HW_ALLOCATORS + a] =
 				(uint8_t)hw_line_of(hw_heap_category(heap, id), a);
-	struct hw_map_walk walk = { .heap = heap,
-				    .residency = residency,
-				    .progress = progress,
-				    .map = map,
-				    .lines = lines };
+	struct hw_map_walk walk = {
+		.residency = residency, .progress = progress, .map = map, .lines = lines
+	};
 	hw_heap_visit(heap, 0, UINT64_MAX, hw_map_row, &walk);
 	return NULL;
 }
@@ -141,12 +112,12 @@ static void hw_map_mapping(const struct hw_mapping *m, const struct hw_residency
 	const struct hw_area *area = hw_residency_area(residency, m->start);
 	sum->virtual_bytes += m->end - m->start;
 	if (!area) {
-		sum->missing_bytes += m->end - m->start;
+		sum->pages.missing_bytes += m->end - m->start;
 		return;
 	}
-	sum->resident_bytes += area->resident_bytes + area->hugetlb_bytes;
-	sum->swapped_bytes += area->swapped_bytes;
-	sum->huge_bytes += area->huge_bytes;
+	sum->pages.resident_bytes += area->resident_bytes + area->hugetlb_bytes;
+	sum->pages.swapped_bytes += area->swapped_bytes;
+	sum->pages.huge_bytes += area->huge_bytes;
 }
 
 static void hw_map_elsewhere(const struct hw_target *target, const struct hw_residency *residency,
@@ -171,10 +142,10 @@ static void hw_map_elsewhere(const struct hw_target *target, const struct hw_res
 static void hw_sum_add(struct hw_map_sum *to, const struct hw_map_sum *from)
 {
 	to->virtual_bytes += from->virtual_bytes;
-	to->resident_bytes += from->resident_bytes;
-	to->swapped_bytes += from->swapped_bytes;
-	to->huge_bytes += from->huge_bytes;
-	to->missing_bytes += from->missing_bytes;
+	to->pages.resident_bytes += from->pages.resident_bytes;
+	to->pages.swapped_bytes += from->pages.swapped_bytes;
+	to->pages.huge_bytes += from->pages.huge_bytes;
+	to->pages.missing_bytes += from->pages.missing_bytes;
 }
 
 struct hw_error *hw_process_map_make(const struct hw_heap *heap, const struct hw_target *target,

@@ -38,9 +38,8 @@ enum hw_map_line {
 };
 
 struct hw_map_sum {
-	uint64_t virtual_bytes, resident_bytes, swapped_bytes, huge_bytes;
-	// Of virtual_bytes: can't tell whether it is resident, the core does not have it.
-	uint64_t missing_bytes;
+	uint64_t virtual_bytes;
+	struct hw_page_sums pages;
 };
 
 struct hw_process_map {

@@ -19,6 +19,11 @@ static const char *const hw_size_keys[] = { "bytes", "count", "size", "allocator
 static const char *const hw_arena_keys[] = { "index", "address", "system_bytes", "in_use_bytes",
 					     "tcache_bytes", "fastbin_bytes", "bin_bytes", "top_bytes",
 					     "in_use_chunks", "free_chunks", NULL };
+static const char *const hw_pin_keys[] = { "allocator", "start", "free_bytes", "free_resident_bytes",
+					   "used_count", "used_bytes", "pin_domain", "pin_kind",
+					   "pin_count", "pin_bytes", "freed_bytes", "trim_bytes",
+					   NULL };
+static const char *const hw_pin_show[] = { "pins", "holders", NULL };
 static const char *const hw_map_keys[] = { "what", "virtual_bytes", "resident_bytes",
 					   "swapped_bytes", "huge_bytes", "missing_bytes", NULL };
 static const char *const hw_pyarena_keys[] = { "arena_object", "start", "pools_free", "pools_total",
@@ -74,6 +79,12 @@ static const struct hw_command_option hw_pyarena_options[] = {
 };
 static const struct hw_command_option hw_explain_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_END,
+};
+static const struct hw_command_option hw_pin_options[] = {
+	HW_OPTION_FORMAT,
+	{ "top", "N", "Print the first N rows of each table only; text prints 20 by itself.", NULL },
+	HW_OPTION_SORT(hw_pin_keys), HW_OPTION_OUTPUT,
+	{ "show", "WHAT", "Show the pins only, or the holders only.", hw_pin_show }, HW_OPTION_END,
 };
 static const struct hw_command_option hw_map_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_map_keys), HW_OPTION_OUTPUT,
@@ -179,6 +190,12 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	  "that is there with its type, references, size and value; who owns it, what it owns, and\n" \
 	  "its neighbours. ADDR may lead anywhere into a block. The address of a pool, of an\n"   \
 	  "arena_object, of malloc's own structures or of a file's data shows these.")             \
+	X(pins, "pins", "", false, hw_pin_options,                                                 \
+	  "Show free memory that is not given back, and what holds it.",                          \
+	  "An arena of pymalloc is held by any block in use in it: shown is the category that has\n" \
+	  "most bytes. A region of malloc's is held by its last chunk before top: that pin is\n"   \
+	  "shown. \"Goes with it\" is what would be given back, resident bytes. Then, by category,\n" \
+	  "what is in use in arenas of pymalloc that are at least half free.")                     \
 	X(map, "map", "", false, hw_map_options,                                                   \
 	  "Show the whole process in lines that add up to VmSize and VmRSS.",                      \
 	  "Private writable memory comes first, cut by what it is used for; its TOTAL is what\n"   \

@@ -40,17 +40,18 @@ static void hw_map_cells(const struct hw_process_map *map, const char *what,
 {
 	const struct hw_cell none = hw_cell_none();
 	bool has_pages = map->source != HW_RESIDENCY_NONE &&
-			 (!sum->virtual_bytes || sum->missing_bytes < sum->virtual_bytes);
+			 (!sum->virtual_bytes || sum->pages.missing_bytes < sum->virtual_bytes);
 	// A huge page that is not anonymous is no AnonHugePages: smaps has no sum of those.
 	bool has_huge = is_elsewhere ? map->source == HW_RESIDENCY_KERNEL : map->knows_huge;
 	cells[HW_MAPS_WHAT] = hw_cell_text(what);
 	cells[HW_MAPS_VIRTUAL] = hw_cell_number(sum->virtual_bytes);
-	cells[HW_MAPS_RESIDENT] = has_pages ? hw_cell_number(sum->resident_bytes) : none;
-	cells[HW_MAPS_SWAPPED] = map->knows_swapped ? hw_cell_number(sum->swapped_bytes) : none;
-	cells[HW_MAPS_HUGE] = has_huge ? hw_cell_number(sum->huge_bytes) : none;
+	cells[HW_MAPS_RESIDENT] = has_pages ? hw_cell_number(sum->pages.resident_bytes) : none;
+	cells[HW_MAPS_SWAPPED] = map->knows_swapped ? hw_cell_number(sum->pages.swapped_bytes)
+						    : none;
+	cells[HW_MAPS_HUGE] = has_huge ? hw_cell_number(sum->pages.huge_bytes) : none;
 	cells[HW_MAPS_MISSING] = map->source == HW_RESIDENCY_NONE
 					 ? none
-					 : hw_cell_number(sum->missing_bytes);
+					 : hw_cell_number(sum->pages.missing_bytes);
 }
 
 static struct hw_cell hw_known_cell(uint64_t bytes)
@@ -118,7 +119,8 @@ static void hw_json_add_difference(struct json_object *object, const char *key, 
 
 static uint64_t hw_map_counted_resident(const struct hw_map_report *r)
 {
-	return r->process.resident_bytes - hw_min(r->map->hugetlb_bytes, r->process.resident_bytes);
+	return r->process.pages.resident_bytes -
+	       hw_min(r->map->hugetlb_bytes, r->process.pages.resident_bytes);
 }
 
 static void hw_map_members(struct hw_map_report *r)
@@ -173,7 +175,8 @@ static void hw_map_text_rest(struct hw_map_report *r)
 		[HW_MAPS_WHAT] = hw_cell_text("difference"),
 		[HW_MAPS_VIRTUAL] = hw_difference_cell(r->process.virtual_bytes, counts->vm_size),
 		[HW_MAPS_RESIDENT] = hw_difference_cell(hw_map_counted_resident(r), counts->vm_rss),
-		[HW_MAPS_SWAPPED] = hw_difference_cell(r->process.swapped_bytes, counts->vm_swap),
+		[HW_MAPS_SWAPPED] = hw_difference_cell(r->process.pages.swapped_bytes,
+						       counts->vm_swap),
 	};
 	hw_table_total(r->report, difference);
 }
@@ -193,7 +196,8 @@ static void hw_map_notes(struct hw_map_report *r)
 				       "that it does not have");
 	if (r->map->source != HW_RESIDENCY_NONE)
 		hw_report_line(report, "unknown: %s of private and writable resident memory",
-			       hw_percent(unknown->resident_bytes, total->resident_bytes, share));
+			       hw_percent(unknown->pages.resident_bytes,
+					  total->pages.resident_bytes, share));
 	if (r->map->hugetlb_bytes)
 		hw_report_line(report, "hugetlbfs: %s resident bytes that VmRSS leaves out",
 			       hw_commas(r->map->hugetlb_bytes, digits));
@@ -246,9 +250,9 @@ struct hw_error *hw_report_map(struct hw_report *report)
 		.process = map.private_writable,
 	};
 	r.process.virtual_bytes += map.elsewhere.virtual_bytes;
-	r.process.resident_bytes += map.elsewhere.resident_bytes;
-	r.process.swapped_bytes += map.elsewhere.swapped_bytes;
-	r.process.huge_bytes += map.elsewhere.huge_bytes;
-	r.process.missing_bytes += map.elsewhere.missing_bytes;
+	r.process.pages.resident_bytes += map.elsewhere.pages.resident_bytes;
+	r.process.pages.swapped_bytes += map.elsewhere.pages.swapped_bytes;
+	r.process.pages.huge_bytes += map.elsewhere.pages.huge_bytes;
+	r.process.pages.missing_bytes += map.elsewhere.pages.missing_bytes;
 	return hw_map_print(&r);
 }

@@ -365,3 +365,38 @@ const struct hw_area *hw_residency_area(const struct hw_residency *residency, hw
 	const struct hw_area *area = &residency->areas.data[at];
 	return at < residency->areas.count && area->start == start ? area : NULL;
 }
+
+static void hw_page_sums_add(struct hw_page_sums *sums, const struct hw_page_run *run,
+			     uint64_t bytes)
+{
+	switch (run->state) {
+	case HW_PAGE_RESIDENT:
+		sums->resident_bytes += bytes;
+		sums->huge_bytes += run->is_huge ? bytes : 0;
+		break;
+	case HW_PAGE_SWAPPED:
+		sums->swapped_bytes += bytes;
+		break;
+	case HW_PAGE_MISSING:
+		sums->missing_bytes += bytes;
+		break;
+	default:
+		break;
+	}
+}
+
+void hw_residency_add(const struct hw_residency *residency, size_t *hint, hw_addr_t start,
+		      hw_addr_t end, struct hw_page_sums *sums)
+{
+	const struct hw_page_run *runs = residency->runs.data;
+	size_t at = *hint, count = residency->runs.count;
+	if (at > count || (at && runs[at - 1].end > start) ||
+	    (at + 1 < count && runs[at + 1].end <= start))
+		at = hw_vec_find_beyond(&residency->runs, end, start);
+	while (at < count && runs[at].end <= start)
+		at++;
+	*hint = at;
+	for (; at < count && runs[at].start < end; at++)
+		hw_page_sums_add(sums, &runs[at],
+				 hw_min(runs[at].end, end) - hw_max(runs[at].start, start));
+}

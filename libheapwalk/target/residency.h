@@ -62,6 +62,13 @@ struct hw_residency {
 	struct hw_process_counts counts;
 };
 
+// Bytes of some stretch of private writable memory.
+struct hw_page_sums {
+	uint64_t resident_bytes, swapped_bytes;
+	uint64_t huge_bytes;    // of resident_bytes
+	uint64_t missing_bytes; // can't tell: the core does not have them
+};
+
 // The target is stopped. Fails on out of memory only: a source, or a kernel, that can't tell leaves
 // HW_RESIDENCY_NONE, and an issue says why when there is more to say than that.
 struct hw_error *hw_residency_read(struct hw_target *target, struct hw_issues *issues,
@@ -70,5 +77,10 @@ void hw_residency_deinit(struct hw_residency *residency);
 
 // The line of smaps that starts where the mapping does; NULL: the kernel did not say.
 const struct hw_area *hw_residency_area(const struct hw_residency *residency, hw_addr_t start);
+
+// Adds what [start, end) has to *sums. *hint is 0 at first and the same variable afterwards: stretches in
+// address order cost no search.
+void hw_residency_add(const struct hw_residency *residency, size_t *hint, hw_addr_t start,
+		      hw_addr_t end, struct hw_page_sums *sums);
 
 #endif

@@ -14,40 +14,10 @@ sys.path[:0] = [os.path.join(HERE, "..", "selftest"), os.path.join(HERE, "..", "
 import closes  # noqa: E402
 import interpreters  # noqa: E402
 from process import Target  # noqa: E402
+from stepper import Stepper  # noqa: E402
 from support import BUILD, HEAPWALK, HeapwalkTest, main  # noqa: E402
 
 DICTS = 100000
-
-
-class Stepper:
-    """A program that says "ready" and waits in read(2) for a line before it goes on."""
-
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.pid = self.process.pid
-
-    def __enter__(self):
-        self.wait()
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    def wait(self):
-        assert self.process.stdout.readline() == b"ready\n", "the target ended"
-        while True:
-            with open("/proc/%d/syscall" % self.pid, encoding="utf-8") as file:
-                if file.read().startswith("0 0x0 "):
-                    return
-            os.sched_yield()
-
-    def go_on(self):
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-        self.wait()
 
 
 class Map(HeapwalkTest):
