@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "analysis/session.h"
+#include "analysis/session_internal.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "analysis/query.h"
 #include "analysis/snapshot.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
-#include "cpython/free_lists.h"
 
 enum { HW_THREADS_DEFAULT_MAX = 8, HW_THREADS_MAX = 64 };
 
@@ -164,7 +162,7 @@ void hw_session_move_labels(struct hw_session *from, struct hw_session *to)
 	from->labels = NULL;
 }
 
-static void hw_session_forget_allocators(struct hw_session *session)
+void hw_session_forget_allocators(struct hw_session *session)
 {
 	if (session->heap)
 		hw_heap_destroy(session->heap);
@@ -177,6 +175,7 @@ static void hw_session_forget_allocators(struct hw_session *session)
 	session->pymalloc_error = NULL;
 	session->has_pymalloc = session->has_allocators = false;
 	session->stop_nanoseconds = 0;
+	session->was_at_rest = false;
 	session->forgotten++;
 	hw_residency_deinit(&session->residency);
 	session->residency = (struct hw_residency){ 0 };
@@ -249,10 +248,8 @@ void hw_session_resume(struct hw_session *session)
 	hw_target_resume(session->target);
 }
 
-// A failure that the rest of the walk can live without: facts or proofs that are missing. Kept in
-// *kept and shown as an issue. Anything else comes back.
-static struct hw_error *hw_session_tolerate(struct hw_session *session, struct hw_error *err,
-					    struct hw_error **kept)
+struct hw_error *hw_session_tolerate(struct hw_session *session, struct hw_error *err,
+				     struct hw_error **kept)
 {
 	if (!err)
 		return NULL;
@@ -273,7 +270,7 @@ static struct hw_error *hw_session_tolerate(struct hw_session *session, struct h
 	}
 }
 
-static struct hw_error *hw_session_make_modules(struct hw_session *session)
+struct hw_error *hw_session_make_modules(struct hw_session *session)
 {
 	if (session->modules)
 		return NULL;
@@ -282,7 +279,7 @@ static struct hw_error *hw_session_make_modules(struct hw_session *session)
 			       &session->modules);
 }
 
-static struct hw_error *hw_session_make_python(struct hw_session *session)
+struct hw_error *hw_session_make_python(struct hw_session *session)
 {
 	if (session->has_python)
 		return NULL;
@@ -332,7 +329,7 @@ static bool hw_session_claims(void *payload, hw_addr_t addr, hw_addr_t *ret_end)
 	return hw_session_stack_claims(session->target, addr, ret_end);
 }
 
-static struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
+struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 {
 	if (session->has_pymalloc)
 		return NULL;
@@ -365,7 +362,7 @@ static bool hw_session_has_memory(const struct hw_session *session)
 	return false;
 }
 
-static struct hw_error *hw_session_check_alive(struct hw_session *session)
+struct hw_error *hw_session_check_alive(struct hw_session *session)
 {
 	if (!session->target->ops->is_live ||
 	    (hw_target_is_alive(session->target) && hw_session_has_memory(session)))
@@ -375,89 +372,15 @@ static struct hw_error *hw_session_check_alive(struct hw_session *session)
 			       (int)session->target->pid);
 }
 
-// Everything about CPython that does not change while it runs, before it is stopped. What fails here is
-// tried again then.
-static void hw_session_prepare_pymalloc(struct hw_session *session)
-{
-	if (session->target->ops->kind != HW_TARGET_LIVE || session->options.no_stop ||
-	    session->has_python)
-		return;
-	struct hw_issues issues;
-	struct hw_error *err = hw_session_make_modules(session);
-	hw_issues_init(&issues);
-	if (!err)
-		err = hw_python_find(session->target, session->modules, &issues, &session->python);
-	session->has_python = !err && !issues.list.count && session->python.module;
-	if (session->has_python) {
-		hw_pymalloc_prepare(session->target, &session->python);
-		hw_free_lists_prepare(&session->python);
-	} else {
-		hw_python_deinit(&session->python);
-		session->python = (struct hw_python){ 0 };
-	}
-	hw_error_destroy(err);
-	hw_issues_deinit(&issues);
-}
-
-// The process may have replaced its program since hw_session_prepare_pymalloc(), and its interpreters.
-static struct hw_error *hw_session_confirm_python(struct hw_session *session)
-{
-	if (!session->has_python || !session->python.module)
-		return hw_session_make_python(session);
-	const struct hw_module *module = session->python.module;
-	const struct hw_mapping *m = hw_target_find_mapping(session->target, module->start);
-	if (!m || strcmp(m->path, module->path) != 0) {
-		hw_session_invalidate(session);
-		session->is_fresh = true; // the stop has read the mappings
-		return hw_session_make_python(session);
-	}
-	struct hw_error *err = hw_python_refresh(session->target, &session->issues,
-						 &session->python);
-	if (err) {
-		hw_python_deinit(&session->python);
-		session->python = (struct hw_python){ 0 };
-	}
-	return hw_session_tolerate(session, err, &session->python_error);
-}
-
-static uint64_t hw_session_now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-struct hw_error *hw_session_need_pymalloc(
-	struct hw_session *session,
-	struct hw_error *(*while_stopped)(struct hw_session *session, void *payload), void *payload)
-{
-	bool is_prepared = !session->has_python, was_walked = session->has_pymalloc;
-	if (is_prepared)
-		hw_session_prepare_pymalloc(session);
-	uint64_t before = hw_session_now();
-	HW_TRY(hw_target_stop(session->target));
-	session->is_fresh = true;
-	struct hw_error *err = is_prepared ? hw_session_confirm_python(session) : NULL;
-	if (!err)
-		err = hw_session_make_pymalloc(session);
-	if (!err && while_stopped)
-		err = while_stopped(session, payload);
-	if (!err)
-		err = hw_session_check_alive(session);
-	hw_target_resume(session->target);
-	if (session->target->ops->kind == HW_TARGET_LIVE && !session->options.no_stop)
-		session->stop_nanoseconds = hw_session_now() - before;
-	// What an earlier command has walked is not spoiled by this one.
-	if (err && !was_walked)
-		hw_session_forget_allocators(session);
-	return err;
-}
-
 static struct hw_error *hw_session_make_allocators(struct hw_session *session)
 {
 	if (session->has_allocators)
 		return NULL;
 	HW_TRY(hw_session_make_python(session));
+	// One that was walked in a process that has run on since is of another moment.
+	if (session->has_pymalloc && session->target->ops->kind == HW_TARGET_LIVE &&
+	    !session->options.no_stop)
+		hw_session_forget_allocators(session);
 	struct hw_error *err = hw_session_make_pymalloc(session);
 	if (!err)
 		err = hw_glibc_walk(session->target, session->modules, hw_session_claims, session,

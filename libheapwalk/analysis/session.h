@@ -30,7 +30,9 @@ struct hw_session {
 	struct hw_residency residency; // of the stop that the heap is of
 	bool has_python, has_pymalloc, has_allocators, has_residency;
 	bool is_fresh; // the target's mappings were read since the last invalidate
-	// How long hw_session_need_pymalloc() kept the target stopped; 0: it did not.
+	// hw_session_need_pymalloc() read the target while it slept, or kept it stopped for so long. 0 and
+	// false: somebody else keeps it stopped.
+	bool was_at_rest;
 	uint64_t stop_nanoseconds;
 	bool is_detached;         // it has no target: files alone can be looked at
 	struct hw_labels *labels; // NULL: none yet; they are kept when the target has run on
@@ -44,13 +46,12 @@ struct hw_session {
 // meanwhile. When they return NULL the parts are there; session->python.module may still be NULL
 // (no CPython, or python_error says why it is not understood), and pymalloc empty (pymalloc_error).
 struct hw_error *hw_session_need_python(struct hw_session *session) HW_MUST_USE;
-// pymalloc alone. A live target is stopped for as short as it can be: symbols and debug information are
-// read before. `while_stopped` is called before it is let go (and when all was there already); it may
-// be NULL.
-struct hw_error *hw_session_need_pymalloc(
-	struct hw_session *session,
-	struct hw_error *(*while_stopped)(struct hw_session *session, void *payload),
-	void *payload) HW_MUST_USE;
+// pymalloc alone, and what `read` (may be NULL) reads besides, at one moment. A live target is disturbed as
+// little as it can be: what symbols and debug information tell is asked before; then it is read while all
+// its threads sleep, or, when one did not, stopped. `read` may be called again for a new try.
+typedef struct hw_error *hw_session_read_fn(struct hw_session *session, void *payload);
+struct hw_error *hw_session_need_pymalloc(struct hw_session *session, hw_session_read_fn *read,
+					  void *payload) HW_MUST_USE;
 struct hw_error *hw_session_need_allocators(struct hw_session *session) HW_MUST_USE;
 struct hw_error *hw_session_need_heap(struct hw_session *session) HW_MUST_USE;
 // The heap, and which pages were resident at its stop, before it was read. A heap of an earlier stop

@@ -16,6 +16,12 @@ void hw_issues_clear(struct hw_issues *issues)
 	issues->dropped_count = 0;
 }
 
+void hw_issues_cut(struct hw_issues *issues, size_t count)
+{
+	while (issues->list.count > count)
+		hw_error_destroy(issues->list.data[--issues->list.count]);
+}
+
 void hw_issues_deinit(struct hw_issues *issues)
 {
 	hw_issues_clear(issues);

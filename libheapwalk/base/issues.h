@@ -19,6 +19,8 @@ struct hw_issues {
 void hw_issues_init(struct hw_issues *issues);
 void hw_issues_deinit(struct hw_issues *issues);
 void hw_issues_clear(struct hw_issues *issues);
+// Forget those beyond the first `count`: what was met on a walk that does not count.
+void hw_issues_cut(struct hw_issues *issues, size_t count);
 // Takes err; NULL is no issue.
 void hw_issues_take(struct hw_issues *issues, struct hw_error *err);
 void hw_issues_add(struct hw_issues *issues, enum hw_error_code code, hw_addr_t addr,

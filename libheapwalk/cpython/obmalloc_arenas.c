@@ -107,18 +107,42 @@ static bool hw_arena_fits(const struct hw_arena *arena, const struct hw_geometry
 }
 
 // maxnextoffset is POOL_SIZE - block size in every pool that was ever carved, empty ones too.
-static bool hw_pool_proves(struct hw_target *target, const struct hw_python_layout *layout,
-			   const struct hw_arena *arena, uint32_t pool_bytes, uint32_t alignment)
+static bool hw_header_proves(const struct hw_python_layout *layout, const uint8_t *header,
+			     uint32_t arena_index, uint32_t pool_bytes, uint32_t alignment)
 {
-	uint8_t header[HW_POOL_HEADER_BYTES];
-	hw_addr_t first = hw_align_up(arena->start, pool_bytes);
-	if (arena->pool_address == first ||
-	    hw_target_read_some(target, first, header, sizeof(header)) != sizeof(header))
-		return false;
 	uint64_t szidx = hw_u32(header + layout->pool_szidx);
 	return szidx < HW_SMALL_REQUEST_THRESHOLD / alignment &&
-	       hw_u32(header + layout->pool_arenaindex) == arena->index &&
+	       hw_u32(header + layout->pool_arenaindex) == arena_index &&
 	       (szidx + 1) * alignment + hw_u32(header + layout->pool_maxnextoffset) == pool_bytes;
+}
+
+// How many arenas have the objects that this geometry makes, and in how many of the first of them the
+// first pool agrees as well. One system call for all these pools: the target may be stopped.
+static void hw_weigh_geometry(struct hw_target *target, const struct hw_python_layout *layout,
+			      const struct hw_pymalloc *pm, const struct hw_geometry *geometry,
+			      uint32_t alignment, size_t *ret_fits, size_t *ret_proofs)
+{
+	struct hw_span spans[HW_GEOMETRY_SAMPLE];
+	uint8_t headers[HW_GEOMETRY_SAMPLE * HW_POOL_HEADER_BYTES];
+	uint32_t indices[HW_GEOMETRY_SAMPLE];
+	size_t count = 0;
+	*ret_fits = *ret_proofs = 0;
+	hw_vec_foreach(arena, &pm->arenas)
+	{
+		if (!hw_arena_fits(arena, geometry))
+			continue;
+		++*ret_fits;
+		hw_addr_t first = hw_align_up(arena->start, geometry->pool_bytes);
+		if (*ret_fits > HW_GEOMETRY_SAMPLE || arena->pool_address == first)
+			continue;
+		indices[count] = arena->index;
+		spans[count++] = (struct hw_span){ .addr = first, .len = HW_POOL_HEADER_BYTES };
+	}
+	hw_target_read_many(target, spans, count, headers);
+	for (size_t i = 0; i < count; i++)
+		*ret_proofs += !spans[i].is_missing &&
+			       hw_header_proves(layout, headers + i * HW_POOL_HEADER_BYTES,
+						indices[i], geometry->pool_bytes, alignment);
 }
 
 // The row that is usual where the layout has a radix tree of arenas or has none.
@@ -152,15 +176,8 @@ struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 		const struct hw_geometry *geometry =
 			&hw_geometries[(i / alignment_count + usual) % HW_GEOMETRY_COUNT];
 		uint32_t alignment = alignments[i % alignment_count];
-		size_t fits = 0, proofs = 0;
-		hw_vec_foreach(arena, &pm->arenas)
-		{
-			if (!hw_arena_fits(arena, geometry))
-				continue;
-			if (fits++ < HW_GEOMETRY_SAMPLE)
-				proofs += hw_pool_proves(target, layout, arena,
-							 geometry->pool_bytes, alignment);
-		}
+		size_t fits, proofs;
+		hw_weigh_geometry(target, layout, pm, geometry, alignment, &fits, &proofs);
 		if (fits + proofs <= best)
 			continue;
 		best = fits + proofs;

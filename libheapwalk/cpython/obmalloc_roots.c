@@ -74,16 +74,25 @@ uint32_t hw_obmalloc_prove_usedpools(struct hw_target *target,
 	    hw_target_read_some(target, used, words, (size_t)class_count * 16) !=
 		    (size_t)class_count * 16)
 		return 0;
+	struct hw_span spans[HW_PYMALLOC_SIZE_CLASSES_MAX];
+	uint8_t sizes[4 * HW_PYMALLOC_SIZE_CLASSES_MAX];
+	uint32_t classes[HW_PYMALLOC_SIZE_CLASSES_MAX], count = 0;
 	for (uint32_t i = 0; i < class_count; i++) {
 		// A fake pool header whose nextpool and prevpool are these two words.
 		hw_addr_t self = used + i * 16 - (hw_addr_t)layout->pool_nextpool;
 		hw_addr_t next = hw_u64(words + i * 16), prev = hw_u64(words + i * 16 + 8);
-		uint32_t szidx;
 		if (next == self && prev == self)
 			continue;
-		if (next % HW_POOL_BYTES_MIN || prev % HW_POOL_BYTES_MIN ||
-		    !hw_obmalloc_read_u32(target, next + (hw_addr_t)layout->pool_szidx, &szidx) ||
-		    szidx != i)
+		if (next % HW_POOL_BYTES_MIN || prev % HW_POOL_BYTES_MIN)
+			return 0;
+		classes[count] = i;
+		spans[count++] = (struct hw_span){ .addr = next + (hw_addr_t)layout->pool_szidx,
+						   .len = 4 };
+	}
+	if (hw_target_read_many(target, spans, count, sizes))
+		return 0;
+	for (uint32_t i = 0; i < count; i++) {
+		if (hw_u32(sizes + (size_t)i * 4) != classes[i])
 			return 0;
 	}
 	return class_count;

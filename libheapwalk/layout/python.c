@@ -41,17 +41,11 @@ static hw_addr_t hw_find_type_type(struct hw_target *target, struct hw_modules *
 	return 0;
 }
 
-static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modules *modules,
-				       struct hw_python *python)
+// Is python->type_type what the layout says it is?
+static struct hw_error *hw_prove_type_type(struct hw_target *target, const struct hw_python *python)
 {
 	const struct hw_python_layout *layout = &python->layout;
 	uint8_t word[8], name[5];
-	python->type_type = hw_find_type_type(target, modules, python);
-	if (!python->type_type)
-		return hw_error_create(HW_ERROR_CORRUPT,
-				       "PyType_Type of %s does not have itself as its type; either "
-				       "it is damaged or the layout from %s is another build's",
-				       python->module->path, python->facts);
 	hw_addr_t type = python->type_type;
 	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_name, word, sizeof(word)));
 	hw_addr_t text = hw_u64(word);
@@ -71,6 +65,18 @@ static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modul
 				   "is another build's",
 				   hw_u64(word), python->facts, (int)layout->heap_type_size);
 	return NULL;
+}
+
+static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modules *modules,
+				       struct hw_python *python)
+{
+	python->type_type = hw_find_type_type(target, modules, python);
+	if (!python->type_type)
+		return hw_error_create(HW_ERROR_CORRUPT,
+				       "PyType_Type of %s does not have itself as its type; either "
+				       "it is damaged or the layout from %s is another build's",
+				       python->module->path, python->facts);
+	return hw_prove_type_type(target, python);
 }
 
 // How to go on without debug information; `why_no_table` says what is wrong with the table's answer.
@@ -243,6 +249,11 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 struct hw_error *hw_python_refresh(struct hw_target *target, struct hw_issues *issues,
 				   struct hw_python *python)
 {
+	hw_addr_t type_type = python->type_type;
+	if (!hw_is_its_own_type(target, &python->layout, type_type))
+		return hw_error_at(HW_ERROR_CORRUPT, type_type,
+				   "PyType_Type at 0x%" PRIx64 " is no longer there", type_type);
+	HW_TRY(hw_prove_type_type(target, python));
 	python->interpreters.count = 0;
 	return hw_python_find_interpreters(target, issues, python);
 }

@@ -41,7 +41,8 @@ struct hw_python {
 // module == NULL. Too little known to be right: HW_ERROR_NO_DEBUG_INFO, which says what to install.
 struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
 				struct hw_issues *issues, struct hw_python *ret) HW_MUST_USE;
-// Reads the chain of interpreters again: the target has run since.
+// Is what was found still there? Proves the types and reads the chain of interpreters again: the target
+// has run since.
 struct hw_error *hw_python_refresh(struct hw_target *target, struct hw_issues *issues,
 				   struct hw_python *python) HW_MUST_USE;
 // The address of a static variable of the interpreter: `unit` is the base name of its source file. Asks

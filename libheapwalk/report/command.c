@@ -182,8 +182,8 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	  "Print what sys._debugmallocstats() would print in the process itself.",                 \
 	  "Byte for byte the text of that version of CPython: size classes, arenas, what their\n"  \
 	  "bytes are used for, and free lists. With explain: efficiency, how full arenas are and\n" \
-	  "how little keeps them, and what free lists hold. A process is stopped only while pool\n" \
-	  "headers and counters are read.")                                                        \
+	  "how little keeps them, and what free lists hold. A process that sleeps is read without\n" \
+	  "stopping it, another is stopped only while pool headers and counters are read.")        \
 	X(explain, "explain", "ADDR", true, hw_explain_options,                                    \
 	  "Tell everything that is known of one address.",                                         \
 	  "Which mapping, which arena and pool or chunk, in use or which kind of free; the object\n" \

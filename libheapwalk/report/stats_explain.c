@@ -177,4 +177,6 @@ void hw_stats_explain(struct hw_report *report, const struct hw_stats *stats)
 	if (report->session->stop_nanoseconds)
 		hw_report_line(report, "the process was stopped for %.3f ms",
 			       (double)report->session->stop_nanoseconds / 1e6);
+	else if (report->session->was_at_rest)
+		hw_report_line(report, "the process was not stopped: it slept while it was read");
 }

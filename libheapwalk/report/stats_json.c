@@ -161,7 +161,7 @@ void hw_stats_json(struct hw_report *report, const struct hw_stats *stats)
 	hw_report_member(report, "free_lists", hw_json_free_lists(report, stats));
 	hw_report_member(report, "histogram", hw_json_histogram(stats));
 	hw_report_member(report, "stopped_seconds",
-			 session->stop_nanoseconds
+			 session->stop_nanoseconds || session->was_at_rest
 				 ? json_object_new_double((double)session->stop_nanoseconds / 1e9)
 				 : NULL);
 }

@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "target/rest.h"
 #include "target/target.h"
 #include "target/tracer.h"
 
@@ -333,7 +334,7 @@ static bool hw_live_is_alive(struct hw_target *self)
 	return hw_live_find_task((struct hw_live *)self);
 }
 
-static struct hw_error *hw_live_stop(struct hw_target *self)
+static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
 {
 	struct hw_live *live = (struct hw_live *)self;
 	if (live->stop_count++)
@@ -343,11 +344,26 @@ static struct hw_error *hw_live_stop(struct hw_target *self)
 		err = hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
 	if (!err && !live->no_stop)
 		err = hw_tracer_stop(self->pid, live->proc_fd, &live->tracer);
-	if (!err)
+	if (!err && refresh)
 		err = hw_live_refresh(self);
 	if (err)
 		hw_live_resume(self);
 	return err;
+}
+
+static struct hw_error *hw_live_stop(struct hw_target *self)
+{
+	return hw_live_halt(self, true);
+}
+
+static struct hw_error *hw_live_stop_briefly(struct hw_target *self)
+{
+	return hw_live_halt(self, false);
+}
+
+static char *hw_live_rest(struct hw_target *self)
+{
+	return hw_proc_rest(((struct hw_live *)self)->proc_fd);
 }
 
 static void hw_live_close(struct hw_target *self)
@@ -372,8 +388,10 @@ static const struct hw_reader_ops hw_live_ops = {
 	.read_some = hw_live_read_some,
 	.read_many = hw_live_read_many,
 	.stop = hw_live_stop,
+	.stop_briefly = hw_live_stop_briefly,
 	.resume = hw_live_resume,
 	.refresh = hw_live_refresh,
+	.rest = hw_live_rest,
 	.open_proc = hw_live_open_proc,
 	.is_alive = hw_live_is_alive,
 	.close = hw_live_close,

@@ -70,6 +70,17 @@ struct hw_error *hw_target_stop(struct hw_target *target)
 	return target->ops->stop ? target->ops->stop(target) : NULL;
 }
 
+struct hw_error *hw_target_stop_briefly(struct hw_target *target)
+{
+	return target->ops->stop_briefly ? target->ops->stop_briefly(target)
+					 : hw_target_stop(target);
+}
+
+char *hw_target_rest(struct hw_target *target)
+{
+	return target->ops->rest ? target->ops->rest(target) : NULL;
+}
+
 void hw_target_resume(struct hw_target *target)
 {
 	if (target->ops->resume)

@@ -83,9 +83,13 @@ struct hw_reader_ops {
 	hw_addr_t (*next_readable)(struct hw_target *self, hw_addr_t addr, hw_addr_t *ret_end);
 	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
 	struct hw_error *(*stop)(struct hw_target *self);
+	// The same without reading mappings and threads again. NULL: stop() does not read them.
+	struct hw_error *(*stop_briefly)(struct hw_target *self);
 	void (*resume)(struct hw_target *self);
 	// Read mappings and threads again. NULL: they never change.
 	struct hw_error *(*refresh)(struct hw_target *self);
+	// See hw_target_rest(). NULL: this source does not know.
+	char *(*rest)(struct hw_target *self);
 	// A descriptor of /proc/PID/NAME, for reading; -1: it can't be opened. NULL: no process of this
 	// kernel.
 	int (*open_proc)(struct hw_target *self, const char *name);
@@ -136,7 +140,14 @@ void hw_target_close(struct hw_target *target); // accepts NULL
 
 // The outermost stop also refreshes mappings and threads.
 struct hw_error *hw_target_stop(struct hw_target *target) HW_MUST_USE;
+// Mappings and threads stay as they were read last: for a look at addresses that are known already.
+struct hw_error *hw_target_stop_briefly(struct hw_target *target) HW_MUST_USE;
 void hw_target_resume(struct hw_target *target);
+
+// A live process whose threads all sleep need not be stopped to be read: a text (owned) that says when each
+// was on a processor last, NULL when one is there now or nothing tells. What was read between two
+// equal answers was read in a process that ran none of its code meanwhile.
+char *hw_target_rest(struct hw_target *target);
 
 // Read /proc/PID/maps (and threads) again: live, while stopped (by us or, with no_stop, by somebody
 // else). Pointers to mappings are invalid after it, their paths stay. A no-op for other sources.

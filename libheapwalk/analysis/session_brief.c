@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// pymalloc alone, of a process that is disturbed as little as it can be. What takes long is done before:
+// modules, debug information, the addresses of statics. Then there is a snapshot to take, and two ways: most
+// processes sleep most of the time, and one that slept from before the first byte was read until after
+// the last one was as good as stopped (hw_target_rest()). One that did not is stopped.
+#include <string.h>
+#include <time.h>
+
+#include "analysis/session_internal.h"
+#include "base/cleanup.h"
+#include "cpython/free_lists.h"
+
+enum { HW_BRIEF_TRIES = 3 }; // to find it asleep
+
+struct hw_brief {
+	struct hw_session *session;
+	hw_session_read_fn *read;
+	void *payload;
+	bool is_prepared; // python was found while the target ran
+	bool read_failed; // the walk did not
+	size_t issues;    // met before
+};
+
+static bool hw_session_is_ours_to_stop(const struct hw_session *session)
+{
+	return session->target->ops->kind == HW_TARGET_LIVE && !session->options.no_stop;
+}
+
+static void hw_brief_forget_python(struct hw_session *session)
+{
+	hw_python_deinit(&session->python);
+	session->python = (struct hw_python){ 0 };
+	hw_error_destroy(session->python_error);
+	session->python_error = NULL;
+	session->has_python = false;
+}
+
+// Everything about CPython that does not change while it runs. What fails here is tried again, stopped.
+static void hw_brief_prepare(struct hw_brief *brief)
+{
+	struct hw_session *session = brief->session;
+	struct hw_issues issues;
+	struct hw_error *err = hw_session_make_modules(session);
+	hw_issues_init(&issues);
+	if (!err)
+		err = hw_python_find(session->target, session->modules, &issues, &session->python);
+	brief->is_prepared = !err && !issues.list.count && session->python.module;
+	session->has_python = brief->is_prepared;
+	if (brief->is_prepared) {
+		hw_pymalloc_prepare(session->target, &session->python);
+		hw_free_lists_prepare(&session->python);
+	} else {
+		hw_brief_forget_python(session);
+	}
+	hw_error_destroy(err);
+	hw_issues_deinit(&issues);
+}
+
+// The walk, of a target that does not run now. Python may have ended since it was found, and with execve(2)
+// another program be there.
+static struct hw_error *hw_brief_walk(struct hw_brief *brief)
+{
+	struct hw_session *session = brief->session;
+	struct hw_error *err = NULL;
+	if (brief->is_prepared)
+		err = hw_python_refresh(session->target, &session->issues, &session->python);
+	if (!err)
+		err = hw_session_make_python(session);
+	if (!err)
+		err = hw_session_make_pymalloc(session);
+	brief->read_failed = !err && brief->read && (err = brief->read(session, brief->payload));
+	return err ? err : hw_session_check_alive(session);
+}
+
+// True: *ret_err is the answer. False: it ran, or does not sleep at all, and nothing is known.
+static bool hw_brief_walk_at_rest(struct hw_brief *brief, struct hw_error **ret_err)
+{
+	struct hw_session *session = brief->session;
+	for (unsigned i = 0; i < HW_BRIEF_TRIES && brief->is_prepared; i++) {
+		hw_cleanup_free char *before = hw_target_rest(session->target);
+		if (!before)
+			return false;
+		struct hw_error *err = hw_brief_walk(brief);
+		hw_cleanup_free char *after = hw_target_rest(session->target);
+		// Why a walk failed is looked for in a process that is stopped.
+		bool is_whole = (!err || brief->read_failed) && after && !strcmp(before, after);
+		if (is_whole || (err && err->code == HW_ERROR_INTERRUPTED)) {
+			*ret_err = err;
+			session->was_at_rest = true;
+			return true;
+		}
+		hw_error_destroy(err);
+		hw_session_forget_allocators(session);
+		hw_issues_cut(&session->issues, brief->issues);
+		if (session->has_python && !session->python.module)
+			hw_brief_forget_python(session);
+		if (!after)
+			return false;
+	}
+	return false;
+}
+
+static uint64_t hw_now_nanoseconds(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static struct hw_error *hw_brief_walk_stopped(struct hw_brief *brief)
+{
+	struct hw_session *session = brief->session;
+	uint64_t before = hw_now_nanoseconds(), spent = 0;
+	if (brief->is_prepared) {
+		HW_TRY(hw_target_stop_briefly(session->target));
+		struct hw_error *err = hw_brief_walk(brief);
+		hw_target_resume(session->target);
+		spent = hw_now_nanoseconds() - before;
+		session->stop_nanoseconds = spent;
+		if (!err || brief->read_failed || err->code == HW_ERROR_INTERRUPTED)
+			return err;
+		// Perhaps it is another program by now: from the start.
+		hw_error_destroy(err);
+		hw_session_invalidate(session);
+		brief->is_prepared = false;
+		before = hw_now_nanoseconds();
+	}
+	HW_TRY(hw_session_stop(session));
+	struct hw_error *err = hw_brief_walk(brief);
+	hw_session_resume(session);
+	if (hw_session_is_ours_to_stop(session))
+		session->stop_nanoseconds = spent + hw_now_nanoseconds() - before;
+	return err;
+}
+
+struct hw_error *hw_session_need_pymalloc(struct hw_session *session, hw_session_read_fn *read,
+					  void *payload)
+{
+	struct hw_brief brief = { .session = session, .read = read, .payload = payload };
+	bool was_walked = session->has_pymalloc;
+	struct hw_error *err = NULL;
+	if (hw_session_is_ours_to_stop(session) && !session->has_python && !was_walked)
+		hw_brief_prepare(&brief);
+	brief.issues = session->issues.list.count;
+	if (!hw_brief_walk_at_rest(&brief, &err))
+		err = hw_brief_walk_stopped(&brief);
+	// What an earlier command has walked is not spoiled by this one.
+	if (err && !was_walked)
+		hw_session_forget_allocators(session);
+	return err;
+}
