@@ -33,7 +33,8 @@ def register(table):
                 raise gdb.GdbError("Quit") from None
 
     for command in table:
-        ReportCommand(command)
+        if any(option.name == "format" for option in command.options):
+            ReportCommand(command)
 
 
 def _value(value):

@@ -13,7 +13,11 @@ struct hw_completion {
 	struct hw_session *session; // may be NULL
 	enum hw_option_style style;
 	const struct hw_command *command;
-	const char *prefix;
+	const char *prefix; // the last word, as far as it was typed
+	// What candidates begin with: `prefix` from `head_len` on, or more than it, by `skip` bytes, inside
+	// a string with blanks.
+	const char *fragment;
+	size_t head_len, skip;
 	void (*emit)(void *payload, const char *word);
 	void *payload;
 	struct hw_strtab seen; // each candidate once
@@ -21,12 +25,18 @@ struct hw_completion {
 
 static void hw_offer(struct hw_completion *completion, const char *word)
 {
-	if (strncmp(word, completion->prefix, strlen(completion->prefix)) != 0)
+	if (strncmp(word, completion->fragment, strlen(completion->fragment)) != 0)
 		return;
 	size_t before = completion->seen.strings.count;
 	uint32_t id = hw_strtab_intern(&completion->seen, word, strlen(word));
-	if (id == UINT32_MAX || completion->seen.strings.count > before)
-		completion->emit(completion->payload, word);
+	if (id != UINT32_MAX && completion->seen.strings.count == before)
+		return;
+	hw_cleanup_free char *whole = NULL;
+	if (asprintf(&whole, "%.*s%s", (int)completion->head_len, completion->prefix,
+		     word + completion->skip) < 0)
+		whole = NULL;
+	if (whole)
+		completion->emit(completion->payload, whole);
 }
 
 static void hw_offer_all(struct hw_completion *completion, const char *const *words)
@@ -45,6 +55,22 @@ static void hw_offer_options(struct hw_completion *completion)
 	}
 }
 
+// What an option takes; a key to sort by may say which way.
+static void hw_offer_option_values(struct hw_completion *completion,
+				   const struct hw_command_option *option)
+{
+	static const char *const ways[] = { ":asc", ":desc" };
+	hw_offer_all(completion, option->values);
+	const char *colon = strchr(completion->fragment, ':');
+	for (const char *const *key = option->values; colon && key && *key; key++) {
+		char spelt[64];
+		for (size_t i = 0; i < HW_ARRAY_COUNT(ways) && !strcmp(option->name, "sort"); i++) {
+			snprintf(spelt, sizeof(spelt), "%s%s", *key, ways[i]);
+			hw_offer(completion, spelt);
+		}
+	}
+}
+
 // "--format=js" → "--format=json"
 static bool hw_offer_joined_values(struct hw_completion *completion)
 {
@@ -53,23 +79,18 @@ static bool hw_offer_joined_values(struct hw_completion *completion)
 		hw_option_find(completion->command, completion->style, completion->prefix, &value);
 	if (!option || !value)
 		return false;
-	int head = (int)(value - completion->prefix);
-	for (const char *const *word = option->values; word && *word; word++) {
-		hw_cleanup_free char *joined = NULL;
-		if (asprintf(&joined, "%.*s%s", head, completion->prefix, *word) < 0)
-			joined = NULL;
-		if (joined)
-			hw_offer(completion, joined);
-	}
+	completion->head_len = (size_t)(value - completion->prefix);
+	completion->fragment = value;
+	hw_offer_option_values(completion, option);
 	return true;
 }
 
 // ---- inside a query ----
 
-// Texts that the walked table has for an attribute, in the quotes that the prefix began with.
+// Texts that the walked table has for an attribute, in the quotes that were begun.
 static void hw_offer_text(struct hw_completion *completion, const char *text)
 {
-	char quote = completion->prefix[0] == '\'' ? '\'' : '"';
+	char quote = completion->fragment[0] == '\'' ? '\'' : '"';
 	hw_cleanup_free char *quoted = NULL;
 	if (!*text || strchr(text, quote))
 		return;
@@ -123,19 +144,42 @@ static void hw_offer_operators(struct hw_completion *completion, enum hw_attribu
 	hw_offer_all(completion, hw_attribute_is_text(attribute) ? texts : numbers);
 }
 
-// The place in the query that its tokens lead to.
+// The place in the query that its tokens lead to, up to the one that is being typed.
 struct hw_query_place {
 	enum hw_token_kind last, before;
 	enum hw_attribute attribute; // the last one named
 	bool is_ordering;            // behind "order by"
+	size_t at;                   // where what is being typed begins
 };
 
-static struct hw_query_place hw_query_place(const char *text)
+// Whether a token at the end of the text may still grow. An operator is meant to be one when a word
+// began before it: "kind=" waits for a text, "<" perhaps for "=".
+static bool hw_is_being_typed(const struct hw_token *token, size_t word_at)
 {
-	struct hw_query_place place = { 0 };
+	switch (token->kind) {
+	case HW_TOKEN_OPEN:
+	case HW_TOKEN_CLOSE:
+	case HW_TOKEN_COMMA:
+		return false;
+	case HW_TOKEN_COMPARE:
+		return token->at == word_at;
+	default:
+		return true;
+	}
+}
+
+// `word_at`: where the last word begins; "" when the text ends with a blank.
+static struct hw_query_place hw_query_place(const char *text, size_t word_at)
+{
+	struct hw_query_place place = { .at = strlen(text) };
 	struct hw_token token = hw_query_lex(text, 0);
-	for (; token.kind != HW_TOKEN_END && token.kind != HW_TOKEN_BAD;
-	     token = hw_query_lex(text, token.at + token.len)) {
+	for (; token.kind != HW_TOKEN_END; token = hw_query_lex(text, token.at + token.len)) {
+		if (!text[token.at + token.len] && hw_is_being_typed(&token, word_at)) {
+			place.at = token.at;
+			break;
+		}
+		if (token.kind == HW_TOKEN_BAD)
+			break;
 		place.before = place.last;
 		place.last = token.kind;
 		if (token.kind == HW_TOKEN_NAME)
@@ -145,10 +189,9 @@ static struct hw_query_place hw_query_place(const char *text)
 	return place;
 }
 
-static void hw_offer_query(struct hw_completion *completion, const char *text)
+static void hw_offer_at(struct hw_completion *completion, struct hw_query_place place)
 {
 	static const char *const joins[] = { "and", "or", "order", "limit", NULL };
-	struct hw_query_place place = hw_query_place(text);
 	switch (place.last) {
 	case HW_TOKEN_COMPARE:
 		hw_offer_values(completion, place.attribute);
@@ -196,6 +239,23 @@ static void hw_offer_query(struct hw_completion *completion, const char *text)
 	}
 }
 
+// `before`: the query up to the last word.
+static void hw_offer_query(struct hw_completion *completion, const char *before)
+{
+	hw_cleanup_free char *text = NULL;
+	size_t word_at = strlen(before);
+	if (asprintf(&text, "%s%s", before, completion->prefix) < 0)
+		text = NULL;
+	if (!text)
+		return;
+	struct hw_query_place place = hw_query_place(text, word_at);
+	completion->fragment = text + place.at;
+	completion->head_len = place.at > word_at ? place.at - word_at : 0;
+	completion->skip = place.at < word_at ? word_at - place.at : 0;
+	hw_offer_at(completion, place);
+	completion->fragment = completion->prefix;
+}
+
 // ---- words ----
 
 static void hw_offer_labels(struct hw_completion *completion)
@@ -227,7 +287,7 @@ static void hw_complete_argument(struct hw_completion *completion, int argc,
 			free(text);
 			text = longer;
 		} else if (option->metavar && !value && ++i == argc) {
-			hw_offer_all(completion, option->values); // its value is what is wanted
+			hw_offer_option_values(completion, option); // its value is what is wanted
 			return;
 		}
 	}
@@ -236,7 +296,7 @@ static void hw_complete_argument(struct hw_completion *completion, int argc,
 		hw_offer_options(completion);
 	if (!is_option && strstr(command->usage, "LABEL"))
 		hw_offer_labels(completion);
-	if (!is_option && text && command->takes_text)
+	if (!is_option && text && strstr(command->usage, "QUERY"))
 		hw_offer_query(completion, text);
 }
 
@@ -247,6 +307,7 @@ void hw_complete(struct hw_session *session, enum hw_option_style style, int arg
 	struct hw_completion completion = { .session = session,
 					    .style = style,
 					    .prefix = prefix ? prefix : "",
+					    .fragment = prefix ? prefix : "",
 					    .emit = emit,
 					    .payload = payload };
 	hw_strtab_init(&completion.seen);

@@ -148,6 +148,10 @@ def test_keys(process):
         terminal.expect("json $")
         terminal.send("size > 100000000\n")
         check('"rows"' in terminal.expect(PROMPT), "the completed command:", terminal.text[-500:])
+        terminal.send('heap select -top 1 kind = "string d\t')
+        terminal.expect('kind = "string data" ?$')
+        terminal.send("\n")
+        check("1 block" in terminal.expect(PROMPT), "the completed query:", terminal.text[-500:])
 
 
 def test():

@@ -165,6 +165,22 @@ static void test_completion(void)
 	expect_offers(GNU, WORDS("select", "allocator", "="), "",
 		      "\"glibc\"|\"pymalloc\"|\"none\"|");
 	expect_offers(GNU, WORDS("select", "state="), "'i", "'in use'|");
+	expect_offers(GNU, WORDS("select", "state", "=", "\"in"), "u", "use\"|");
+	expect_offers(GNU, WORDS("select", "state = 'in"), "", "use'|");
+	expect_offers(GNU, WORDS("select", "not ("), "ki", "kind|");
+	expect_offers(GNU, WORDS("select"), "(ki", "(kind|");
+	expect_offers(GNU, WORDS("select"), "state=\"ov", "state=\"overhead\"|");
+	expect_offers(GNU, WORDS("select"), "allocator=",
+		      "allocator=\"glibc\"|allocator=\"pymalloc\"|"
+		      "allocator=\"none\"|");
+	expect_offers(GNU, WORDS("select", "size"), "<", "<|<=|");
+	expect_offers(GNU, WORDS("select", "size > $"), "", "");
+	expect_offers(GNU, WORDS("select", "limit"), "", "");
+	expect_offers(GNU, WORDS("explain"), "", ""); // an address is no query
+	expect_offers(GDB, WORDS("census", "-sort"), "by", "bytes|");
+	expect_offers(GDB, WORDS("census", "-sort"), "bytes:", "bytes:asc|bytes:desc|");
+	expect_offers(GNU, WORDS("census"), "--sort=bytes:d", "--sort=bytes:desc|");
+	expect_offers(GDB, WORDS("census", "-format"), "text:", "");
 	expect_offers(GNU, WORDS("select", "size > 5"), "", "and|or|order|limit|");
 	expect_offers(GNU, WORDS("select", "size > 5 and"), "not", "not|");
 	expect_offers(GNU, WORDS("select", "--top", "4", "order"), "", "by|");
