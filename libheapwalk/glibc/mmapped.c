@@ -98,10 +98,12 @@ static uint64_t hw_probe(struct hw_mmapped_search *search, hw_addr_t base, hw_ad
 	// the header at the base is of the time before: the mapping was as long as that
 	uint64_t offset_end = search->every_page ? hw_min(stale_total, limit - base) : 0;
 	for (uint64_t offset = HW_GLIBC_PAGE - 16;
-	     !total && offset < offset_end && search->probes_left;
-	     offset += HW_GLIBC_PAGE, search->probes_left--) {
+	     !total && offset < offset_end && search->probes_left; search->probes_left--) {
 		tried = offset;
 		total = hw_probe_at(w, base, limit, offset);
+		// The header lies at the end of its page; pages of zeroes have none.
+		hw_addr_t page = base + offset - (HW_GLIBC_PAGE - 16);
+		offset += hw_target_next_page(w->target, page, limit) - page;
 	}
 	if (total) {
 		*ret_chunk = base + tried;

@@ -108,6 +108,7 @@ static void hw_core_close(struct hw_target *self)
 	hw_vec_deinit(&core->segments);
 	hw_vec_deinit(&core->files);
 	hw_vec_deinit(&core->pieces);
+	hw_vec_deinit(&core->holes);
 	if (core->bytes)
 		munmap((void *)core->bytes, core->size);
 	free(core->path);
@@ -122,6 +123,7 @@ static const struct hw_reader_ops hw_core_ops = {
 	.read_some = hw_core_read,
 	.map = hw_core_map,
 	.next_readable = hw_core_next_readable,
+	.skip_zeroes = hw_core_skip_zeroes,
 	.close = hw_core_close,
 };
 
@@ -168,6 +170,7 @@ static struct hw_error *hw_core_map_file(struct hw_core *core, struct hw_progres
 	if (bytes == MAP_FAILED)
 		return hw_error_os(errno, "can't map core file %s", core->path);
 	core->bytes = bytes;
+	hw_core_find_holes(core, fd);
 	return NULL;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// A core file, in three parts: core.c (headers, segments, reads), core_notes.c (what the notes say),
+// A core file, in four parts: core.c (headers, segments, reads), core_notes.c (what the notes say),
 // core_maps.c (mappings with names as /proc/PID/maps has them, and the files that stand in for pages
-// that the core leaves out).
+// that the core leaves out), core_holes.c (what its file has no blocks for).
 #ifndef HW_TARGET_CORE_PRIVATE_H
 #define HW_TARGET_CORE_PRIVATE_H
 
@@ -31,6 +31,11 @@ struct hw_core_piece {
 	const uint8_t *bytes;
 };
 
+// A part of the core's file that is all zeroes: offsets, whole pages.
+struct hw_core_hole {
+	uint64_t start, end;
+};
+
 struct hw_core {
 	struct hw_target target;
 	char *path;
@@ -42,6 +47,7 @@ struct hw_core {
 	HW_VEC(struct hw_core_file) files;       // by address, disjoint
 	HW_VEC(struct hw_core_piece) pieces;     // by address, disjoint
 	HW_VEC(struct hw_elf_file *) opened;     // owned; the pieces point into them
+	HW_VEC(struct hw_core_hole) holes;       // by offset, disjoint
 
 	// Of the auxiliary vector, 0: not known.
 	hw_addr_t at_phdr, at_entry, at_vdso, at_execfn;
@@ -64,5 +70,9 @@ struct hw_error *hw_core_add_piece(struct hw_core *core, hw_addr_t start, hw_add
 // As hw_reader_ops.read_some.
 size_t hw_core_read_some(const struct hw_core *core, hw_addr_t addr, void *buf, size_t len);
 void hw_core_sort_pieces(struct hw_core *core);
+
+// core_holes.c: once the file is mapped. `fd` is the file.
+void hw_core_find_holes(struct hw_core *core, int fd);
+hw_addr_t hw_core_skip_zeroes(struct hw_target *self, hw_addr_t addr); // hw_reader_ops.skip_zeroes
 
 #endif

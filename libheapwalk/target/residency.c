@@ -300,6 +300,10 @@ static struct hw_error *hw_core_pages_add(struct hw_target *target, hw_addr_t st
 					  struct hw_residency *residency)
 {
 	for (hw_addr_t at = start; at < end;) {
+		if (target->ops->skip_zeroes)
+			at = target->ops->skip_zeroes(target, at);
+		if (at >= end)
+			break;
 		hw_addr_t to = hw_min(hw_align_down(at, HW_PAGE) + HW_PAGE, end);
 		const uint8_t *bytes = hw_target_map(target, at, to - at);
 		uint8_t copy[HW_PAGE];

@@ -156,10 +156,16 @@ hw_addr_t hw_target_next_page(struct hw_target *target, hw_addr_t addr, hw_addr_
 	hw_addr_t page = hw_align_down(addr, HW_PAGE_BYTES) + HW_PAGE_BYTES, readable_end;
 	if (page < addr || page >= end)
 		return end;
-	if (target->ops->next_readable)
-		page = hw_max(page,
-			      hw_align_down(target->ops->next_readable(target, page, &readable_end),
-					    HW_PAGE_BYTES));
+	for (hw_addr_t before = 0; before != page && page < end;) {
+		before = page;
+		if (target->ops->next_readable)
+			page = hw_max(page, hw_align_down(target->ops->next_readable(target, page,
+										     &readable_end),
+							  HW_PAGE_BYTES));
+		if (target->ops->skip_zeroes)
+			page = hw_max(page, hw_align_down(target->ops->skip_zeroes(target, page),
+							  HW_PAGE_BYTES));
+	}
 	return hw_min(page, end);
 }
 

@@ -81,6 +81,9 @@ struct hw_reader_ops {
 	// The lowest address from addr on that can be read, UINT64_MAX: none, and where what is readable
 	// from there ends. The slot may be NULL: not known without trying.
 	hw_addr_t (*next_readable)(struct hw_target *self, hw_addr_t addr, hw_addr_t *ret_end);
+	// The lowest address from addr on that may hold anything but zeroes, as far as the source knows that
+	// without reading: addr itself where it does not. The slot may be NULL.
+	hw_addr_t (*skip_zeroes)(struct hw_target *self, hw_addr_t addr);
 	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
 	struct hw_error *(*stop)(struct hw_target *self);
 	// The same without reading mappings and threads again. NULL: stop() does not read them.
@@ -164,9 +167,9 @@ size_t hw_target_read_many(struct hw_target *target, struct hw_span *spans, size
 			   void *buf);
 const void *hw_target_map(struct hw_target *target, hw_addr_t addr, size_t len);
 
-// The page after addr's, or the first one after it that has readable bytes, where the source knows its
-// holes; at most `end`. A walk over pages takes no longer than there are bytes: a forged core has
-// mappings of any size.
+// The page after addr's, or the first one after it that has bytes other than zero, where the source knows
+// what it lacks and what is zero; at most `end`. A walk over pages takes no longer than there are bytes: a
+// forged core has mappings of any size, a real one may be sparse.
 hw_addr_t hw_target_next_page(struct hw_target *target, hw_addr_t addr, hw_addr_t end);
 
 // The mapping that contains addr, or NULL.
