@@ -7,6 +7,7 @@
 #include "analysis/snapshot.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "symbols/rule_fields.h"
 
 enum { HW_THREADS_DEFAULT_MAX = 8, HW_THREADS_MAX = 64 };
 
@@ -72,10 +73,11 @@ static struct hw_error *hw_options_copy(const struct hw_options *options, struct
 	}
 	copy.size = sizeof(copy);
 	copy.threads = hw_thread_count(copy.threads);
-	// All three, so that none is left pointing into the caller's memory.
+	// All, so that none is left pointing into the caller's memory.
 	bool copied = hw_copy_string(&copy.exe);
 	copied &= hw_copy_string(&copy.sysroot);
 	copied &= hw_copy_string(&copy.debug_dirs);
+	copied &= hw_copy_string(&copy.rules);
 	*ret = copy;
 	return copied ? NULL : &hw_enomem;
 }
@@ -220,6 +222,8 @@ void hw_session_close(struct hw_session *session)
 	free((char *)session->options.exe);
 	free((char *)session->options.sysroot);
 	free((char *)session->options.debug_dirs);
+	free((char *)session->options.rules);
+	hw_rules_destroy(session->rules);
 	free(session);
 }
 
@@ -413,12 +417,15 @@ static struct hw_error *hw_session_make_heap(struct hw_session *session)
 		return NULL;
 	HW_TRY(hw_session_make_allocators(session));
 	HW_TRY(hw_session_check_allocators(session));
+	if (session->rules)
+		HW_TRY(hw_rules_resolve(session->rules, session->modules));
 	struct hw_heap_inputs inputs = {
 		.target = session->target,
 		.modules = session->modules,
 		.python = &session->python,
 		.pymalloc = &session->pymalloc,
 		.glibc = &session->glibc,
+		.rules = session->rules,
 		.threads = session->options.threads,
 		.debug = session->options.debug,
 		.issues = &session->issues,
@@ -480,6 +487,29 @@ void hw_session_settle(struct hw_session *session)
 	if (session->heap && hw_heap_is_partial(session->heap))
 		hw_session_forget_allocators(session);
 	atomic_store(&session->progress.interrupted, false);
+}
+
+struct hw_error *hw_session_use_rules(struct hw_session *session, const char *path)
+{
+	struct hw_rules *rules = NULL, *old = session->rules;
+	if (!path)
+		path = session->options.rules;
+	if (path)
+		HW_TRY(hw_rules_read(path, &rules));
+	bool is_same = !rules == !old &&
+		       (!rules ||
+			(!strcmp(rules->path, old->path) && rules->text_len == old->text_len &&
+			 !memcmp(rules->text, old->text, rules->text_len)));
+	if (is_same) {
+		hw_rules_destroy(rules);
+		return NULL;
+	}
+	// The table has taken the chunk states over: the walk is made again with it.
+	if (session->heap)
+		hw_session_forget_allocators(session);
+	hw_rules_destroy(old);
+	session->rules = rules;
+	return NULL;
 }
 
 // ---- what is missing ----
@@ -605,6 +635,7 @@ struct hw_error *hw_session_visit_blocks(struct hw_session *session, const char 
 {
 	hw_cleanup_with(hw_query_cleanup) struct hw_query *query = NULL;
 	HW_TRY(hw_query_parse(query_text, &query));
+	HW_TRY(hw_session_use_rules(session, NULL));
 	HW_TRY(hw_session_stop(session)); // objects are read while blocks are visited
 	struct hw_error *err = hw_session_visit(session, query, visit, payload);
 	hw_session_resume(session);

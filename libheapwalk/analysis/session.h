@@ -27,6 +27,7 @@ struct hw_session {
 	struct hw_pymalloc pymalloc;
 	struct hw_glibc glibc;
 	struct hw_heap *heap;          // NULL: not made yet
+	struct hw_rules *rules;        // a user's, that the table is made with; NULL: none
 	struct hw_residency residency; // of the stop that the heap is of
 	bool has_python, has_pymalloc, has_allocators, has_residency;
 	bool is_fresh; // the target's mappings were read since the last invalidate
@@ -57,6 +58,10 @@ struct hw_error *hw_session_need_heap(struct hw_session *session) HW_MUST_USE;
 // The heap, and which pages were resident at its stop, before it was read. A heap of an earlier stop
 // of ours is walked anew.
 struct hw_error *hw_session_need_residency(struct hw_session *session) HW_MUST_USE;
+
+// From now on the table is made with the rules in that file; NULL: with those of the session's options, or
+// none. A table that was made with others is forgotten. Errors are those of hw_rules_read().
+struct hw_error *hw_session_use_rules(struct hw_session *session, const char *path) HW_MUST_USE;
 
 // Scope guard of hw_session_stop(): resumes when `*session` is not NULL.
 static inline void hw_session_resume_cleanup(struct hw_session **session)

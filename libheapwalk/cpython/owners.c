@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cpython/owners.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -332,11 +333,64 @@ static const char *hw_owner_rule_member(const struct hw_owner_rule *rule)
 	return underscore ? underscore + 1 : rule->name;
 }
 
+// ---- a user's rules ------------------------------------------------------------------------------
+// Behind the table's own: rule HW_OWNER_RULE_COUNT + i of a type is the i-th of the user's file.
+
+static_assert(HW_OWNER_RULE_COUNT + HW_RULES_MAX <= UINT8_MAX + 1, "indexes of rules are bytes");
+
+static bool hw_user_rule_fits(const struct hw_rule *rule, const struct hw_type *type)
+{
+	const struct hw_rule_field *count = &rule->count;
+	return (uint32_t)rule->field.offset + 8 <= type->basicsize &&
+	       (!rule->has_count || (uint32_t)count->offset + count->bytes <= type->basicsize);
+}
+
+static void hw_owners_bind_user(struct hw_type *type, struct hw_rules *rules,
+				struct hw_issues *issues)
+{
+	for (unsigned i = 0; rules && i < rules->list.count; i++) {
+		struct hw_rule *rule = &rules->list.data[i];
+		if (rule->family != HW_RULE_PYTHON || strcmp(rule->type, type->name) != 0)
+			continue;
+		rule->is_used = true;
+		if (!hw_user_rule_fits(rule, type))
+			hw_issues_add(
+				issues, HW_ERROR_INVALID, type->address,
+				"%s:%u: an instance of %s has %u bytes: the field is not in it",
+				rules->path, rule->line, type->name, type->basicsize);
+		else if (type->rule_count == HW_TYPE_RULES_MAX)
+			hw_issues_add(issues, HW_ERROR_INVALID, type->address,
+				      "%s:%u: %s has %d rules already: this one is left out",
+				      rules->path, rule->line, type->name, HW_TYPE_RULES_MAX);
+		else
+			type->rules[type->rule_count++] = (uint8_t)(HW_OWNER_RULE_COUNT + i);
+	}
+}
+
+static void hw_visit_user_rule(const struct hw_owner *owner, const struct hw_rule *rule)
+{
+	uint64_t address, count = 1, bytes = 0;
+	if (!hw_owner_u64(owner, rule->field.offset, &address) ||
+	    (rule->has_count && !hw_owner_u64(owner, rule->count.offset, &count)))
+		return;
+	if (rule->has_count && rule->count.bytes == 4)
+		count = (uint32_t)count;
+	if (rule->has_size && !hw_rule_size(rule, count, &bytes))
+		return;
+	hw_owner_claim(owner, &(struct hw_claim){ .address = address,
+						  .kind = HW_CLAIM_USER,
+						  .rule = rule,
+						  .bytes_min = bytes,
+						  .field = rule->field.member });
+}
+
 // A type that owns one buffer by one pointer needs no visit.
 static void hw_owners_simplify(struct hw_type *type, const struct hw_python_layout *layout)
 {
 	type->buffer_offset = HW_ABSENT;
 	if (type->rule_count != 1 || type->dictoffset || type->flags & HW_TPFLAGS_MANAGED_DICT)
+		return;
+	if (type->rules[0] >= HW_OWNER_RULE_COUNT)
 		return;
 	const struct hw_owner_rule *rule = &hw_owner_rules[type->rules[0]];
 	if (rule->visit || rule->kind == HW_CLAIM_OBJECT)
@@ -345,7 +399,8 @@ static void hw_owners_simplify(struct hw_type *type, const struct hw_python_layo
 	type->buffer_kind = (uint8_t)rule->kind;
 }
 
-void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout)
+void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout,
+		    struct hw_rules *rules, struct hw_issues *issues)
 {
 	const struct hw_type *base = type->base;
 	// A class of a user's may be called "list"; only a name with a module in it proves itself on a
@@ -362,6 +417,7 @@ void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout)
 				type->rules[type->rule_count++] = (uint8_t)i;
 		}
 	}
+	hw_owners_bind_user(type, rules, issues);
 	if (base) {
 		type->is_module |= base->is_module;
 		type->is_type |= base->is_type;
@@ -438,6 +494,12 @@ void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_obje
 				  .len = len - object->offset,
 				  .sink = sink };
 	for (unsigned i = 0; i < type->rule_count; i++) {
+		if (type->rules[i] >= HW_OWNER_RULE_COUNT) {
+			const struct hw_rules *rules = sink->cache->types->rules;
+			hw_visit_user_rule(&owner,
+					   &rules->list.data[type->rules[i] - HW_OWNER_RULE_COUNT]);
+			continue;
+		}
 		const struct hw_owner_rule *rule = &hw_owner_rules[type->rules[i]];
 		uint64_t address;
 		if (rule->visit)

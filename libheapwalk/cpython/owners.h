@@ -52,6 +52,7 @@
 	X(INTERPRETER, "cpython", "PyInterpreterState")                                            \
 	X(THREAD, "cpython", "PyThreadState")                                                      \
 	X(STACK_CHUNK, "cpython", "data stack chunk")                                              \
+	X(USER, "", "") /* a user's rule says what it is */                                        \
 	X(FREE_LIST, "cpython", "free-listed object")
 
 enum hw_claim_kind {
@@ -77,6 +78,8 @@ struct hw_claim {
 	const char *kind_text; // the object's kind when it isn't its type's name, or NULL; copied
 	const char *field;     // the owner's member that points there, "ob_item"; borrowed for ever
 	bool is_interior;      // the pointer leads into the block, not to its start
+	const struct hw_rule *rule; // of HW_CLAIM_USER: the words
+	uint64_t bytes_min;         // of HW_CLAIM_USER: a block with less room is another's
 };
 
 struct hw_claim_sink {
@@ -106,8 +109,10 @@ static inline bool hw_links_enter(struct hw_links *links, struct hw_claim_sink *
 	return true;
 }
 
-// Give a type the rules of itself and its bases. Called once, before the type is seen by others.
-void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout);
+// Give a type the rules of itself and its bases. Called once, before the type is seen by others. `rules`
+// are a user's, or NULL; one that can't be right is an issue.
+void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout,
+		    struct hw_rules *rules, struct hw_issues *issues);
 
 // False: the object at `object` owns nothing, known without a look at its rules. Most strings: compact,
 // ASCII, no wide copy.

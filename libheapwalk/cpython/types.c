@@ -16,9 +16,10 @@ enum {
 	HW_TYPE_STRUCT_MAX = 1024,   // bytes of a type object that are looked at
 };
 
-struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *python)
+struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *python,
+			       struct hw_rules *rules, struct hw_issues *issues)
 {
-	*types = (struct hw_types){ .python = python };
+	*types = (struct hw_types){ .python = python, .rules = rules, .issues = issues };
 	pthread_rwlock_init(&types->lock, NULL);
 	// A flag means what its name says only where the structure that goes with it exists: managed
 	// dicts came with inline (3.11) values, managed weak references with lv_tag (3.12).
@@ -274,7 +275,8 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 		struct hw_type *next = chain[--count];
 		next->base = type;
 		next->shape = hw_type_shape_of(next);
-		hw_owners_bind(next, &cache->types->python->layout);
+		hw_owners_bind(next, &cache->types->python->layout, cache->types->rules,
+			       cache->types->issues);
 		hw_type_measure(next);
 		type = hw_types_add(cache->types, next->address, next);
 	}

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/rules.h"
 #include "cpython/obmalloc.h"
 #include "layout/python.h"
 #include "target/window.h"
@@ -85,6 +86,8 @@ struct hw_type_slot {
 
 struct hw_types {
 	const struct hw_python *python;
+	struct hw_rules *rules; // a user's, or NULL; borrowed
+	struct hw_issues *issues;
 	uint32_t known_flags; // the bits that mean in this version what enum hw_type_flags says
 	pthread_rwlock_t lock;
 	struct hw_type_slot *slots;
@@ -103,7 +106,9 @@ struct hw_type_cache {
 	struct hw_type_slot slots[HW_TYPE_CACHE_SLOTS];
 };
 
-struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *python) HW_MUST_USE;
+// `rules` are a user's, or NULL.
+struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *python,
+			       struct hw_rules *rules, struct hw_issues *issues) HW_MUST_USE;
 void hw_types_deinit(struct hw_types *types);
 
 // The type at addr, or NULL when what is there is no type. Borrowed from `types`.

@@ -213,6 +213,22 @@ struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_
 	return slot;
 }
 
+// A user's rule: its words, on a block that has the room that it asks for.
+static void hw_worker_claim_by_rule(struct hw_worker *worker, const struct hw_claim *claim,
+				    const struct hw_slot *slot)
+{
+	if (slot->start + slot->bytes + 8 - claim->address < claim->bytes_min)
+		return;
+	uint32_t id = hw_category_intern(&worker->heap->categories,
+					 &(struct hw_category){ .domain = claim->rule->domain,
+								.kind = claim->rule->kind,
+								.detail = "",
+								.state = HW_STATE_IN_USE,
+								.state_word = "in use" },
+					 HW_CLAIM_USER);
+	hw_slot_claim(worker->heap, slot->category, id, slot->start);
+}
+
 void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
 {
 	struct hw_worker *worker = (struct hw_worker *)sink;
@@ -225,6 +241,10 @@ void hw_worker_claim(struct hw_claim_sink *sink, const struct hw_claim *claim)
 		return;
 	}
 	uint32_t id;
+	if (claim->kind == HW_CLAIM_USER) {
+		hw_worker_claim_by_rule(worker, claim, &slot);
+		return;
+	}
 	switch (claim->detail) {
 	case HW_DETAIL_INSTANCE_DICT:
 		id = hw_heap_object_category(heap, claim->type,

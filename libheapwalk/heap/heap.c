@@ -25,18 +25,37 @@ static struct hw_error *hw_heap_reserve(struct hw_heap *heap)
 	return heap->pool_slots ? NULL : &hw_enomem;
 }
 
+// A rule for a type that nobody met is most likely misspelt.
+static void hw_heap_check_rules(const struct hw_heap *heap)
+{
+	const struct hw_rules *rules = heap->in.rules;
+	for (size_t i = 0; rules && i < rules->list.count && !heap->is_partial; i++) {
+		const struct hw_rule *rule = &rules->list.data[i];
+		if (!rule->is_used)
+			hw_issues_add(heap->in.issues, HW_ERROR_NOT_FOUND, 0,
+				      "%s:%u: no %s %s was found in this process: the rule names "
+				      "nothing",
+				      rules->path, rule->line,
+				      rule->family == HW_RULE_PYTHON ? "Python type" : "class",
+				      rule->type);
+	}
+}
+
 static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 {
 	const struct hw_heap_inputs *in = &heap->in;
 	HW_TRY(hw_categories_init(&heap->categories));
 	HW_TRY(hw_heap_reserve(heap));
+	for (size_t i = 0; in->rules && i < in->rules->list.count; i++)
+		in->rules->list.data[i].is_used = false;
 	heap->has_python = in->python->module != NULL;
 	if (heap->has_python) {
-		HW_TRY(hw_types_init(&heap->types, in->python));
+		HW_TRY(hw_types_init(&heap->types, in->python, in->rules, in->issues));
 		hw_object_prover_init(&heap->prover, in->python, in->target);
 	}
 	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));
+	hw_heap_check_rules(heap);
 	HW_TRY(hw_heap_build_spans(heap));
 	return hw_heap_count(heap);
 }

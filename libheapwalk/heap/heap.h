@@ -9,6 +9,7 @@
 #ifndef HW_HEAP_HEAP_H
 #define HW_HEAP_HEAP_H
 
+#include "base/rules.h"
 #include "base/strtab.h"
 #include "cpython/obmalloc.h"
 #include "glibc/malloc.h"
@@ -53,6 +54,7 @@ struct hw_heap_inputs {
 	const struct hw_python *python; // module NULL: none
 	struct hw_pymalloc *pymalloc;   // borrowed for the heap's life
 	struct hw_glibc *glibc;         // the same; its states are rewritten to category ids
+	struct hw_rules *rules;         // a user's, resolved; NULL: none
 	unsigned threads;
 	bool debug;
 	struct hw_issues *issues;

@@ -13,6 +13,7 @@ struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
 {
 	const struct hw_native native = { .target = heap->in.target,
 					  .modules = heap->in.modules,
+					  .rules = heap->in.rules,
 					  .issues = heap->in.issues };
 	for (const struct hw_classifier *const *at = hw_classifiers; *at; at++) {
 		void *state = NULL;

@@ -96,6 +96,9 @@ struct hw_options {
 	bool debug;             /**< run the dear checks and report every conflict */
 	hw_progress_fn *progress; /**< may be NULL; called on the caller's thread only */
 	void *progress_payload;
+	const char
+		*rules; /**< a file of rules that name what objects own (docs/CLASSIFIERS.md); NULL:
+				none */
 };
 
 /**

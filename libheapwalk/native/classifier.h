@@ -9,16 +9,15 @@
 #ifndef HW_NATIVE_CLASSIFIER_H
 #define HW_NATIVE_CLASSIFIER_H
 
+#include "base/rules.h"
 #include "symbols/modules.h"
 #include "target/window.h"
-
-struct hw_rules;
 
 // What classifiers are opened with. Borrowed until they are closed.
 struct hw_native {
 	struct hw_target *target;
-	struct hw_modules *modules;   // NULL: none
-	const struct hw_rules *rules; // the user's; NULL: none
+	struct hw_modules *modules; // NULL: none
+	struct hw_rules *rules;     // the user's; NULL: none
 	struct hw_issues *issues;
 };
 

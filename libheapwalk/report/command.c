@@ -45,17 +45,19 @@ static const char *const hw_diff_keys[] = { "bytes_change", "count_change", "byt
 	{ "sort", "KEY", "Order rows by KEY; KEY:asc or KEY:desc says which way.", keys }
 #define HW_OPTION_OUTPUT                                                                           \
 	{ "output", "FILE", "Write the report to FILE, which is replaced when it is whole.", NULL }
+#define HW_OPTION_RULES                                                                            \
+	{ "rules", "FILE", "Name what objects own by the rules in FILE as well.", NULL }
 #define HW_OPTION_END { NULL, NULL, NULL, NULL }
 
 static const struct hw_command_option hw_census_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_census_keys), HW_OPTION_OUTPUT,
 	{ "by", "WHAT", "Group by domain, kind, type, size, allocator or state.", hw_census_by },
-	HW_OPTION_END,
+	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_select_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows only, as \"limit N\" in the query.", NULL },
-	HW_OPTION_SORT(hw_block_keys), HW_OPTION_OUTPUT, HW_OPTION_END,
+	HW_OPTION_SORT(hw_block_keys), HW_OPTION_OUTPUT, HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_size_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_size_keys), HW_OPTION_OUTPUT,
@@ -78,7 +80,7 @@ static const struct hw_command_option hw_pyarena_options[] = {
 	HW_OPTION_END,
 };
 static const struct hw_command_option hw_explain_options[] = {
-	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_END,
+	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_pin_options[] = {
 	HW_OPTION_FORMAT,
@@ -301,6 +303,16 @@ static struct hw_error *hw_report_finish(struct hw_report *report, struct hw_err
 	return err;
 }
 
+// A command that names blocks names them by the rules that it was given, and by no others.
+static struct hw_error *hw_use_rules(struct hw_session *session,
+				     const struct hw_arguments *arguments)
+{
+	for (const struct hw_command_option *o = arguments->command->options; o->name; o++)
+		if (!strcmp(o->name, "rules"))
+			return hw_session_use_rules(session, hw_argument(arguments, "rules"));
+	return NULL;
+}
+
 static struct hw_error *hw_run(struct hw_session *session, const struct hw_arguments *arguments,
 			       size_t index, const struct hw_output *out)
 {
@@ -308,6 +320,7 @@ static struct hw_error *hw_run(struct hw_session *session, const struct hw_argum
 				    .arguments = arguments,
 				    .format = hw_format_of(arguments) };
 	HW_TRY(hw_argument_number(arguments, "top", UINT64_MAX, &report.top));
+	HW_TRY(hw_use_rules(session, arguments));
 	const char *file = hw_argument(arguments, "output");
 	report.styles = report.format == HW_FORMAT_TEXT && !file ? out->styles : NULL;
 	HW_TRY(hw_sink_open(out, file, &report.sink));

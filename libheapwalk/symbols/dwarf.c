@@ -217,6 +217,18 @@ size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries
 	return found;
 }
 
+bool hw_dwarf_resolve_class(struct hw_module *module, struct hw_dwarf_query *query)
+{
+	struct hw_dwarf_index *index = hw_module_dwarf(module);
+	*query = (struct hw_dwarf_query){ .type = query->type, .member = query->member };
+	for (size_t i = 0; index && i < index->units.count && !query->found; i++) {
+		Dwarf_Die class;
+		if (hw_die_find_class(&index->units.data[i].die, query->type, &class, 0))
+			hw_die_answer(&class, query);
+	}
+	return query->found;
+}
+
 // ---- variables ----
 
 struct hw_dwarf_variable_search {

@@ -27,6 +27,10 @@ struct hw_dwarf_query {
 // long: `unit_only` questions are left out of that. No DWARF: 0.
 size_t hw_dwarf_resolve(struct hw_module *module, struct hw_dwarf_query *queries, size_t count);
 
+// The same for one class of C++, whose `type` may have namespaces and classes before it: "net::Session". A
+// member may be a base's. `unit` is not asked.
+bool hw_dwarf_resolve_class(struct hw_module *module, struct hw_dwarf_query *query);
+
 // Address of a variable that has one (LTO builds describe each static twice, once without). NULL unit:
 // any. False: none.
 bool hw_dwarf_variable(struct hw_module *module, const char *unit, const char *name,

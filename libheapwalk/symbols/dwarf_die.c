@@ -154,7 +154,7 @@ static bool hw_die_number(Dwarf_Die *die, unsigned name, uint64_t *ret)
 }
 
 // The member of that name: *ret, and its offset added to *offset. Anonymous structs and unions are looked
-// into.
+// into, and bases of a class that have a fixed place in it.
 static bool hw_die_find_member(Dwarf_Die *type, const char *name, size_t len, Dwarf_Die *ret,
 			       uint64_t *offset, unsigned depth)
 {
@@ -164,9 +164,10 @@ static bool hw_die_find_member(Dwarf_Die *type, const char *name, size_t len, Dw
 	    dwarf_child(type, &member))
 		return false;
 	do {
-		if (dwarf_tag(&member) != DW_TAG_member)
+		bool is_base = dwarf_tag(&member) == DW_TAG_inheritance;
+		if (dwarf_tag(&member) != DW_TAG_member && !is_base)
 			continue;
-		const char *its_name = dwarf_diename(&member);
+		const char *its_name = is_base ? NULL : dwarf_diename(&member);
 		if (!hw_die_member_offset(&member, &at))
 			continue;
 		if (its_name && *its_name) {
@@ -289,6 +290,29 @@ void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query)
 		query->count = hw_die_array_count(&body);
 	if (has_member && hw_die_member_offset(&member, &last_offset))
 		hw_die_bit_field(&member, last_offset, query);
+}
+
+bool hw_die_find_class(Dwarf_Die *scope, const char *name, Dwarf_Die *ret, unsigned depth)
+{
+	Dwarf_Die die;
+	if (depth > HW_DIE_DEPTH || dwarf_child(scope, &die))
+		return false;
+	do {
+		int tag = dwarf_tag(&die);
+		bool is_scope = tag == DW_TAG_namespace || hw_die_has_members(tag);
+		const char *its_name = is_scope ? dwarf_diename(&die) : NULL;
+		if (is_scope && !its_name)
+			its_name = tag == DW_TAG_namespace ? "(anonymous namespace)" : "";
+		size_t len = its_name ? strlen(its_name) : 0;
+		if (!len || strncmp(name, its_name, len) != 0)
+			continue;
+		if (!name[len] && hw_die_has_members(tag) && hw_die_complete_type(&die, ret))
+			return true;
+		if (name[len] == ':' && name[len + 1] == ':' &&
+		    hw_die_find_class(&die, name + len + 2, ret, depth + 1))
+			return true;
+	} while (!dwarf_siblingof(&die, &die));
+	return false;
 }
 
 bool hw_die_variable_address(Dwarf_Die *variable, hw_addr_t *ret)

@@ -19,6 +19,9 @@ void hw_die_walk_unit(struct hw_die_walk *walk, Dwarf_Die *unit,
 
 // Through typedefs, qualifiers and signatures to a type with a body. False: only declared here.
 bool hw_die_complete_type(Dwarf_Die *die, Dwarf_Die *ret);
+// The class of that name in a scope and the scopes in it: "net::Session". Templates as the compiler spells
+// them. `depth` is 0.
+bool hw_die_find_class(Dwarf_Die *scope, const char *name, Dwarf_Die *ret, unsigned depth);
 // Fills the answers; `type` is complete.
 void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query);
 // The fixed address of a variable, without bias.

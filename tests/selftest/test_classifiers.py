@@ -2,8 +2,9 @@
 """Programs that use a library and count what they make of it: the census has the same numbers."""
 
 import os
+import subprocess
 
-from support import BUILD, HeapwalkTest, Program, main
+from support import BUILD, HeapwalkTest, Program, main, run
 
 OURS = {"GType", "zlib", "libxml2", "OpenSSL", "sqlite3", "C++"}
 
@@ -48,6 +49,59 @@ class Classifiers(HeapwalkTest):
 
     def test_sqlite(self):
         self.check("sqlite", "sqlite3", self.directory)
+
+    def rules(self, text):
+        path = os.path.join(self.directory, "test.rules")
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def owned(self, source, rules):
+        """{(domain, kind): count} of what rules named."""
+        rows = self.report(source, "--rules", rules)["rows"]
+        return {(r["domain"], r["kind"]): r["count"] for r in rows if r["domain"] in ("net", "rules")}
+
+    def test_rules_for_classes(self):
+        by_name = self.rules('c++ net::Session buffer "session buffer" size count*8 domain net\n'
+                             'c++ net::Session shared "no block"\n'
+                             'c++ Foo +8 "not a pointer"\n')
+        with self.program("classes") as program:
+            self.assertEqual(self.owned(program.pid, by_name), {("net", "session buffer"): 9})
+            by_offset = self.rules("c++ net::Session +16 buffer size +8*1\n")  # two ints: too large
+            self.assertEqual(self.owned(program.pid, by_offset), {("rules", "buffer"): 9})
+            too_large = self.rules("c++ net::Session buffer buffer size count*9\n")
+            self.assertEqual(self.owned(program.pid, too_large), {})
+            misspelt = self.rules("c++ net::Sesion +16 buffer\n")
+            report = self.report(program.pid, "--rules", misspelt)
+            self.assertIn("test.rules:1: no class net::Sesion was found", report["issues"][0]["message"])
+            unknown = self.rules("\nc++ net::Session bufer buffer\n")
+            done = run("-p", program.pid, "--rules", unknown)
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertIn("test.rules:2: no debug information of this process has the member bufer of "
+                          "net::Session: give its offset, +BYTES", done.stderr.decode())
+            wrong = self.rules("c++ net::Session\n")
+            done = run("-p", program.pid, "--rules", wrong)
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertIn("test.rules:1: FIELD is missing", done.stderr.decode())
+            done = run("-p", program.pid, "--rules", self.directory + "/none")
+            self.assertEqual((done.returncode, done.stdout), (3, b""))
+            self.assertIn("none: No such file or directory", done.stderr.decode())
+
+    def test_rules_for_python(self):
+        script = ("import hashlib, sys\n"
+                  "keep = [hashlib.new('md5') for _ in range(30)]\n"
+                  "print('ready', flush=True)\nsys.stdin.read()\n")
+        rules = self.rules("python _hashlib.HASH +16 EVP_MD_CTX size 32\n"
+                           "python _hashlib.HASH +4096 nothing\n")
+        with subprocess.Popen(["/usr/bin/python3", "-c", script], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            report = self.report(process.pid, "--rules", rules)
+            process.stdin.close()
+        self.assertEqual([r["count"] for r in report["rows"] if r["kind"] == "_hashlib.HASH"], [30])
+        self.assertEqual([r["count"] for r in report["rows"] if r["kind"] == "EVP_MD_CTX"], [30])
+        self.assertRegex("|".join(i["message"] for i in report["issues"]),
+                         r"test.rules:2: an instance of _hashlib.HASH has \d+ bytes: the field is not in it")
 
     def test_random_bytes_are_nobodys(self):
         for seed in (1, 2, 3):

@@ -88,7 +88,7 @@ static void start(void)
 	make_type(LIST, "list", TYPE, HW_TPFLAGS_HAVE_GC, 40);
 	struct hw_error *err = hw_target_open_image(&piece, 1, &target);
 	if (!err)
-		err = hw_types_init(&types, &python);
+		err = hw_types_init(&types, &python, NULL, NULL);
 	if (err) {
 		fprintf(stderr, "%s\n", hw_error_message(err));
 		exit(1);
@@ -103,7 +103,7 @@ static void forget(void)
 	hw_types_deinit(&types);
 	hw_pages_drop(&pages);
 	memset(cache.slots, 0, sizeof(cache.slots));
-	struct hw_error *err = hw_types_init(&types, &python);
+	struct hw_error *err = hw_types_init(&types, &python, NULL, NULL);
 	if (err)
 		exit(1);
 }

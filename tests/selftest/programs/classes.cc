@@ -8,24 +8,37 @@
 
 class Foo
 {
-public:
-	virtual ~Foo() {}
-	virtual int id() const { return 1; }
+      public:
+	virtual ~Foo()
+	{
+	}
+	virtual int id() const
+	{
+		return 1;
+	}
 	int f[20];
 };
 
 class Bar
 {
-public:
-	virtual ~Bar() {}
-	virtual int id() const { return 2; }
+      public:
+	virtual ~Bar()
+	{
+	}
+	virtual int id() const
+	{
+		return 2;
+	}
 	double b[7];
 };
 
 class Child : public Foo, public Bar
 {
-public:
-	int id() const override { return 3; }
+      public:
+	int id() const override
+	{
+		return 3;
+	}
 	int extra;
 };
 
@@ -33,8 +46,10 @@ namespace shapes
 {
 template <typename T> class Box
 {
-public:
-	virtual ~Box() {}
+      public:
+	virtual ~Box()
+	{
+	}
 	T content[4];
 };
 } // namespace shapes
@@ -43,15 +58,36 @@ namespace
 {
 class Hidden
 {
-public:
-	virtual ~Hidden() {}
+      public:
+	virtual ~Hidden()
+	{
+	}
 	int h[3];
 };
 } // namespace
 
+namespace net
+{
+class Base
+{
+      public:
+	virtual ~Base()
+	{
+	}
+	unsigned count = 40;
+};
+
+class Session : public Base // a rule names its buffer
+{
+      public:
+	char *buffer = new char[count * 8];
+	void *shared = &buffer; // no block
+};
+} // namespace net
+
 class Plain // no vtable: nothing says what it is
 {
-public:
+      public:
 	int p[30];
 };
 
@@ -69,12 +105,13 @@ int main()
 	make<Child>(keep, 25);
 	make<shapes::Box<int>>(keep, 12);
 	make<Hidden>(keep, 7);
+	make<net::Session>(keep, 9);
 	make<Plain>(keep, 30);
 	// Dead ones keep their vtable pointers' successors: only free lists tell.
 	for (int i = 0; i < 30; i++)
 		delete new Foo;
 	std::string text = "Foo 100\nBar 50\nChild 25\nshapes::Box<int> 12\n"
-			   "(anonymous namespace)::Hidden 7\nstop\n";
+			   "(anonymous namespace)::Hidden 7\nnet::Session 9\nstop\n";
 	if (write(STDOUT_FILENO, text.data(), text.size()) < 0)
 		return 3;
 	char c;
