@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs the examples of a page of the documentation and compares what they print with the page.
+
+A page's ```console blocks hold commands ("$ ..."), each followed by what it prints. Comments tell what
+goes on beside them:
+
+    <!-- example: start PROGRAM -->   examples/PROGRAM is started; $PID is its process
+    <!-- example: next -->            it takes its next step
+    <!-- example: stop -->            it ends
+    <!-- example: numbers vary -->    of the next block, words count and digits don't
+
+Addresses are never compared. --write puts what was printed into the page instead.
+
+Usage: run_examples.py [--write] PAGE
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.environ.get("HEAPWALK_BUILD", os.path.join(ROOT, "build"))
+PYTHON = "/usr/bin/python3"
+# The numbers in the pages are Debian 12's.
+PYTHON_VERSION = "3.11.2"
+ADDR_NO_RANDOMIZE = 0x0040000
+
+
+def skip(why):
+    print("skip: %s" % why)
+    sys.exit(77)
+
+
+def fixed_addresses():
+    """How arenas lie in memory decides how many pools they have."""
+    return ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE) != -1
+
+
+class Program:
+    """An example's process. Its folder has a name as long on every machine: the heap has it too."""
+
+    def __init__(self, name, folder):
+        # No environment: its variables would be in the heap. -S: nor what is installed here.
+        self.process = subprocess.Popen(
+            [PYTHON, "-E", "-s", "-S", "-B", name], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}, preexec_fn=fixed_addresses)
+        self.wait()
+
+    def wait(self):
+        line = self.process.stdout.readline()
+        if line != b"ready\n":
+            raise SystemExit("the example ended: %r" % line)
+
+    def step(self):
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+        self.wait()
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Runner:
+    def __init__(self, folder):
+        self.folder = folder
+        self.program = None
+        self.environment = {"PATH": "%s/bin:/usr/bin:/bin" % BUILD, "LC_ALL": "C.UTF-8", "HOME": folder,
+                            "COLUMNS": "200"}
+
+    def direct(self, words):
+        if words[0] == "start":
+            self.program = Program(words[1], self.folder)
+            self.environment["PID"] = str(self.program.process.pid)
+        elif words == ["next"]:
+            self.program.step()
+        elif words == ["stop"]:
+            self.program.stop()
+            self.program = None
+        else:
+            raise SystemExit("unknown direction: %s" % " ".join(words))
+
+    def run(self, command):
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode not in (0, 141):
+            raise SystemExit("%s: status %d\n%s" % (command, done.returncode, done.stdout))
+        pid = self.environment["PID"] if self.program else None
+        return [re.sub(r"\b%s\b" % pid, "PID", line).rstrip() if pid else line.rstrip()
+                for line in done.stdout.splitlines()]
+
+
+def normal(line, numbers_vary):
+    line = re.sub(r"0x[0-9a-f]{6,16}", "0x", line)
+    if numbers_vary:
+        line = re.sub(r"-{2,}", "--", re.sub(r"[-+]?[0-9][0-9,.]*", "0", line))
+        line = re.sub(r" +", " ", line)
+    return line
+
+
+def run_page(lines, runner):
+    """The page with what its commands print now, and the lines that differ."""
+    page, wrong = [], []
+    numbers_vary, inside, command, expected = False, False, None, []
+
+    def finish():
+        if command is None:
+            return
+        found = runner.run(command)
+        if [normal(x, numbers_vary) for x in found] != [normal(x, numbers_vary) for x in expected]:
+            wrong.append((command, list(expected), found))
+        page.extend(found if not numbers_vary or wrong and wrong[-1][2] is found else expected)
+
+    for line in lines:
+        direction = re.match(r"<!-- example: (.*) -->$", line)
+        if line == "```console" or inside and (line == "```" or line.startswith("$ ")):
+            if inside:
+                finish()
+            command, expected = None, []
+            numbers_vary = numbers_vary and line != "```"
+            inside = line != "```"
+            if line.startswith("$ "):
+                command = line[2:]
+        elif inside:
+            expected.append(line)
+            continue
+        elif direction and direction.group(1) == "numbers vary":
+            numbers_vary = True
+        elif direction:
+            runner.direct(direction.group(1).split())
+        page.append(line)
+    return page, wrong
+
+
+def main():
+    write = "--write" in sys.argv[1:]
+    path = sys.argv[-1]
+    if not os.path.exists(os.path.join(BUILD, "bin/heapwalk")):
+        skip("the heapwalk command was not built")
+    try:
+        version = subprocess.run([PYTHON, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
+                                 stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    except OSError:
+        version = "none"
+    if version != PYTHON_VERSION:
+        skip("the pages' numbers are of %s %s; here it is %s" % (PYTHON, PYTHON_VERSION, version))
+    if not shutil.which("gdb"):
+        skip("gdb is not installed")
+    if not fixed_addresses():
+        skip("personality(ADDR_NO_RANDOMIZE) is not allowed here")
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().splitlines()
+    with tempfile.TemporaryDirectory(prefix="heapwalk-example-", dir="/tmp") as folder:
+        for name in os.listdir(os.path.join(HERE, "examples")):
+            if name.endswith(".py"):
+                shutil.copy(os.path.join(HERE, "examples", name), folder)
+        runner = Runner(folder)
+        try:
+            page, wrong = run_page(lines, runner)
+        finally:
+            if runner.program:
+                runner.program.stop()
+    if write:
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("\n".join(page) + "\n")
+        return 0
+    for command, expected, found in wrong:
+        print("%s: the page says\n  %s\nand it prints\n  %s" %
+              (command, "\n  ".join(expected), "\n  ".join(found)))
+    commands = sum(line.startswith("$ ") for line in lines)
+    print("%d of %d examples print what %s says" % (commands - len(wrong), commands, os.path.basename(path)))
+    return 1 if wrong or not commands else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
