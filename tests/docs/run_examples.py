@@ -27,8 +27,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.environ.get("HEAPWALK_BUILD", os.path.join(ROOT, "build"))
 PYTHON = "/usr/bin/python3"
-# The numbers in the pages are Debian 12's.
-PYTHON_VERSION = "3.11.2"
+# The numbers in the pages are of these: another revision's standard library makes other strings.
+PACKAGES = {"python3.11-minimal": "3.11.2-6+deb12u9", "libc6": "2.36-9+deb12u14"}
 ADDR_NO_RANDOMIZE = 0x0040000
 
 
@@ -42,13 +42,24 @@ def fixed_addresses():
     return ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE) != -1
 
 
+def installed_version(package):
+    try:
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return done.stdout or "not installed"
+
+
 class Program:
-    """An example's process. Its folder has a name as long on every machine: the heap has it too."""
+    """An example's process. Its folder has a name as long on every machine, and the same files: Python keeps both."""
 
     def __init__(self, name, folder):
+        for path in ("tests/docs/examples/stop.py", "tests/samples/service.py", "tests/docs/examples/" + name):
+            shutil.copy(os.path.join(ROOT, path), os.path.join(folder, "example.py" if name in path else ""))
         # No environment: its variables would be in the heap. -S: nor what is installed here.
         self.process = subprocess.Popen(
-            [PYTHON, "-E", "-s", "-S", "-B", name], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [PYTHON, "-E", "-s", "-S", "-B", "example.py"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}, preexec_fn=fixed_addresses)
         self.wait()
 
@@ -144,23 +155,17 @@ def main():
     path = sys.argv[-1]
     if not os.path.exists(os.path.join(BUILD, "bin/heapwalk")):
         skip("the heapwalk command was not built")
-    try:
-        version = subprocess.run([PYTHON, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
-                                 stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-    except OSError:
-        version = "none"
-    if version != PYTHON_VERSION:
-        skip("the pages' numbers are of %s %s; here it is %s" % (PYTHON, PYTHON_VERSION, version))
-    if not shutil.which("gdb"):
-        skip("gdb is not installed")
+    for package, version in PACKAGES.items():
+        if installed_version(package) != version:
+            skip("the pages' numbers are of %s %s; here it is %s" % (package, version, installed_version(package)))
+    for tool in ("jq", "sqlite3"):
+        if not shutil.which(tool):
+            skip("%s is not installed" % tool)
     if not fixed_addresses():
         skip("personality(ADDR_NO_RANDOMIZE) is not allowed here")
     with open(path, encoding="utf-8") as f:
         lines = f.read().splitlines()
     with tempfile.TemporaryDirectory(prefix="heapwalk-example-", dir="/tmp") as folder:
-        for name in os.listdir(os.path.join(HERE, "examples")):
-            if name.endswith(".py"):
-                shutil.copy(os.path.join(HERE, "examples", name), folder)
         runner = Runner(folder)
         try:
             page, wrong = run_page(lines, runner)
