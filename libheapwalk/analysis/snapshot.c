@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 
 #include "analysis/snapshot_db.h"
+#include "analysis/stats.h"
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/new_file.h"
 
@@ -18,34 +20,73 @@
 // Nobody else may read it: types, texts and addresses of a process that they may not look at.
 enum { HW_SNAPSHOT_MODE = 0600 };
 
-// The table, whole or with what it lacks written down; an interrupted one is no snapshot.
-static struct hw_error *hw_snapshot_need(struct hw_session *session)
+static struct hw_error *hw_moment_free_lists(struct hw_moment *moment)
 {
-	HW_TRY(hw_session_need_heap(session));
-	return hw_heap_is_partial(session->heap) ? hw_session_shortfall(session) : NULL;
+	const struct hw_python *python = &moment->session->python;
+	size_t count = hw_max(python->interpreters.count, 1);
+	for (size_t i = 0; python->module && i < count; i++) {
+		struct hw_interpreter_lists each = { 0 };
+		struct hw_error *err = hw_stats_free_lists(moment->session, i, &each.lists);
+		if (python->interpreters.count)
+			each.interpreter = hw_stats_interpreter_id(moment->session, i);
+		if (!err && !hw_vec_push(&moment->free_lists, each))
+			err = &hw_enomem;
+		if (err) {
+			// What can't be read is not known: the rest is.
+			hw_free_lists_deinit(&each.lists);
+			each.lists = (struct hw_free_lists){ 0 };
+			if (!hw_error_catch(&err, HW_ERROR_FAULT))
+				return err;
+			if (!hw_vec_push(&moment->free_lists, each))
+				return &hw_enomem;
+		}
+	}
+	return NULL;
 }
 
-static struct hw_error *hw_snapshot_fill(struct hw_session *session, const char *path,
-					 const char *name, uint64_t content_bytes,
-					 uint64_t *ret_blocks)
+static struct hw_error *hw_moment_make(struct hw_moment *moment)
 {
-	struct hw_db db = { .name = name, .is_writing = true };
-	HW_TRY(hw_db_open(&db, path, SQLITE_OPEN_READWRITE, HW_VFS));
-	struct hw_error *err = hw_snapshot_write(session, &db, content_bytes, ret_blocks);
-	hw_db_close(&db);
+	struct hw_session *session = moment->session;
+	HW_TRY(hw_session_need_heap(session));
+	// With what it lacks written down; but an interrupted table is none.
+	if (hw_heap_is_partial(session->heap))
+		return hw_session_shortfall(session);
+	return hw_moment_free_lists(moment);
+}
+
+// The table of now, with what is read beside it in the same stop. When it succeeds and contents are
+// wanted the target is still stopped: hw_moment_deinit() lets it go.
+static struct hw_error *hw_moment_take(struct hw_session *session, uint64_t content_bytes,
+				       struct hw_moment *ret)
+{
+	*ret = (struct hw_moment){ .session = session, .content_bytes = content_bytes };
+	// It has run on since an earlier walk, unless somebody else keeps it stopped.
+	if (session->has_allocators && session->target->ops->is_live && !session->options.no_stop)
+		hw_session_invalidate(session);
+	HW_TRY(hw_session_stop(session));
+	struct hw_error *err = hw_moment_make(ret);
+	ret->is_stopped = !err && content_bytes;
+	if (!ret->is_stopped)
+		hw_session_resume(session);
 	return err;
 }
 
-static struct hw_error *hw_snapshot_save_to(struct hw_session *session, struct hw_new_file *file,
-					    uint64_t content_bytes, struct hw_snapshot_written *ret)
+static void hw_moment_deinit(struct hw_moment *moment)
 {
-	HW_TRY(hw_snapshot_need(session));
-	HW_TRY(hw_snapshot_fill(session, file->temporary, file->path, content_bytes, &ret->blocks));
-	struct stat st;
-	if (fstat(file->fd, &st))
-		return hw_error_os(errno, "can't write to %s", file->path);
-	ret->file_bytes = (uint64_t)st.st_size;
-	return NULL;
+	if (moment->is_stopped)
+		hw_session_resume(moment->session);
+	hw_vec_foreach(each, &moment->free_lists) hw_free_lists_deinit(&each->lists);
+	hw_vec_deinit(&moment->free_lists);
+}
+
+static struct hw_error *hw_snapshot_fill(const struct hw_moment *moment, const char *path,
+					 const char *name, uint64_t *ret_blocks)
+{
+	struct hw_db db = { .name = name, .is_writing = true };
+	HW_TRY(hw_db_open(&db, path, SQLITE_OPEN_READWRITE, HW_VFS));
+	struct hw_error *err = hw_snapshot_write(moment, &db, ret_blocks);
+	hw_db_close(&db);
+	return err;
 }
 
 struct hw_error *hw_snapshot_save(struct hw_session *session, const char *path,
@@ -53,19 +94,21 @@ struct hw_error *hw_snapshot_save(struct hw_session *session, const char *path,
 {
 	// What can't be written to is found out before the process is stopped.
 	struct hw_new_file file;
+	struct hw_moment moment;
 	struct hw_snapshot_written written;
+	struct stat st;
 	HW_TRY(hw_new_file_open_locked(path, HW_SNAPSHOT_MODE, &file));
-	// Only contents are read while it is written: what is held longer than the walk is the process.
-	struct hw_error *err = content_bytes ? hw_session_stop(session) : NULL;
-	if (!err) {
-		err = hw_snapshot_save_to(session, &file, content_bytes, &written);
-		if (content_bytes)
-			hw_session_resume(session);
-	}
+	struct hw_error *err = hw_moment_take(session, content_bytes, &moment);
+	if (!err)
+		err = hw_snapshot_fill(&moment, file.temporary, file.path, &written.blocks);
+	hw_moment_deinit(&moment);
+	if (!err && fstat(file.fd, &st))
+		err = hw_error_os(errno, "can't write to %s", file.path);
 	if (err) {
 		hw_new_file_discard(&file);
 		return err;
 	}
+	written.file_bytes = (uint64_t)st.st_size;
 	HW_TRY(hw_new_file_commit(&file, true));
 	*ret = written;
 	return NULL;
@@ -95,22 +138,28 @@ static struct hw_error *hw_temporary_open(struct hw_db *db, char **ret_directory
 	return err;
 }
 
-struct hw_error *hw_snapshot_take(struct hw_session *session, const char *name,
-				  struct hw_snapshot **ret)
+static struct hw_error *hw_snapshot_take_to(const struct hw_moment *moment, struct hw_db *db)
 {
 	hw_cleanup_free char *directory = NULL, *words = NULL;
 	uint64_t blocks;
-	struct hw_db db = { .name = "a temporary snapshot", .is_writing = true };
-	HW_TRY(hw_snapshot_need(session));
-	struct hw_error *err = hw_temporary_open(&db, &directory);
-	if (!err && asprintf(&words, "a temporary snapshot in %s", directory) < 0) {
+	HW_TRY(hw_temporary_open(db, &directory));
+	if (asprintf(&words, "a temporary snapshot in %s", directory) < 0) {
 		words = NULL;
-		err = &hw_enomem;
+		return &hw_enomem;
 	}
-	if (!err) {
-		db.name = words;
-		err = hw_snapshot_write(session, &db, 0, &blocks);
-	}
+	db->name = words;
+	return hw_snapshot_write(moment, db, &blocks);
+}
+
+struct hw_error *hw_snapshot_take(struct hw_session *session, const char *name,
+				  struct hw_snapshot **ret)
+{
+	struct hw_moment moment;
+	struct hw_db db = { .name = "a temporary snapshot", .is_writing = true };
+	struct hw_error *err = hw_moment_take(session, 0, &moment);
+	if (!err)
+		err = hw_snapshot_take_to(&moment, &db);
+	hw_moment_deinit(&moment);
 	if (err) {
 		hw_db_close(&db);
 		return err;

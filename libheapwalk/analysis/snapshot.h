@@ -14,14 +14,15 @@ struct hw_snapshot; // an open one
 
 // What it says of itself. Strings are the snapshot's.
 struct hw_snapshot_info {
-	const char *name;    // what the user calls it: a file, a label; "now"
-	const char *writer;  // version of the heapwalk that wrote it
-	int64_t taken;       // seconds since 1970
-	const char *kind;    // "live", "core", "callback"
-	int64_t pid;         // 0: none
-	int64_t birth;       // when the process began (ticks since boot), 0: not known
-	const char *exe;     // "" when not known
-	const char *partial; // what it lacks; "": nothing
+	const char *name;       // what the user calls it: a file, a label; "now"
+	const char *writer;     // version of the heapwalk that wrote it
+	int64_t taken;          // seconds since 1970
+	const char *kind;       // "live", "core", "callback"
+	int64_t pid;            // 0: none
+	int64_t birth;          // when the process began (ticks since boot), 0: not known
+	const char *exe;        // "" when not known
+	const char *partial;    // what it lacks; "": nothing
+	const char *free_lists; // "known", "unknown", "none": this CPython does not count them
 	struct hw_ledger ledger;
 	uint64_t block_count;   // rows of the table
 	uint64_t content_bytes; // stored of each block in use at most; 0: no contents
@@ -90,6 +91,18 @@ struct hw_snapshot_pymalloc {
 };
 struct hw_error *hw_snapshot_read_pymalloc(struct hw_snapshot *snapshot,
 					   struct hw_snapshot_pymalloc *ret) HW_MUST_USE;
+
+// A line of free lists as sys._debugmallocstats() has it, all interpreters added up.
+struct hw_snapshot_free_list {
+	const char *name; // "PyDictObject", "3-sized PyTupleObject"; the snapshot's
+	int64_t count;
+	uint64_t object_bytes;
+};
+struct hw_snapshot_free_lists {
+	HW_VEC(struct hw_snapshot_free_list) list; // by name, then size; owned by the caller
+};
+struct hw_error *hw_snapshot_read_free_lists(struct hw_snapshot *snapshot,
+					     struct hw_snapshot_free_lists *ret) HW_MUST_USE;
 
 // ---- labels: snapshots of a session by name; they outlive hw_session_invalidate() ----
 

@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 
 #include "analysis/snapshot.h"
+#include "cpython/free_lists.h"
 
 enum {
 	HW_SNAPSHOT_APPLICATION_ID = 0x6877736e, // "hwsn"
@@ -61,9 +62,21 @@ struct hw_snapshot_table {
 };
 const struct hw_snapshot_table *hw_snapshot_tables(int schema);
 
+// What is written, all of one stop.
+struct hw_interpreter_lists {
+	int64_t interpreter;
+	struct hw_free_lists lists;
+};
+struct hw_moment {
+	struct hw_session *session; // its heap is made
+	HW_VEC(struct hw_interpreter_lists) free_lists;
+	uint64_t content_bytes;
+	bool is_stopped; // the target, for its contents
+};
+
 // snapshot_write.c: all of the session's table into an empty database.
-struct hw_error *hw_snapshot_write(struct hw_session *session, struct hw_db *db,
-				   uint64_t content_bytes, uint64_t *ret_blocks) HW_MUST_USE;
+struct hw_error *hw_snapshot_write(const struct hw_moment *moment, struct hw_db *db,
+				   uint64_t *ret_blocks) HW_MUST_USE;
 // snapshot_read.c: takes the open database, whatever comes of it.
 struct hw_error *hw_snapshot_load(struct hw_db *db, const char *name,
 				  struct hw_snapshot **ret) HW_MUST_USE;

@@ -48,6 +48,7 @@ struct hw_member {
 static const struct hw_member hw_members[] = {
 	{ "snapshot", "heapwalk", HW_INFO(writer), true, true },
 	{ "snapshot", "partial", HW_INFO(partial), true, true },
+	{ "snapshot", "free_lists", HW_INFO(free_lists), true, true },
 	{ "snapshot", "taken", HW_INFO(taken), false, true },
 	{ "snapshot", "blocks", HW_INFO(block_count), false, true },
 	{ "snapshot", "content_bytes", HW_INFO(content_bytes), false, true },
@@ -212,84 +213,6 @@ static struct hw_error *hw_codes_read(struct hw_snapshot *snapshot)
 			return NULL;
 		HW_TRY(hw_code_read(snapshot, stmt));
 	}
-}
-
-// ---- pymalloc ----
-
-static bool hw_add_number(sqlite3_stmt *stmt, int column, uint64_t *sum)
-{
-	uint64_t number;
-	return hw_snapshot_number(stmt, column, &number) &&
-	       !__builtin_add_overflow(*sum, number, sum);
-}
-
-static struct hw_error *hw_classes_read(struct hw_snapshot *snapshot,
-					struct hw_snapshot_pymalloc *pymalloc)
-{
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
-	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT class,pools,blocks_in_use,blocks_free FROM size_classes",
-			     &stmt));
-	for (;;) {
-		bool is_there;
-		uint64_t class;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			return NULL;
-		if (!hw_snapshot_number(stmt, 0, &class) || class >= pymalloc->size_class_count ||
-		    !hw_add_number(stmt, 1, &pymalloc->classes[class].pools) ||
-		    !hw_add_number(stmt, 2, &pymalloc->classes[class].blocks_in_use) ||
-		    !hw_add_number(stmt, 3, &pymalloc->classes[class].blocks_free))
-			return hw_snapshot_damage(snapshot, "a row of its size_classes has values "
-							    "that can't be");
-	}
-}
-
-static bool hw_state_add(sqlite3_stmt *stmt, struct hw_snapshot_pymalloc *pymalloc)
-{
-	uint64_t arena_bytes, pool_bytes, alignment, classes;
-	if (!hw_snapshot_number(stmt, 0, &arena_bytes) || arena_bytes > UINT32_MAX ||
-	    !hw_snapshot_number(stmt, 1, &pool_bytes) || pool_bytes > UINT32_MAX ||
-	    !hw_snapshot_number(stmt, 2, &alignment) || alignment > HW_PYMALLOC_ALIGNMENT_MAX ||
-	    !hw_snapshot_number(stmt, 3, &classes) || classes > HW_PYMALLOC_SIZE_CLASSES_MAX)
-		return false;
-	pymalloc->is_known = true;
-	pymalloc->arena_bytes = (uint32_t)arena_bytes;
-	pymalloc->pool_bytes = (uint32_t)pool_bytes;
-	pymalloc->alignment = (uint32_t)alignment;
-	pymalloc->size_class_count = (uint32_t)classes;
-	pymalloc->has_arena_totals &= hw_add_number(stmt, 5, &pymalloc->arenas_allocated_total) &&
-				      hw_add_number(stmt, 6, &pymalloc->arenas_highwater);
-	return hw_add_number(stmt, 4, &pymalloc->arenas) &&
-	       hw_add_number(stmt, 7, &pymalloc->allocated_bytes) &&
-	       hw_add_number(stmt, 8, &pymalloc->available_bytes) &&
-	       hw_add_number(stmt, 9, &pymalloc->unused_pools) &&
-	       hw_add_number(stmt, 10, &pymalloc->pool_header_bytes) &&
-	       hw_add_number(stmt, 11, &pymalloc->quantization_bytes) &&
-	       hw_add_number(stmt, 12, &pymalloc->arena_alignment_bytes);
-}
-
-struct hw_error *hw_snapshot_read_pymalloc(struct hw_snapshot *snapshot,
-					   struct hw_snapshot_pymalloc *ret)
-{
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
-	*ret = (struct hw_snapshot_pymalloc){ .has_arena_totals = true };
-	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT arena_bytes,pool_bytes,alignment,size_classes,arenas,"
-			     "arenas_allocated_total,arenas_highwater,allocated_bytes,"
-			     "available_bytes,unused_pools,pool_header_bytes,quantization_bytes,"
-			     "arena_alignment_bytes FROM pymalloc",
-			     &stmt));
-	for (;;) {
-		bool is_there;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			break;
-		if (!hw_state_add(stmt, ret))
-			return hw_snapshot_damage(snapshot, "a row of its pymalloc has values that "
-							    "can't be");
-	}
-	return hw_classes_read(snapshot, ret);
 }
 
 // ---- opening ----

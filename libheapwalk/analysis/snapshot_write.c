@@ -3,6 +3,7 @@
 // many times the census.
 #include "analysis/snapshot_db.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -287,25 +288,6 @@ static struct hw_error *hw_write_target(struct hw_session *session, struct hw_db
 	return hw_db_insert(db, insert, "tt", "python_facts", python->facts);
 }
 
-static struct hw_error *hw_write_snapshot(struct hw_session *session, struct hw_db *db,
-					  uint64_t content_bytes, uint64_t blocks)
-{
-	hw_cleanup_stmt sqlite3_stmt *insert = NULL;
-	time_t now = time(NULL);
-	struct tm utc;
-	char words[32] = "";
-	if (gmtime_r(&now, &utc))
-		strftime(words, sizeof(words), "%Y-%m-%dT%H:%M:%SZ", &utc);
-	hw_cleanup_error struct hw_error *lacks = hw_session_shortfall(session);
-	HW_TRY(hw_db_prepare(db, "INSERT INTO snapshot VALUES(?,?)", &insert));
-	HW_TRY(hw_db_insert(db, insert, "tt", "heapwalk", hw_version()));
-	HW_TRY(hw_db_insert(db, insert, "ti", "taken", (int64_t)now));
-	HW_TRY(hw_db_insert(db, insert, "tt", "taken_utc", words));
-	HW_TRY(hw_db_insert(db, insert, "tn", "blocks", blocks));
-	HW_TRY(hw_db_insert(db, insert, "tn", "content_bytes", content_bytes));
-	return hw_db_insert(db, insert, "tt", "partial", lacks ? hw_error_message(lacks) : "");
-}
-
 static struct hw_error *hw_write_categories(struct hw_session *session, struct hw_db *db)
 {
 	size_t count;
@@ -444,9 +426,63 @@ static struct hw_error *hw_write_pools(const struct hw_pymalloc *pm, struct hw_d
 	return NULL;
 }
 
-struct hw_error *hw_snapshot_write(struct hw_session *session, struct hw_db *db,
-				   uint64_t content_bytes, uint64_t *ret_blocks)
+// Named as sys._debugmallocstats() does: "PyDictObject", "3-sized PyTupleObject".
+static struct hw_error *hw_write_free_lists(const struct hw_moment *moment, struct hw_db *db)
 {
+	hw_cleanup_stmt sqlite3_stmt *insert = NULL;
+	HW_TRY(hw_db_prepare(db, "INSERT INTO free_lists VALUES(?,?,?,?)", &insert));
+	hw_vec_foreach(each, &moment->free_lists)
+	{
+		hw_vec_foreach(list, &each->lists.list)
+		{
+			char name[80];
+			snprintf(name, sizeof(name), list->length ? "%u-sized %s" : "%.0u%s",
+				 list->length, list->type);
+			HW_TRY(hw_db_insert(db, insert, "itin", each->interpreter, name,
+					    (int64_t)list->count, list->object_bytes));
+		}
+	}
+	return NULL;
+}
+
+// "known"; "none": no CPython, or one that does not count them (2.7); "unknown".
+static const char *hw_free_lists_word(const struct hw_moment *moment)
+{
+	const struct hw_python *python = &moment->session->python;
+	if (!python->module || python->layout.str_ascii_size == HW_ABSENT)
+		return "none";
+	hw_vec_foreach(each, &moment->free_lists)
+	{
+		if (!each->lists.is_known)
+			return "unknown";
+	}
+	return moment->free_lists.count ? "known" : "unknown";
+}
+
+static struct hw_error *hw_write_snapshot(const struct hw_moment *moment, struct hw_db *db,
+					  uint64_t blocks)
+{
+	hw_cleanup_stmt sqlite3_stmt *insert = NULL;
+	time_t now = time(NULL);
+	struct tm utc;
+	char words[32] = "";
+	if (gmtime_r(&now, &utc))
+		strftime(words, sizeof(words), "%Y-%m-%dT%H:%M:%SZ", &utc);
+	hw_cleanup_error struct hw_error *lacks = hw_session_shortfall(moment->session);
+	HW_TRY(hw_db_prepare(db, "INSERT INTO snapshot VALUES(?,?)", &insert));
+	HW_TRY(hw_db_insert(db, insert, "tt", "heapwalk", hw_version()));
+	HW_TRY(hw_db_insert(db, insert, "ti", "taken", (int64_t)now));
+	HW_TRY(hw_db_insert(db, insert, "tt", "taken_utc", words));
+	HW_TRY(hw_db_insert(db, insert, "tn", "blocks", blocks));
+	HW_TRY(hw_db_insert(db, insert, "tn", "content_bytes", moment->content_bytes));
+	HW_TRY(hw_db_insert(db, insert, "tt", "free_lists", hw_free_lists_word(moment)));
+	return hw_db_insert(db, insert, "tt", "partial", lacks ? hw_error_message(lacks) : "");
+}
+
+struct hw_error *hw_snapshot_write(const struct hw_moment *moment, struct hw_db *db,
+				   uint64_t *ret_blocks)
+{
+	struct hw_session *session = moment->session;
 	HW_TRY(hw_db_exec(db, HW_SETTINGS));
 	char *ids = sqlite3_mprintf("PRAGMA application_id=%d; PRAGMA user_version=%d; BEGIN",
 				    HW_SNAPSHOT_APPLICATION_ID, HW_SNAPSHOT_SCHEMA);
@@ -463,7 +499,8 @@ struct hw_error *hw_snapshot_write(struct hw_session *session, struct hw_db *db,
 	HW_TRY(hw_write_malloc(session, db));
 	HW_TRY(hw_write_states(&session->pymalloc, db));
 	HW_TRY(hw_write_pools(&session->pymalloc, db));
-	HW_TRY(hw_write_blocks(session, db, content_bytes, ret_blocks));
-	HW_TRY(hw_write_snapshot(session, db, content_bytes, *ret_blocks));
+	HW_TRY(hw_write_free_lists(moment, db));
+	HW_TRY(hw_write_blocks(session, db, moment->content_bytes, ret_blocks));
+	HW_TRY(hw_write_snapshot(moment, db, *ret_blocks));
 	return hw_db_exec(db, "COMMIT");
 }

@@ -12,7 +12,7 @@ struct hw_stats_reading {
 	struct hw_stats *stats;
 };
 
-static int64_t hw_stats_interpreter_id(struct hw_session *session, size_t index)
+int64_t hw_stats_interpreter_id(struct hw_session *session, size_t index)
 {
 	const struct hw_python *python = &session->python;
 	uint8_t word[8];
@@ -76,13 +76,20 @@ static struct hw_error *hw_stats_read(struct hw_session *session, void *payload)
 			"CPython's allocator here is mimalloc "
 			"(PYTHONMALLOC=mimalloc): its statistics are not pymalloc's");
 	HW_TRY(hw_stats_choose(session, reading->interpreter, stats));
+	return hw_stats_free_lists(session, stats->interpreter, &stats->free_lists);
+}
+
+struct hw_error *hw_stats_free_lists(struct hw_session *session, size_t index,
+				     struct hw_free_lists *ret)
+{
+	const struct hw_python *python = &session->python;
 	// After Py_Finalize() no interpreter is listed; the main one's counters are still there.
 	hw_addr_t interpreter = 0;
 	if (python->interpreters.count)
-		interpreter = python->interpreters.data[stats->interpreter];
+		interpreter = python->interpreters.data[index];
 	else if (python->runtime && python->layout.runtime_main_interpreter != HW_ABSENT)
 		interpreter = python->runtime + (hw_addr_t)python->layout.runtime_main_interpreter;
-	return hw_free_lists_read(session->target, python, interpreter, &stats->free_lists);
+	return hw_free_lists_read(session->target, python, interpreter, ret);
 }
 
 // ---- conclusions ----

@@ -38,6 +38,12 @@ struct hw_stats {
 // hw_stats_deinit().
 struct hw_error *hw_session_stats(struct hw_session *session, const char *interpreter,
 				  struct hw_stats *ret) HW_MUST_USE;
+// Free lists of the interpreter of that index (0: the main one, also when none is listed), of a target
+// that is stopped and whose CPython is known. `ret` as of hw_free_lists_read().
+struct hw_error *hw_stats_free_lists(struct hw_session *session, size_t index,
+				     struct hw_free_lists *ret) HW_MUST_USE;
+// What Python's own modules call it.
+int64_t hw_stats_interpreter_id(struct hw_session *session, size_t index);
 void hw_stats_deinit(struct hw_stats *stats);
 
 #endif

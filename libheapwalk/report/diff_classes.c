@@ -164,6 +164,86 @@ static void hw_class_totals(struct hw_class_diff *diff)
 	hw_class_total(diff, &is_first, "bytes", "Total", hw_class_sum(a), hw_class_sum(b));
 }
 
+// ---- free lists ----
+
+// "             +2 free PyDictObjects * 48 bytes each =                  +96"
+static void hw_free_list_line(struct hw_class_diff *diff, bool *is_first, struct json_object *array,
+			      const struct hw_snapshot_free_list *list, int64_t change)
+{
+	char words[160], digits[33];
+	int64_t bytes = change * (int64_t)list->object_bytes; // each is below 2^32
+	struct json_object *object = json_object_new_object();
+	hw_json_add_text(diff->report, object, "name", list->name);
+	hw_json_add_number(object, "size", list->object_bytes);
+	hw_json_add(object, "count_change", json_object_new_int64(change));
+	hw_json_add(object, "bytes_change", json_object_new_int64(bytes));
+	if (!array || json_object_array_add(array, object))
+		json_object_put(object);
+	if (*is_first && diff->has_line)
+		hw_report_line(diff->report, "%s", "");
+	*is_first = false;
+	diff->has_line = true;
+	snprintf(words, sizeof(words), "%+lld free %ss * %llu bytes each", (long long)change,
+		 hw_clean_text(diff->report, list->name), (unsigned long long)list->object_bytes);
+	hw_report_line(diff->report, "%48s = %20s", words, hw_signed_commas(bytes, digits));
+}
+
+static int hw_free_list_compare(const struct hw_snapshot_free_lists *a, size_t i,
+				const struct hw_snapshot_free_lists *b, size_t j)
+{
+	if (i == a->list.count || j == b->list.count)
+		return (i == a->list.count) - (j == b->list.count);
+	const struct hw_snapshot_free_list *x = &a->list.data[i], *y = &b->list.data[j];
+	int ordering = strcmp(x->name, y->name);
+	return ordering ? ordering
+			: (x->object_bytes > y->object_bytes) - (x->object_bytes < y->object_bytes);
+}
+
+// Both are sorted; a list that one does not have is empty there.
+static struct json_object *hw_free_list_lines(struct hw_class_diff *diff,
+					      const struct hw_snapshot_free_lists *a,
+					      const struct hw_snapshot_free_lists *b)
+{
+	struct json_object *array = json_object_new_array();
+	bool is_first = true;
+	size_t i = 0, j = 0;
+	while (i < a->list.count || j < b->list.count) {
+		int ordering = hw_free_list_compare(a, i, b, j);
+		const struct hw_snapshot_free_list *before = ordering <= 0 ? &a->list.data[i++]
+									   : NULL;
+		const struct hw_snapshot_free_list *after = ordering >= 0 ? &b->list.data[j++]
+									  : NULL;
+		int64_t change = (after ? after->count : 0) - (before ? before->count : 0);
+		if (change)
+			hw_free_list_line(diff, &is_first, array, before ? before : after, change);
+	}
+	return array;
+}
+
+static struct hw_error *hw_free_lists_diff(struct hw_class_diff *diff,
+					   struct hw_snapshot *const *snapshots)
+{
+	struct hw_snapshot_free_lists before, after;
+	for (size_t i = 0; i < 2; i++) {
+		if (strcmp(hw_snapshot_info(snapshots[i])->free_lists, "unknown") != 0)
+			continue;
+		hw_report_member(diff->report, "free_lists", NULL);
+		return hw_error_create(HW_ERROR_PARTIAL,
+				       "the report is partial: snapshot %s does not know the free "
+				       "lists of its CPython, whose debug information was missing",
+				       hw_snapshot_info(snapshots[i])->name);
+	}
+	HW_TRY(hw_snapshot_read_free_lists(snapshots[0], &before));
+	struct hw_error *err = hw_snapshot_read_free_lists(snapshots[1], &after);
+	if (!err) {
+		hw_report_member(diff->report, "free_lists",
+				 hw_free_list_lines(diff, &before, &after));
+		hw_vec_deinit(&after.list);
+	}
+	hw_vec_deinit(&before.list);
+	return err;
+}
+
 static struct hw_error *hw_class_read(struct hw_snapshot *snapshot,
 				      struct hw_snapshot_pymalloc *ret)
 {
@@ -202,7 +282,8 @@ struct hw_error *hw_diff_print_classes(struct hw_report *report,
 	diff.totals = json_object_new_object();
 	hw_class_totals(&diff);
 	hw_report_member(report, "total", diff.totals);
-	if (!diff.has_line)
+	struct hw_error *err = hw_free_lists_diff(&diff, snapshots);
+	if (!diff.has_line && !err)
 		hw_report_line(report, "(no difference)");
-	return NULL;
+	return err;
 }
