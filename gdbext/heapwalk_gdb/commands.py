@@ -41,6 +41,8 @@ class HeapCommand(gdb.Command):
     def complete(self, text, word):
         # `text` is all arguments so far; `word` their end since what gdb takes for a break, None
         # while it still looks for that break.
+        if self._command.usage == "ADDR" and self._is_argument(text):
+            return gdb.COMPLETE_EXPRESSION
         if word is None:
             return gdb.COMPLETE_NONE
         before, token = re.match(r"^(.*?)(\S*)$", text, re.DOTALL).groups()
@@ -85,6 +87,13 @@ class HeapCommand(gdb.Command):
             option = self._option(words[index])
             index += 2 if self._takes_next(option, words[index]) else 1
         return min(index, len(words))
+
+    def _is_argument(self, text):
+        """Is the end of the text no option, nor the value of one?"""
+        before, token = re.match(r"^(.*?)(\S*)$", text, re.DOTALL).groups()
+        last = (before.split() or [""])[-1]
+        is_value = last.startswith("-") and self._takes_next(self._option(last), last)
+        return not token.startswith("-") and not is_value
 
     @staticmethod
     def _takes_next(option, word):

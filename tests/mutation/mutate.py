@@ -35,6 +35,9 @@ COMMANDS = [
     ["used", "--group-by", "size"],
     ["--threads", "1", "--group-by", "type"],
     ["cpython-allocators", "--debug"],
+    ["explain", "{address}"],
+    ["cpython-allocators", "--lists", "--format", "csv"],
+    ["explain", "{address}", "--format", "json"],
 ]
 STATUSES = {0, 1, 2, 3, 4}  # README.md, "Exit status"
 CPU_SECONDS = 20  # an undamaged core takes less than one, with sanitizers a few
@@ -252,7 +255,11 @@ def main():
         if options.keep:
             shutil.copy(path, options.keep)
         command = COMMANDS[number // len(cores) % len(COMMANDS)]
+        # Some word of the core's memory, or what it points at.
+        at = mutant.word()
+        address = "%#x" % mutant.random.choice([mutant.core.address(at), mutant.value(at)])
         for words in COMMANDS if options.only is not None else [command]:
+            words = [address if word == "{address}" else word for word in words]
             wrong = run(heapwalk, is_sanitized, path, sysroot, words)
             if wrong:
                 with lock:
