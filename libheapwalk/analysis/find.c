@@ -13,10 +13,9 @@ static struct hw_error *hw_session_find(struct hw_session *session, hw_addr_t ad
 	struct hw_row row;
 	bool is_found = hw_heap_find(session->heap, addr, &row);
 	if (is_found) {
-		struct hw_pages pages;
-		hw_pages_init(&pages, session->target);
-		hw_session_block(session, &row, &pages, ret);
-		hw_pages_deinit(&pages);
+		session->point_pages.target = session->target;
+		hw_pages_drop(&session->point_pages);
+		hw_session_block(session, &row, &session->point_pages, ret);
 	}
 	*ret_found = is_found;
 	return NULL;

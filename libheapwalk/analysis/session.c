@@ -166,6 +166,7 @@ void hw_session_move_labels(struct hw_session *from, struct hw_session *to)
 
 void hw_session_forget_allocators(struct hw_session *session)
 {
+	hw_pages_deinit(&session->point_pages);
 	if (session->heap)
 		hw_heap_destroy(session->heap);
 	session->heap = NULL;

@@ -29,6 +29,7 @@ struct hw_session {
 	struct hw_heap *heap;          // NULL: not made yet
 	struct hw_rules *rules;        // a user's, that the table is made with; NULL: none
 	struct hw_residency residency; // of the stop that the heap is of
+	struct hw_pages point_pages;   // of hw_session_find_block(): kept, but emptied each time
 	bool has_python, has_pymalloc, has_allocators, has_residency;
 	bool is_fresh; // the target's mappings were read since the last invalidate
 	// hw_session_need_pymalloc() read the target while it slept, or kept it stopped for so long. 0 and

@@ -76,7 +76,7 @@ struct hw_claim {
 	const struct hw_type *type; // of HW_DETAIL_INSTANCE_DICT
 	const char *text;           // of HW_DETAIL_TEXT; copied
 	const char *kind_text; // the object's kind when it isn't its type's name, or NULL; copied
-	const char *field;     // the owner's member that points there, "ob_item"; borrowed for ever
+	const char *field;     // the owner's member that points there, "ob_item"; borrowed
 	bool is_interior;      // the pointer leads into the block, not to its start
 	const struct hw_rule *rule; // of HW_CLAIM_USER: the words
 	uint64_t bytes_min;         // of HW_CLAIM_USER: a block with less room is another's

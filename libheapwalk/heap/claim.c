@@ -208,7 +208,8 @@ struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_
 	uint64_t slack = claim->kind == HW_CLAIM_OBJECT ? HW_CLAIM_OBJECT_SLACK
 			 : claim->is_interior           ? HW_CLAIM_INTERIOR_SLACK
 							: HW_CLAIM_SLACK;
-	if (claim->address < slot.user || claim->address - slot.user > slack)
+	if (claim->address < slot.user || claim->address - slot.user > slack ||
+	    slot.start + slot.bytes + 8 - claim->address < claim->bytes_min)
 		slot.category = NULL;
 	return slot;
 }
@@ -217,8 +218,6 @@ struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_
 static void hw_worker_claim_by_rule(struct hw_worker *worker, const struct hw_claim *claim,
 				    const struct hw_slot *slot)
 {
-	if (slot->start + slot->bytes + 8 - claim->address < claim->bytes_min)
-		return;
 	uint32_t id = hw_category_intern(&worker->heap->categories,
 					 &(struct hw_category){ .domain = claim->rule->domain,
 								.kind = claim->rule->kind,

@@ -226,6 +226,39 @@ static void hw_test_cursor(struct hw_session *session)
 	hw_cursor_close(NULL);
 }
 
+// Any address of a block finds it, as the rows have it; one of nobody's finds none.
+static void hw_test_find(struct hw_session *session)
+{
+	struct hw_cursor *cursor = NULL;
+	struct hw_block blocks[64], found;
+	size_t count = 0;
+	bool is_found = false;
+	HW_CHECK(hw_is_ok(hw_cursor_open(session, NULL, &cursor)));
+	if (!cursor || !hw_is_ok(hw_cursor_next(cursor, blocks, 64, &count)))
+		return;
+	HW_CHECK(count == 64);
+	for (size_t i = 0; i < count; i++) {
+		const struct hw_block *block = &blocks[i];
+		for (unsigned k = 0; k < 3; k++) {
+			hw_addr_t addr = block->start + k * (block->size_bytes - 1) / 2;
+			is_found = false;
+			HW_CHECK(hw_is_ok(hw_session_find_block(session, addr, &found, &is_found)));
+			HW_CHECK(is_found && found.start == block->start &&
+				 found.size_bytes == block->size_bytes &&
+				 found.state == block->state && !strcmp(found.kind, block->kind) &&
+				 !strcmp(found.state_word, block->state_word) &&
+				 !strcmp(found.allocator, block->allocator));
+		}
+	}
+	hw_cursor_close(cursor);
+	static const hw_addr_t nowhere[] = { 0, 1, UINT64_MAX, (hw_addr_t)1 << 63 };
+	for (size_t i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
+		is_found = true;
+		HW_CHECK(hw_is_ok(hw_session_find_block(session, nowhere[i], &found, &is_found)));
+		HW_CHECK(!is_found);
+	}
+}
+
 static void hw_test_session(struct hw_session *session, const struct hw_child *child, bool *stop)
 {
 	HW_CHECK(hw_count_blocks(session, 0) == HW_BLOCK_COUNT);
@@ -238,6 +271,7 @@ static void hw_test_session(struct hw_session *session, const struct hw_child *c
 	HW_CHECK(hw_count_blocks(session, 0) == 2 * HW_BLOCK_COUNT);
 
 	hw_test_cursor(session);
+	hw_test_find(session);
 
 	struct hw_seen seen = { 0 };
 	HW_CHECK(hw_has_code(hw_session_visit_blocks(session, "size >", hw_see, &seen),

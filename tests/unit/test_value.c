@@ -127,7 +127,7 @@ static void start(void)
 	make_type(NONE, "NoneType", 0, 16, 0);
 	make_type(BYTEARRAY, "bytearray", 0, 56, 0);
 	CHECK_OK(hw_target_open_image(&piece, 1, &target));
-	CHECK_OK(hw_types_init(&types, &python));
+	CHECK_OK(hw_types_init(&types, &python, NULL, NULL));
 	hw_pages_init(&pages, target);
 	cache = (struct hw_type_cache){ .types = &types, .pages = &pages };
 }
