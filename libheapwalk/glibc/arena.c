@@ -50,6 +50,7 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 	if (!state)
 		return &hw_enomem;
 	if (!hw_pages_read(&w->pages, addr, state->bytes, layout->size)) {
+		w->glibc->has_gaps = true;
 		hw_issues_add(w->issues, HW_ERROR_FAULT, addr,
 			      "malloc_state 0x%llx can't be read; its arena is left out",
 			      (unsigned long long)addr);

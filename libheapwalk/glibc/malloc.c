@@ -154,6 +154,36 @@ static void hw_report_unlisted(struct hw_glibc_walker *w)
 			      (unsigned long long)first);
 }
 
+static bool hw_is_whole(struct hw_target *target, const struct hw_mapping *m)
+{
+	hw_addr_t end;
+	return target->ops->next_readable(target, m->start, &end) == m->start && end >= m->end;
+}
+
+// Caches and lists lie in the chunks themselves, a thread's way to its cache beside its thread pointer.
+static bool hw_has_gaps(struct hw_glibc_walker *w)
+{
+	struct hw_target *target = w->target;
+	if (!target->ops->next_readable)
+		return false;
+	hw_vec_foreach(region, &w->glibc->regions)
+	{
+		const struct hw_mapping *m = hw_target_find_mapping(target, region->start);
+		if (region->kind != HW_REGION_MMAPPED && m && !hw_is_whole(target, m))
+			return true;
+	}
+	const struct hw_mapping *brk = hw_target_find_mapping(target, w->sbrk_base);
+	if (brk && !hw_is_whole(target, brk))
+		return true;
+	hw_vec_foreach(thread, &target->threads)
+	{
+		uint64_t self;
+		if (thread->fs_base && !hw_pages_read_u64(&w->pages, thread->fs_base, &self))
+			return true;
+	}
+	return false;
+}
+
 static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 {
 	struct hw_glibc *glibc = w->glibc;
@@ -176,6 +206,7 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	hw_glibc_detect_safe_linking(w);
 	HW_TRY(hw_glibc_mark_tcaches(w));
 	HW_TRY(hw_glibc_mark_bins(w));
+	glibc->has_gaps |= hw_has_gaps(w);
 	hw_add_up(glibc);
 	hw_report_unlisted(w);
 	return NULL;

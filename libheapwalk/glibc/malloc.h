@@ -74,7 +74,8 @@ struct hw_glibc {
 	HW_VEC(struct hw_region) regions;      // sorted by start; mmapped chunks among them
 	uint64_t n_mmaps, mmapped_mem;         // malloc_par's own
 	uint64_t mmapped_count, mmapped_bytes; // found
-	bool is_initialized;                   // sbrk_base or some arena's system_mem is not 0
+	bool has_gaps; // memory with lists of free chunks is missing: not all are known to be free
+	bool is_initialized; // sbrk_base or some arena's system_mem is not 0
 };
 
 // Finds main_arena, arenas and regions, and gives every chunk a state. Does not fail on damage: that

@@ -23,7 +23,9 @@ enum hw_fixed_category {
 	HW_CATEGORY_ALIGNMENT_POOL, // what no whole block fits into
 	HW_CATEGORY_POOL_BAD,       // a header that contradicts itself
 	HW_CATEGORY_MISSING,        // bytes that can't be read
-	HW_CATEGORY_MMAP_PADDING,   // an mmapped chunk's mapping around the chunk
+	HW_CATEGORY_MAYBE_FREE,     // a chunk whose list, if it is on one, can't be read
+	HW_CATEGORY_FREE_LIST_MISSING,
+	HW_CATEGORY_MMAP_PADDING, // an mmapped chunk's mapping around the chunk
 	HW_CATEGORY_UNCATEGORIZED,
 	HW_CATEGORY_C_STRING,
 	HW_CATEGORY_SLOT_FREE,    // 2.7: a free slot of an int or float block

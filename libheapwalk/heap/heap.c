@@ -56,6 +56,7 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));
 	hw_heap_check_rules(heap);
+	hw_heap_mark_gaps(heap);
 	HW_TRY(hw_heap_build_spans(heap));
 	return hw_heap_count(heap);
 }

@@ -198,6 +198,8 @@ bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struc
 		       const struct hw_mapping *data, hw_addr_t start, hw_addr_t end);
 
 // spans.c
+// gaps.c: after all claims, what can't be told for want of malloc's lists.
+void hw_heap_mark_gaps(struct hw_heap *heap);
 struct hw_error *hw_heap_build_spans(struct hw_heap *heap) HW_MUST_USE;
 static inline bool hw_mapping_is_file(const struct hw_mapping *m)
 {

@@ -308,6 +308,9 @@ static void hw_core_name_heap(struct hw_core *core, const struct hw_core_file *e
 	if (!at)
 		return;
 	hw_addr_t end = hw_max(m[at - 1].end, bss_end);
+	// Without the program's headers what adjoins it may be either.
+	while (!bss_end && at < count && m[at].start == m[at - 1].end)
+		at++;
 	// .bss itself, unless the heap grew on to it (no address space randomisation).
 	while (at < count && !*m[at].path && m[at].start == m[at - 1].end && m[at].end <= end)
 		at++;
