@@ -60,6 +60,7 @@ def check(row, core, directory, sysroot):
     if not one or one != two:
         failures.append("all: other rows with two threads than with one")
     truth = oracles.Oracles(directory)
+    truth.expect.setdefault("glibc", [int(n) for n in row["target"]["libc"].split()[1].split(".")])
     with open(os.path.join(directory, "maps")) as f:
         mappings = oracles.parse_mappings(f.read())
     everything, arenas, census = ask(["all"], "all"), ask(["arenas"], "arenas"), ask([], "census")
