@@ -14,6 +14,14 @@ def compare(process, name, commands=("census", "arenas", "cpython-allocators")):
     return gdb_json("heap", "-p", process.pid)
 
 
+def compare_stats(process, name):
+    in_gdb = gdb_json("heap stats", "-p", process.pid)
+    alone = heapwalk_json("-p", process.pid, "stats")
+    check_equal(in_gdb.pop("stopped_seconds"), None, "%s: it is gdb that stops it" % name)
+    alone.pop("stopped_seconds")
+    check_equal(in_gdb, alone, "%s: stats" % name)
+
+
 def count(report, kind):
     return sum(row["count"] for row in report["rows"]
                if row["domain"] == "python" and row["kind"] == kind and not row["detail"])
@@ -25,6 +33,7 @@ def test():
     for name, path in some_interpreters().items():
         with python_target(path) as process:
             report = compare(process, name)
+            compare_stats(process, name)
         check_equal(count(report, "Thing"), 7000, "%s: instances of Thing" % name)
         check_equal(count(report, "Slotted"), 3000, "%s: instances of Slotted" % name)
         print("ran on %s" % name)
