@@ -9,12 +9,13 @@ SMAPS = {"Size": "virtual_bytes", "Rss": "resident_bytes", "Swap": "swapped_byte
 
 
 class Kernel:
-    """/proc/PID/smaps and status, as they are now."""
+    """/proc/PID/smaps and status, as they are now, or copies of them in a directory."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, directory=None):
+        directory = directory or "/proc/%d" % pid
         self.private_writable = dict.fromkeys(COLUMNS, 0)
         self.all = dict.fromkeys(COLUMNS, 0)
-        with open("/proc/%d/smaps" % pid, encoding="utf-8", errors="surrogateescape") as file:
+        with open(directory + "/smaps", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 head = re.match(r"[0-9a-f]+-[0-9a-f]+ (\S{4}) .*?(\[vsyscall\])?$", line)
                 if head:
@@ -27,7 +28,7 @@ class Kernel:
                     if name in SMAPS:
                         each[SMAPS[name]] += int(value.split()[0]) * 1024
         self.status = {}
-        with open("/proc/%d/status" % pid, encoding="utf-8", errors="surrogateescape") as file:
+        with open(directory + "/status", encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 if line.rstrip().endswith(" kB"):
                     name, value = line.split(":", 1)

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Of a Django-like service's bytes in use, live and in its core, less than 2 % have no name."""
+"""Of a Django-like service's bytes in use, live and in its core, less than 2 % have no name. And its map closes."""
 
 import importlib.util
 import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "matrix"))
+sys.path[:0] = [os.path.join(HERE, "..", "matrix"), os.path.join(HERE, "..", "map")]
 
+import closes  # noqa: E402
 from process import Target, heapwalk_command, kernel_makes_plain_cores, run_heapwalk  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
@@ -24,6 +25,15 @@ def uncategorized(report):
     return sum(r["bytes"] for r in nameless) / total, total, nameless
 
 
+def check_map(heapwalk, pid):
+    kernel = closes.Kernel(pid)
+    answer = run_heapwalk(heapwalk, ["-p", str(pid), "map", "--format", "json"])
+    problems = closes.problems(answer.report, kernel)
+    for problem in problems:
+        print("FAIL map: %s" % problem)
+    return not problems
+
+
 def main():
     heapwalk = heapwalk_command()
     missing = [name for name in ("django", "numpy", "sqlalchemy") if not importlib.util.find_spec(name)]
@@ -32,6 +42,7 @@ def main():
         return 77
     failed = False
     with Target([PYTHON, os.path.join(HERE, "target.py")], {}) as target:
+        failed |= not check_map(heapwalk, target.pid)
         sources = [("live", ["-p", str(target.pid)])]
         for name, where in sources:
             answer = run_heapwalk(heapwalk, where + ["--format", "json"])
