@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "analysis/census.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "analysis/query.h"
@@ -23,7 +24,8 @@ struct hw_group_scan {
 	enum hw_group group;
 	struct hw_progress *progress;
 	struct hw_group_table table;
-	uint32_t *domains; // by category: the first category of that domain
+	uint32_t *domains;     // by category: the first category of that domain
+	struct hw_place place; // of the last row
 	uint64_t seen;
 };
 
@@ -73,6 +75,38 @@ static struct hw_group_row *hw_group_get(struct hw_group_table *table, uint64_t 
 	return &table->rows->list.data[table->rows->list.count - 1];
 }
 
+static const char *hw_group_string(struct hw_group_rows *rows, const char *text)
+{
+	uint32_t id = hw_strtab_intern(&rows->strings, text, strlen(text));
+	return id == UINT32_MAX ? "" : hw_strtab_get(&rows->strings, id);
+}
+
+static const char *hw_place_name(struct hw_group_rows *rows, const struct hw_place *place)
+{
+	char text[32] = "";
+	switch (place->kind) {
+	case HW_PLACE_MALLOC:
+		snprintf(text, sizeof(text), "arena %u", place->index);
+		break;
+	case HW_PLACE_MMAPPED:
+		return "mmapped";
+	case HW_PLACE_PYMALLOC:
+		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)place->start);
+		break;
+	case HW_PLACE_NONE:
+		break;
+	}
+	return hw_group_string(rows, text);
+}
+
+// Rows come in address order: most are of the same arena as the one before.
+static uint32_t hw_group_place(struct hw_group_scan *scan, const struct hw_row *row)
+{
+	if (row->start < scan->place.start || row->start >= scan->place.end)
+		hw_heap_place(scan->heap, row->start, &scan->place);
+	return (uint32_t)scan->place.kind << 30 | (scan->place.index & ~(UINT32_C(3) << 30));
+}
+
 static bool hw_group_block(void *payload, const struct hw_row *row)
 {
 	struct hw_group_scan *scan = payload;
@@ -83,8 +117,11 @@ static bool hw_group_block(void *payload, const struct hw_row *row)
 	if (scan->group == HW_GROUP_USED_SIZE &&
 	    (category->state != HW_STATE_IN_USE || row->allocator == HW_ALLOCATOR_NONE))
 		return true;
-	uint32_t key = by_domain ? scan->domains[row->category] : (uint32_t)row->allocator;
-	bool by_size = scan->group != HW_GROUP_ALLOCATOR;
+	bool by_arena = scan->group == HW_GROUP_ARENA;
+	uint32_t key = by_domain  ? scan->domains[row->category]
+		       : by_arena ? hw_group_place(scan, row)
+				  : (uint32_t)row->allocator;
+	bool by_size = scan->group != HW_GROUP_ALLOCATOR && !by_arena;
 	struct hw_group_row *group = hw_group_get(&scan->table, by_size ? row->size_bytes : 0, key);
 	if (!group) {
 		scan->table.out_of_memory = true;
@@ -96,6 +133,8 @@ static bool hw_group_block(void *payload, const struct hw_row *row)
 			group->domain = category->domain;
 		else
 			group->allocator = hw_allocator_word(row->allocator);
+		if (by_arena)
+			group->arena = hw_place_name(scan->table.rows, &scan->place);
 	}
 	group->count++;
 	group->bytes += row->size_bytes;
@@ -162,6 +201,7 @@ struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_grou
 		row.kind = category->kind;
 		break;
 	case HW_GROUP_DOMAIN:
+	case HW_GROUP_MODULE:
 		row.domain = category->domain;
 		break;
 	case HW_GROUP_STATE:
@@ -169,6 +209,7 @@ struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_grou
 		break;
 	case HW_GROUP_SIZE:
 	case HW_GROUP_ALLOCATOR:
+	case HW_GROUP_ARENA:
 	case HW_GROUP_USED_SIZE:
 		break;
 	}
@@ -193,18 +234,34 @@ int hw_group_order(const void *left, const void *right)
 	if (!ordering)
 		ordering = hw_text_order(a->allocator, b->allocator);
 	if (!ordering)
+		ordering = hw_text_order(a->module, b->module);
+	if (!ordering)
 		ordering = (a->size_bytes > b->size_bytes) - (a->size_bytes < b->size_bytes);
 	return ordering ? ordering : (a->type > b->type) - (a->type < b->type);
 }
 
-static struct hw_error *hw_census_by_category(const struct hw_heap *heap, enum hw_group group,
-					      struct hw_group_rows *rows)
+// The module of what is in a category: of a Python object's class, or the file.
+static const char *hw_group_module(const struct hw_heap *heap, uint32_t id, struct hw_pages *pages,
+				   struct hw_group_rows *rows)
+{
+	const struct hw_category *category = hw_heap_category(heap, id);
+	char name[256];
+	if (!strcmp(category->domain, "file"))
+		return category->kind;
+	return hw_heap_module(heap, id, pages, name, sizeof(name)) ? hw_group_string(rows, name)
+								   : "";
+}
+
+static struct hw_error *hw_census_by_category(const struct hw_heap *heap, struct hw_pages *pages,
+					      enum hw_group group, struct hw_group_rows *rows)
 {
 	size_t count;
 	const struct hw_census_row *census = hw_heap_census(heap, &count);
 	for (size_t i = 0; i < count; i++) {
 		struct hw_group_row row = hw_group_of(hw_heap_category(heap, census[i].category),
 						      group);
+		if (group == HW_GROUP_MODULE)
+			row.module = hw_group_module(heap, census[i].category, pages, rows);
 		row.count = census[i].count;
 		row.bytes = census[i].bytes;
 		if (!hw_vec_push(&rows->list, row))
@@ -227,20 +284,26 @@ static struct hw_error *hw_census_by_category(const struct hw_heap *heap, enum h
 	return NULL;
 }
 
-struct hw_error *hw_census_group(const struct hw_heap *heap, enum hw_group group,
-				 struct hw_progress *progress, struct hw_group_rows *ret)
+struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *target,
+				 enum hw_group group, struct hw_progress *progress,
+				 struct hw_group_rows *ret)
 {
 	struct hw_group_rows rows = { 0 };
 	struct hw_error *err;
+	struct hw_pages pages;
+	hw_strtab_init(&rows.strings);
+	hw_pages_init(&pages, target);
 	switch (group) {
 	case HW_GROUP_SIZE:
 	case HW_GROUP_ALLOCATOR:
+	case HW_GROUP_ARENA:
 	case HW_GROUP_USED_SIZE:
 		err = hw_census_by_block(heap, group, progress, &rows);
 		break;
 	default:
-		err = hw_census_by_category(heap, group, &rows);
+		err = hw_census_by_category(heap, &pages, group, &rows);
 	}
+	hw_pages_deinit(&pages);
 	if (err)
 		hw_group_rows_deinit(&rows);
 	else
@@ -251,4 +314,5 @@ struct hw_error *hw_census_group(const struct hw_heap *heap, enum hw_group group
 void hw_group_rows_deinit(struct hw_group_rows *rows)
 {
 	hw_vec_deinit(&rows->list);
+	hw_strtab_deinit(&rows->strings);
 }

@@ -13,12 +13,16 @@ enum hw_group {
 	HW_GROUP_SIZE, // domain, size of the block
 	HW_GROUP_ALLOCATOR,
 	HW_GROUP_STATE,
+	HW_GROUP_MODULE, // domain, and of an object its class's module, of a file's data the file
+	HW_GROUP_ARENA,  // allocator, arena: a malloc arena, all mmapped chunks, a pymalloc arena
 	HW_GROUP_USED_SIZE, // allocator, size; only what an allocator gave out and is in use
 };
 
-// Members that a group does not tell apart are NULL. Strings borrowed from the heap.
+// Members that a group does not tell apart are NULL. Strings borrowed from the heap, and from the rows.
 struct hw_group_row {
 	const char *domain, *kind, *detail, *state, *allocator;
+	const char *module; // "": none, or not known
+	const char *arena;  // "arena 0", "mmapped", "0x…" (where a pymalloc arena is), ""
 	bool has_size;
 	uint64_t size_bytes;
 	uint32_t type;
@@ -27,12 +31,13 @@ struct hw_group_row {
 
 struct hw_group_rows {
 	HW_VEC(struct hw_group_row) list; // in no order
+	struct hw_strtab strings;         // modules and arenas
 };
 
-// Groups by size and by allocator go over all blocks, the others over the categories. Interrupted:
-// the rows until then, see hw_progress_stopped().
-struct hw_error *hw_census_group(const struct hw_heap *heap, enum hw_group group,
-				 struct hw_progress *progress,
+// Groups by size, allocator and arena go over all blocks, the others over the categories; by module, the
+// target is read, which has to be stopped. Interrupted: the rows until then, see hw_progress_stopped().
+struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *target,
+				 enum hw_group group, struct hw_progress *progress,
 				 struct hw_group_rows *ret) HW_MUST_USE;
 // What a category is called in a group, without counts; groups by size and by allocator take more than a
 // category: the domain, and nothing.

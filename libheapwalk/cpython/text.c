@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cpython/text.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "cpython/containers.h"
+
 #include <string.h>
 
 #include "base/bytes.h"
@@ -60,4 +65,44 @@ bool hw_module_object_name(const struct hw_python_layout *l, struct hw_pages *pa
 			       value && hw_str_text(l, pages, value, buf, size);
 	}
 	return false;
+}
+
+enum { HW_CLASS_ITEMS_MAX = 4096 };
+
+struct hw_module_item {
+	const struct hw_python_layout *layout;
+	struct hw_pages *pages;
+	char *buf;
+	size_t size;
+	bool is_found;
+};
+
+static bool hw_take_module_item(void *payload, hw_addr_t key, hw_addr_t value)
+{
+	struct hw_module_item *item = payload;
+	char name[sizeof("__module__")];
+	if (!hw_str_text(item->layout, item->pages, key, name, sizeof(name)) ||
+	    strcmp(name, "__module__") != 0)
+		return true;
+	item->is_found = hw_str_text(item->layout, item->pages, value, item->buf, item->size);
+	return false;
+}
+
+bool hw_type_module_name(const struct hw_python_layout *layout, struct hw_pages *pages,
+			 const struct hw_type *type, char *buf, size_t size)
+{
+	struct hw_module_item item = { layout, pages, buf, size, false };
+	hw_addr_t dict;
+	if (type->flags & HW_TPFLAGS_HEAPTYPE) {
+		if (hw_pages_read_u64(pages, type->address + (uint64_t)layout->tp_dict, &dict) &&
+		    dict)
+			hw_dict_visit(layout, pages, dict, HW_CLASS_ITEMS_MAX, hw_take_module_item,
+				      &item);
+		return item.is_found;
+	}
+	const char *dot = strrchr(type->name, '.');
+	// Objects/typeobject.c, type_module(): 2.7 calls it __builtin__, which is the same to people.
+	int len = dot ? snprintf(buf, size, "%.*s", (int)(dot - type->name), type->name)
+		      : snprintf(buf, size, "builtins");
+	return len >= 0 && (size_t)len < size;
 }

@@ -84,4 +84,18 @@ bool hw_heap_find(const struct hw_heap *heap, hw_addr_t addr, struct hw_row *ret
 bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct hw_pages *pages,
 		    hw_addr_t *ret_object, int64_t *ret_refcount);
 
+// Where the class of a Python object's category was defined, its __module__. False: the category is of
+// no object, or the class does not tell. Reads the target through `pages`.
+bool hw_heap_module(const struct hw_heap *heap, uint32_t category, struct hw_pages *pages,
+		    char *buf, size_t size);
+
+// Whose memory a row is cut from.
+enum hw_place_kind { HW_PLACE_NONE, HW_PLACE_MALLOC, HW_PLACE_MMAPPED, HW_PLACE_PYMALLOC };
+struct hw_place {
+	enum hw_place_kind kind;
+	uint32_t index;       // of the malloc arena; of the pymalloc arena
+	hw_addr_t start, end; // the same for all rows in between
+};
+void hw_heap_place(const struct hw_heap *heap, hw_addr_t addr, struct hw_place *ret);
+
 #endif

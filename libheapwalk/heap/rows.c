@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // Rows made on the fly, in address order, from runs and their category ids.
 #include "base/bytes.h"
+#include "cpython/text.h"
 #include "heap/heap_internal.h"
 
 struct hw_row_visit {
@@ -166,4 +167,37 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 	*ret_object = object;
 	*ret_refcount = hw_heap_is_immortal(heap, refcount) ? -1 : (int64_t)refcount;
 	return true;
+}
+
+bool hw_heap_module(const struct hw_heap *heap, uint32_t category, struct hw_pages *pages,
+		    char *buf, size_t size)
+{
+	uint32_t type = hw_heap_category(heap, category)->type;
+	return type && hw_type_module_name(&heap->in.python->layout, pages,
+					   heap->types.all.data[type - 1], buf, size);
+}
+
+void hw_heap_place(const struct hw_heap *heap, hw_addr_t addr, struct hw_place *ret)
+{
+	size_t at = hw_vec_find_beyond(&heap->spans, end, addr);
+	*ret = (struct hw_place){ .start = addr, .end = addr + 1 };
+	if (at == heap->spans.count || heap->spans.data[at].start > addr)
+		return;
+	const struct hw_stretch *span = &heap->spans.data[at];
+	ret->start = span->start;
+	ret->end = span->end;
+	if (span->kind == HW_STRETCH_ARENA) {
+		ret->kind = HW_PLACE_PYMALLOC;
+		ret->index = span->index;
+		return;
+	}
+	// The tail of a thread heap stands behind the heap.
+	if (span->kind == HW_STRETCH_PLAIN && span->index == HW_CATEGORY_HEAP_TAIL && at)
+		span--;
+	if (span->kind != HW_STRETCH_REGION)
+		return;
+	const struct hw_region *region = &heap->in.glibc->regions.data[span->index];
+	bool is_mmapped = region->kind == HW_REGION_MMAPPED;
+	ret->kind = is_mmapped ? HW_PLACE_MMAPPED : HW_PLACE_MALLOC;
+	ret->index = is_mmapped ? 0 : region->arena_index;
 }

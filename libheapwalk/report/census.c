@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "report/report.h"
 
 // Cells of a row, in this order; each grouping shows some of them.
@@ -17,6 +18,8 @@ enum {
 	HW_CENSUS_STATE,
 	HW_CENSUS_ALLOCATOR,
 	HW_CENSUS_TYPE,
+	HW_CENSUS_MODULE, // only where it is grouped by
+	HW_CENSUS_ARENA,  // the same
 	HW_CENSUS_COUNT,
 	HW_CENSUS_BYTES,
 	HW_CENSUS_CELLS
@@ -52,6 +55,20 @@ static const struct {
 	  HW_CENSUS_COLUMNS(NULL, NULL, NULL, NULL, NULL, "Allocator"), HW_CENSUS_ALLOCATOR },
 	{ "state", HW_GROUP_STATE, HW_CENSUS_COLUMNS(NULL, NULL, NULL, NULL, "State", NULL),
 	  HW_CENSUS_STATE },
+	{ "module",
+	  HW_GROUP_MODULE,
+	  { [HW_CENSUS_DOMAIN] = { "Domain", "domain" },
+	    [HW_CENSUS_MODULE] = { "Module", "module" },
+	    [HW_CENSUS_COUNT] = { "Count", "count" },
+	    [HW_CENSUS_BYTES] = { "Allocated size", "bytes" } },
+	  HW_CENSUS_MODULE },
+	{ "arena",
+	  HW_GROUP_ARENA,
+	  { [HW_CENSUS_ALLOCATOR] = { "Allocator", "allocator" },
+	    [HW_CENSUS_ARENA] = { "Arena", "arena" },
+	    [HW_CENSUS_COUNT] = { "Count", "count" },
+	    [HW_CENSUS_BYTES] = { "Allocated size", "bytes" } },
+	  HW_CENSUS_ARENA },
 };
 
 static size_t hw_grouping_find(const char *by)
@@ -77,6 +94,8 @@ static struct hw_error *hw_census_fill(const struct hw_group_rows *groups, struc
 			[HW_CENSUS_ALLOCATOR] = hw_cell_text(group->allocator),
 			[HW_CENSUS_TYPE] = group->type ? hw_cell_number(group->type)
 						       : hw_cell_none(),
+			[HW_CENSUS_MODULE] = hw_cell_text(group->module),
+			[HW_CENSUS_ARENA] = hw_cell_text(group->arena),
 			[HW_CENSUS_COUNT] = hw_cell_number(group->count),
 			[HW_CENSUS_BYTES] = hw_cell_number(group->bytes),
 		};
@@ -185,14 +204,29 @@ static void hw_census_print(struct hw_report *report, size_t grouping, struct hw
 	hw_census_trust(report);
 }
 
-struct hw_error *hw_report_census(struct hw_report *report)
+// Groups may have to read the target once more: at the walk's own stop.
+static struct hw_error *hw_census_groups(struct hw_report *report, enum hw_group group,
+					 struct hw_group_rows *ret)
 {
 	struct hw_session *session = report->session;
-	size_t grouping = hw_grouping_find(hw_argument(report->arguments, "by"));
+	HW_TRY(hw_session_stop(session));
+	hw_cleanup_with(hw_session_resume_cleanup) struct hw_session *stopped = session;
 	HW_TRY(hw_session_need_heap(session));
+	return hw_census_group(session->heap, session->target, group, &session->progress, ret);
+}
+
+struct hw_error *hw_report_census(struct hw_report *report)
+{
+	size_t grouping = hw_grouping_find(hw_argument(report->arguments, "by"));
+	enum hw_group group = hw_groupings[grouping].group;
 	struct hw_group_rows groups;
-	HW_TRY(hw_census_group(session->heap, hw_groupings[grouping].group, &session->progress,
-			       &groups));
+	if (group == HW_GROUP_MODULE) {
+		HW_TRY(hw_census_groups(report, group, &groups));
+	} else {
+		HW_TRY(hw_session_need_heap(report->session));
+		HW_TRY(hw_census_group(report->session->heap, report->session->target, group,
+				       &report->session->progress, &groups));
+	}
 	struct hw_rows rows = { .columns = hw_groupings[grouping].columns,
 				.column_count = HW_CENSUS_CELLS };
 	struct hw_error *err = hw_census_fill(&groups, &rows);

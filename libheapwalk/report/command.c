@@ -9,10 +9,10 @@
 
 // clang-format off
 static const char *const hw_formats[] = { "text", "json", "csv", NULL };
-static const char *const hw_census_by[] = { "domain", "kind", "type", "size", "allocator", "state",
-					    NULL };
+static const char *const hw_census_by[] = { "domain", "kind", "type", "size", "module", "arena",
+					    "allocator", "state", NULL };
 static const char *const hw_census_keys[] = { "bytes", "count", "domain", "kind", "detail", "size",
-					      "state", "allocator", NULL };
+					      "state", "allocator", "module", "arena", NULL };
 static const char *const hw_block_keys[] = { "start", "end", "size", "allocator", "state", "domain",
 					     "kind", "detail", NULL };
 static const char *const hw_size_keys[] = { "bytes", "count", "size", "allocator", NULL };
@@ -51,7 +51,7 @@ static const char *const hw_diff_keys[] = { "bytes_change", "count_change", "byt
 
 static const struct hw_command_option hw_census_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_census_keys), HW_OPTION_OUTPUT,
-	{ "by", "WHAT", "Group by domain, kind, type, size, allocator or state.", hw_census_by },
+	{ "by", "WHAT", "Group by domain, kind, type, size, module, arena, …", hw_census_by },
 	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_select_options[] = {

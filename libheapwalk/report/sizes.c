@@ -39,7 +39,8 @@ struct hw_error *hw_report_sizes(struct hw_report *report)
 	struct hw_session *session = report->session;
 	HW_TRY(hw_session_need_heap(session));
 	struct hw_group_rows groups;
-	HW_TRY(hw_census_group(session->heap, HW_GROUP_USED_SIZE, &session->progress, &groups));
+	HW_TRY(hw_census_group(session->heap, session->target, HW_GROUP_USED_SIZE,
+			       &session->progress, &groups));
 	struct hw_rows rows = { .columns = hw_sizes_columns, .column_count = HW_SIZES_CELLS };
 	uint64_t count = 0, bytes = 0;
 	bool ok = true;
