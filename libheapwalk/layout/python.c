@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "layout/python_internal.h"
@@ -194,6 +195,26 @@ static void hw_report_hidden_cpython(struct hw_modules *modules, struct hw_issue
 	}
 }
 
+// PyPy's library exports what starts an RPython program; its objects are no CPython's.
+static struct hw_error *hw_find_pypy(struct hw_modules *modules)
+{
+	for (size_t i = 0; i < hw_modules_count(modules); i++) {
+		struct hw_module *module = hw_modules_get(modules, i);
+		const char *slash = strrchr(module->path, '/');
+		const char *name = slash ? slash + 1 : module->path;
+		struct hw_symbol symbol;
+		if ((!strncmp(name, "libpypy", 7) || !strncmp(name, "pypy", 4)) &&
+		    hw_module_symbol(module, "rpython_startup_code", &symbol))
+			return hw_error_create(HW_ERROR_UNSUPPORTED,
+					       "PyPy runs in this process (%s): heapwalk knows "
+					       "CPython's objects, not those of PyPy's garbage "
+					       "collector, whose memory is shown as anonymous "
+					       "mappings",
+					       module->path);
+	}
+	return NULL;
+}
+
 struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
 				struct hw_issues *issues, struct hw_python *ret)
 {
@@ -205,7 +226,7 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 	hw_layout_init(&best.layout);
 	if (!hw_modules_with_symbol(modules, "PyType_Type", &symbol)) {
 		hw_report_hidden_cpython(modules, issues);
-		return NULL;
+		return hw_find_pypy(modules);
 	}
 	for (size_t i = 0; i < hw_modules_count(modules); i++) {
 		struct hw_module *module = hw_modules_get(modules, i);

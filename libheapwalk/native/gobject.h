@@ -31,5 +31,8 @@ struct hw_error *hw_gtypes_find(const struct hw_native *native, struct hw_gtypes
 void hw_gtypes_destroy(struct hw_gtypes *types); // accepts NULL
 // The type whose class is at `addr`, or NULL.
 const struct hw_gtype *hw_gtypes_at(const struct hw_gtypes *types, hw_addr_t addr);
+// The type of the instance in a block whose first bytes are these; NULL: there is none.
+const struct hw_gtype *hw_gtypes_match(const struct hw_gtypes *types, const uint8_t *bytes,
+				       size_t len, uint64_t capacity);
 
 #endif

@@ -47,6 +47,9 @@ class Classifiers(HeapwalkTest):
     def test_gobject(self):
         self.check("gobject", "GType", environment={"G_SLICE": "always-malloc"})
 
+    def test_gobject_slices(self):
+        self.check("gobject", "GType")  # instances that died are free slices, not instances
+
     def test_sqlite(self):
         self.check("sqlite", "sqlite3", self.directory)
 
@@ -102,6 +105,37 @@ class Classifiers(HeapwalkTest):
         self.assertEqual([r["count"] for r in report["rows"] if r["kind"] == "EVP_MD_CTX"], [30])
         self.assertRegex("|".join(i["message"] for i in report["issues"]),
                          r"test.rules:2: an instance of _hashlib.HASH has \d+ bytes: the field is not in it")
+
+    def test_python_sqlite3(self):
+        """A Python process's connections, statements and cursors, and SQLite's side of them."""
+        script = ("import sqlite3, sys\n"
+                  "keep = [sqlite3.connect(':memory:') for _ in range(12)]\n"
+                  "rows = [c.execute('create table t (a, b)') for c in keep]\n"
+                  "open_ = [c.execute('select %d union select 2' % i) for c in keep for i in range(4)]\n"
+                  "[next(cursor) for cursor in open_]\n"
+                  "print('ready', flush=True)\nsys.stdin.read()\n")
+        with subprocess.Popen(["/usr/bin/python3", "-c", script], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            self.assertEqual(process.stdout.readline(), b"ready\n")
+            rows = self.report(process.pid)["rows"]
+            process.stdin.close()
+        counts = {r["domain"] + " " + r["kind"]: r["count"] for r in rows}
+        self.assertEqual(counts.get("python sqlite3.Connection"), 12)
+        self.assertEqual(counts.get("python sqlite3.Cursor"), 12 + 48)
+        self.assertEqual(counts.get("sqlite3 sqlite3"), 12)
+        self.assertEqual(counts.get("sqlite3 sqlite3_stmt"), counts.get("python sqlite3.Statement"))
+        self.assertGreaterEqual(counts["sqlite3 sqlite3_stmt"], 48)
+
+    def test_pypy_is_said_to_be_pypy(self):
+        with self.program("pypy") as program:
+            sentence = "PyPy runs in this process (%s" % os.path.join(BUILD, "lib", "libpypy3.9-c.so")
+            done = run("-p", program.pid)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("the report is partial, Python's objects are not in it: " + sentence, done.stderr.decode())
+            self.assertIn(b"unknown", done.stdout)
+            done = run("-p", program.pid, "cpython-allocators")
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(sentence, done.stderr.decode())
 
     def test_random_bytes_are_nobodys(self):
         for seed in (1, 2, 3):
