@@ -119,8 +119,9 @@ def heapwalk_json(*arguments):
 
 
 @contextlib.contextmanager
-def running(*command):
-    """A process that has said "ready" and now waits for its standard input; ends with the block."""
+def running(*command, until=b"ready"):
+    """A process that has said "ready" and now waits for its standard input; ends with the block. `said`
+    has the lines before that one."""
     def on_one_processor():
         # The kernel keeps the number of the processor in the process's own memory (rseq).
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -128,8 +129,13 @@ def running(*command):
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, preexec_fn=on_one_processor)
     try:
-        line = process.stdout.readline()
-        check(line.startswith(b"ready"), command, "did not become ready:", line)
+        process.said = []
+        for line in process.stdout:
+            if line.startswith(until):
+                break
+            process.said.append(line.decode().rstrip("\n"))
+        else:
+            raise Failed("%s did not become ready: %s" % (command, process.said))
         wait_until_reading(process.pid)
         yield process
     finally:
