@@ -19,6 +19,8 @@ static const char *const hw_size_keys[] = { "bytes", "count", "size", "allocator
 static const char *const hw_arena_keys[] = { "index", "address", "system_bytes", "in_use_bytes",
 					     "tcache_bytes", "fastbin_bytes", "bin_bytes", "top_bytes",
 					     "in_use_chunks", "free_chunks", NULL };
+static const char *const hw_referrer_keys[] = { "level", "pointer", "target", "start", "size",
+						"domain", "kind", "detail", NULL };
 static const char *const hw_pin_keys[] = { "allocator", "start", "free_bytes", "free_resident_bytes",
 					   "used_count", "used_bytes", "pin_domain", "pin_kind",
 					   "pin_count", "pin_bytes", "freed_bytes", "trim_bytes",
@@ -81,6 +83,11 @@ static const struct hw_command_option hw_pyarena_options[] = {
 };
 static const struct hw_command_option hw_explain_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_RULES, HW_OPTION_END,
+};
+static const struct hw_command_option hw_referrer_options[] = {
+	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_referrer_keys), HW_OPTION_OUTPUT,
+	{ "depth", "N", "Also who holds these, up to N levels; 1 is the default.", NULL },
+	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_pin_options[] = {
 	HW_OPTION_FORMAT,
@@ -192,6 +199,13 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	  "that is there with its type, references, size and value; who owns it, what it owns, and\n" \
 	  "its neighbours. ADDR may lead anywhere into a block. The address of a pool, of an\n"   \
 	  "arena_object, of malloc's own structures or of a file's data shows these.")             \
+	X(referrers, "referrers", "ADDR", true, hw_referrer_options,                               \
+	  "Show what points at an object or into a block: who holds it.",                          \
+	  "All private writable memory is looked through, once a level; free blocks are left out.\n" \
+	  "An object is pointed at where a word is its address, any other block where a word leads\n" \
+	  "into it. Of a depth above 1 the levels climb: a string's keys table, its dict, the\n"  \
+	  "object whose dict it is. A word is taken for a pointer by its value: weak references\n" \
+	  "and numbers that happen to be the address are shown too.")                              \
 	X(pins, "pins", "", false, hw_pin_options,                                                 \
 	  "Show free memory that is not given back, and what holds it.",                          \
 	  "An arena of pymalloc is held by any block in use in it: shown is the category that has\n" \

@@ -86,15 +86,8 @@ static struct hw_error *hw_explain_print(struct hw_report *report, const struct 
 
 struct hw_error *hw_report_explain(struct hw_report *report)
 {
-	const char *text = report->arguments->text;
 	hw_addr_t addr;
-	if (!*text)
-		return hw_error_create(HW_ERROR_INVALID,
-				       "explain needs an address: explain 0x7f0012345678");
-	if (!hw_number_parse(text, &addr))
-		return hw_error_create(HW_ERROR_INVALID,
-				       "\"%.100s\" is no address: give a decimal or a 0x number",
-				       text);
+	HW_TRY(hw_argument_address(report->arguments, &addr));
 	struct hw_explanation explanation;
 	HW_TRY(hw_explain(report->session, addr, &explanation));
 	struct hw_error *err = hw_explain_print(report, &explanation);

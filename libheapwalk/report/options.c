@@ -284,3 +284,16 @@ struct hw_error *hw_argument_number(const struct hw_arguments *arguments, const 
 	*ret = number;
 	return NULL;
 }
+
+struct hw_error *hw_argument_address(const struct hw_arguments *arguments, uint64_t *ret)
+{
+	const char *name = arguments->command->name, *text = arguments->text;
+	if (!*text)
+		return hw_error_create(HW_ERROR_INVALID, "%s needs an address: %s 0x7f0012345678",
+				       name, name);
+	if (!hw_number_parse(text, ret))
+		return hw_error_create(HW_ERROR_INVALID,
+				       "\"%.100s\" is no address: give a decimal or a 0x number",
+				       text);
+	return NULL;
+}

@@ -34,6 +34,9 @@ bool hw_argument_is_default(const struct hw_arguments *arguments, const char *na
 // A positive number (0x…, K, M, G) or `fallback` when it is not given.
 struct hw_error *hw_argument_number(const struct hw_arguments *arguments, const char *name,
 				    uint64_t fallback, uint64_t *ret) HW_MUST_USE;
+// The command's one argument, an address. Errors name the command.
+struct hw_error *hw_argument_address(const struct hw_arguments *arguments,
+				     uint64_t *ret) HW_MUST_USE;
 // A whole text that is one number.
 bool hw_number_parse(const char *text, uint64_t *ret);
 
