@@ -165,6 +165,13 @@ struct hw_error *hw_snapshot_take(struct hw_session *session, const char *name,
 		return err;
 	}
 	db.is_writing = false;
+	// A label is kept for long: what was needed to write it is not.
+	err = hw_db_exec(&db, "PRAGMA cache_size=-2048");
+	sqlite3_db_release_memory(db.sqlite);
+	if (err) {
+		hw_db_close(&db);
+		return err;
+	}
 	return hw_snapshot_load(&db, name, ret);
 }
 

@@ -127,6 +127,11 @@ static bool hw_categories_add_up(const struct hw_snapshot *snapshot)
 			in_use += category->count;
 	}
 	const struct hw_ledger *ledger = &snapshot->info.ledger;
+	uint64_t sum = 0;
+	for (size_t i = 0; i < 4; i++)
+		fits &= !__builtin_add_overflow(sum, bytes[i], &sum);
+	// A table that did not add up says so in what it lacks.
+	fits &= sum <= INT64_MAX && (sum == ledger->mapped_bytes || *snapshot->info.partial);
 	return fits && blocks == snapshot->info.block_count && in_use == ledger->in_use_count &&
 	       bytes[HW_STATE_IN_USE] == ledger->in_use_bytes &&
 	       bytes[HW_STATE_FREE] == ledger->free_bytes &&

@@ -171,7 +171,7 @@ static void hw_free_list_line(struct hw_class_diff *diff, bool *is_first, struct
 			      const struct hw_snapshot_free_list *list, int64_t change)
 {
 	char words[160], digits[33];
-	int64_t bytes = change * (int64_t)list->object_bytes; // each is below 2^32
+	int64_t bytes = (int64_t)((uint64_t)change * list->object_bytes);
 	struct json_object *object = json_object_new_object();
 	hw_json_add_text(diff->report, object, "name", list->name);
 	hw_json_add_number(object, "size", list->object_bytes);
@@ -220,28 +220,20 @@ static struct json_object *hw_free_list_lines(struct hw_class_diff *diff,
 	return array;
 }
 
-static struct hw_error *hw_free_lists_diff(struct hw_class_diff *diff,
-					   struct hw_snapshot *const *snapshots)
+// Not known: NULL in JSON, and why at the end of the report.
+static struct hw_error *hw_free_lists_unknown(struct hw_snapshot *const *snapshots)
 {
-	struct hw_snapshot_free_lists before, after;
 	for (size_t i = 0; i < 2; i++) {
-		if (strcmp(hw_snapshot_info(snapshots[i])->free_lists, "unknown") != 0)
-			continue;
-		hw_report_member(diff->report, "free_lists", NULL);
-		return hw_error_create(HW_ERROR_PARTIAL,
-				       "the report is partial: snapshot %s does not know the free "
-				       "lists of its CPython, whose debug information was missing",
-				       hw_snapshot_info(snapshots[i])->name);
+		const struct hw_snapshot_info *info = hw_snapshot_info(snapshots[i]);
+		if (!strcmp(info->free_lists, "unknown"))
+			return hw_error_create(
+				HW_ERROR_PARTIAL,
+				"the report is partial: snapshot %s does not know the "
+				"free lists of its CPython, whose debug information was "
+				"missing",
+				info->name);
 	}
-	HW_TRY(hw_snapshot_read_free_lists(snapshots[0], &before));
-	struct hw_error *err = hw_snapshot_read_free_lists(snapshots[1], &after);
-	if (!err) {
-		hw_report_member(diff->report, "free_lists",
-				 hw_free_list_lines(diff, &before, &after));
-		hw_vec_deinit(&after.list);
-	}
-	hw_vec_deinit(&before.list);
-	return err;
+	return NULL;
 }
 
 static struct hw_error *hw_class_read(struct hw_snapshot *snapshot,
@@ -255,6 +247,28 @@ static struct hw_error *hw_class_read(struct hw_snapshot *snapshot,
 			"in that process, or its arenas were not",
 			hw_snapshot_info(snapshot)->name);
 	return NULL;
+}
+
+static struct hw_error *hw_classes_print(struct hw_class_diff *diff,
+					 struct hw_snapshot *const *snapshots,
+					 const struct hw_snapshot_free_lists *lists)
+{
+	struct hw_report *report = diff->report;
+	// The text form is the table and nothing else: it can be compared with pymemtrace's.
+	if (report->format == HW_FORMAT_TEXT)
+		hw_report_begin(report, "diff");
+	else
+		hw_diff_begin(report, snapshots, 2);
+	hw_class_table(diff);
+	diff->totals = json_object_new_object();
+	hw_class_totals(diff);
+	hw_report_member(report, "total", diff->totals);
+	struct hw_error *unknown = hw_free_lists_unknown(snapshots);
+	hw_report_member(report, "free_lists",
+			 unknown ? NULL : hw_free_list_lines(diff, &lists[0], &lists[1]));
+	if (!diff->has_line && !unknown)
+		hw_report_line(report, "(no difference)");
+	return unknown;
 }
 
 struct hw_error *hw_diff_print_classes(struct hw_report *report,
@@ -272,18 +286,13 @@ struct hw_error *hw_diff_print_classes(struct hw_report *report,
 				       hw_snapshot_info(snapshots[0])->name,
 				       hw_snapshot_info(snapshots[1])->name);
 	struct hw_class_diff diff = { .report = report, .before = &before, .after = &after };
-	// The text form is the table and nothing else: it can be compared with pymemtrace's.
-	enum hw_format format = report->format;
-	if (format == HW_FORMAT_TEXT)
-		hw_report_begin(report, "diff");
-	else
-		hw_diff_begin(report, snapshots, 2);
-	hw_class_table(&diff);
-	diff.totals = json_object_new_object();
-	hw_class_totals(&diff);
-	hw_report_member(report, "total", diff.totals);
-	struct hw_error *err = hw_free_lists_diff(&diff, snapshots);
-	if (!diff.has_line && !err)
-		hw_report_line(report, "(no difference)");
+	struct hw_snapshot_free_lists lists[2] = { 0 };
+	struct hw_error *err = hw_snapshot_read_free_lists(snapshots[0], &lists[0]);
+	if (!err)
+		err = hw_snapshot_read_free_lists(snapshots[1], &lists[1]);
+	if (!err)
+		err = hw_classes_print(&diff, snapshots, lists);
+	hw_vec_deinit(&lists[0].list);
+	hw_vec_deinit(&lists[1].list);
 	return err;
 }

@@ -2,14 +2,16 @@
 """The file: what SQLite finds in it, and every way in which it can't be written or read."""
 
 import fcntl
+import gzip
 import hashlib
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 
-from support import HEAPWALK, Case, main
+from support import HEAPWALK, HERE, Case, main
 
 
 def digest(path):
@@ -97,6 +99,20 @@ class File(Case):
         self.assertEqual(db.execute("SELECT max(length(bytes)) FROM contents").fetchone()[0], 64)
         db.close()
         self.assertEqual(self.json("diff", plain, self.path("with"))["snapshots"][1]["content_bytes"], 64)
+
+    def test_of_a_core(self):
+        """The core of a process that waits, and the process: one table."""
+        if not shutil.which("gdb"):
+            self.skipTest("gdb is not installed (./setup deps)")
+        live, core = self.saved(), self.path("core")
+        subprocess.run(["gdb", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-p", self.process.pid,
+                        "-ex", "gcore %s" % core], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        self.assertEqual(self.json("-c", core, "diff", live)["rows"], [])
+        report = self.json("-c", core, "diff", live, "--by", "block")
+        self.assertEqual([report["total"][word]["count"] for word in ("freed", "new", "changed")], [0, 0, 0])
+        self.assertIsNone(report["strangers"])
+        self.ok("-c", core, "save", self.path("of-core"))
+        self.assertEqual(self.json("diff", live, self.path("of-core"), "--by", "class")["rows"], [])
 
     def test_only_the_owner_reads_it(self):
         self.assertEqual(os.stat(self.saved()).st_mode & 0o777, 0o600)
@@ -219,6 +235,17 @@ class File(Case):
                 file.write(whole[:length])
             for by in ("category", "block", "class"):
                 self.refused(3, r"cut is cut: it", "diff", path, self.path("cut"), "--by", by)
+
+    def test_older(self):
+        """A file that the first heapwalk with snapshots wrote, of a process with 4321 Things."""
+        old = self.path("old")
+        with gzip.open(HERE / "schema-1.gz") as packed, open(old, "wb") as file:
+            shutil.copyfileobj(packed, file)
+        report = self.json("diff", old, self.saved())
+        row = [row for row in report["rows"] if row["domain"] == "python" and row["kind"] == "Thing"][0]
+        self.assertEqual((row["count_before"], row["count"]), (4321, 20000))
+        self.assertEqual(self.json("diff", old, old, "--by", "block")["rows"], [])
+        self.assertEqual(self.json("diff", old, old, "--by", "class")["rows"], [])
 
     def test_more_is_no_harm(self):
         """Tables and names that a later heapwalk of this schema may add."""
