@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "analysis/query.h"
+#include "base/cleanup.h"
 
 enum { HW_POLL_ROWS = 1 << 16, HW_SLOTS_MIN = 1 << 10 };
 
@@ -162,20 +163,25 @@ static bool hw_number_domains(struct hw_group_scan *scan)
 	return ok;
 }
 
+// `query` NULL: all rows.
 static struct hw_error *hw_census_by_block(const struct hw_heap *heap, enum hw_group group,
-					   struct hw_progress *progress, struct hw_group_rows *rows)
+					   struct hw_query *query, struct hw_progress *progress,
+					   struct hw_group_rows *rows)
 {
+	struct hw_error *err = NULL;
 	struct hw_group_scan scan = {
 		.heap = heap, .group = group, .progress = progress, .table = { .rows = rows }
 	};
-	if (hw_number_domains(&scan))
-		hw_heap_visit(heap, 0, UINT64_MAX, hw_group_block, &scan);
-	else
+	if (!hw_number_domains(&scan))
 		scan.table.out_of_memory = true;
+	else if (query)
+		err = hw_query_run(query, heap, progress, hw_group_block, &scan);
+	else
+		hw_heap_visit(heap, 0, UINT64_MAX, hw_group_block, &scan);
 	free(scan.domains);
 	free(scan.table.slots);
 	hw_vec_deinit(&scan.table.keys);
-	return scan.table.out_of_memory ? &hw_enomem : NULL;
+	return scan.table.out_of_memory ? &hw_enomem : err;
 }
 
 // ---- over categories ----
@@ -253,10 +259,10 @@ static const char *hw_group_module(const struct hw_heap *heap, uint32_t id, stru
 }
 
 static struct hw_error *hw_census_by_category(const struct hw_heap *heap, struct hw_pages *pages,
-					      enum hw_group group, struct hw_group_rows *rows)
+					      enum hw_group group,
+					      const struct hw_census_row *census, size_t count,
+					      struct hw_group_rows *rows)
 {
-	size_t count;
-	const struct hw_census_row *census = hw_heap_census(heap, &count);
 	for (size_t i = 0; i < count; i++) {
 		struct hw_group_row row = hw_group_of(hw_heap_category(heap, census[i].category),
 						      group);
@@ -284,13 +290,47 @@ static struct hw_error *hw_census_by_category(const struct hw_heap *heap, struct
 	return NULL;
 }
 
-struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *target,
-				 enum hw_group group, struct hw_progress *progress,
-				 struct hw_group_rows *ret)
+struct hw_query_count {
+	struct hw_census_row *rows; // by category
+};
+
+static bool hw_count_row(void *payload, const struct hw_row *row)
+{
+	struct hw_query_count *counts = payload;
+	counts->rows[row->category].count++;
+	counts->rows[row->category].bytes += row->size_bytes;
+	return true;
+}
+
+// The census of what a query finds.
+static struct hw_error *hw_census_of_query(const struct hw_heap *heap, struct hw_pages *pages,
+					   enum hw_group group, struct hw_query *query,
+					   struct hw_progress *progress, struct hw_group_rows *rows)
+{
+	uint32_t count = hw_heap_category_count(heap);
+	size_t kept = 0;
+	hw_cleanup_free struct hw_census_row *census = calloc(count + 1, sizeof(*census));
+	struct hw_query_count counts = { census };
+	if (!census)
+		return &hw_enomem;
+	HW_TRY(hw_query_run(query, heap, progress, hw_count_row, &counts));
+	for (uint32_t id = 0; id < count; id++) {
+		census[id].category = id;
+		if (census[id].count)
+			census[kept++] = census[id];
+	}
+	return hw_census_by_category(heap, pages, group, census, kept, rows);
+}
+
+struct hw_error *hw_census_group_query(const struct hw_heap *heap, struct hw_target *target,
+				       enum hw_group group, struct hw_query *query,
+				       struct hw_progress *progress, struct hw_group_rows *ret)
 {
 	struct hw_group_rows rows = { 0 };
 	struct hw_error *err;
 	struct hw_pages pages;
+	size_t count;
+	const struct hw_census_row *census = hw_heap_census(heap, &count);
 	hw_strtab_init(&rows.strings);
 	hw_pages_init(&pages, target);
 	switch (group) {
@@ -298,10 +338,11 @@ struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *t
 	case HW_GROUP_ALLOCATOR:
 	case HW_GROUP_ARENA:
 	case HW_GROUP_USED_SIZE:
-		err = hw_census_by_block(heap, group, progress, &rows);
+		err = hw_census_by_block(heap, group, query, progress, &rows);
 		break;
 	default:
-		err = hw_census_by_category(heap, &pages, group, &rows);
+		err = query ? hw_census_of_query(heap, &pages, group, query, progress, &rows)
+			    : hw_census_by_category(heap, &pages, group, census, count, &rows);
 	}
 	hw_pages_deinit(&pages);
 	if (err)
@@ -309,6 +350,13 @@ struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *t
 	else
 		*ret = rows;
 	return err;
+}
+
+struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *target,
+				 enum hw_group group, struct hw_progress *progress,
+				 struct hw_group_rows *ret)
+{
+	return hw_census_group_query(heap, target, group, NULL, progress, ret);
 }
 
 void hw_group_rows_deinit(struct hw_group_rows *rows)

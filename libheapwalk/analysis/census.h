@@ -5,6 +5,8 @@
 
 #include "heap/heap.h"
 
+struct hw_query;
+
 enum hw_group {
 	HW_GROUP_CATEGORY, // domain, kind, detail, state; uncategorized blocks are one group
 	HW_GROUP_DOMAIN,
@@ -39,6 +41,11 @@ struct hw_group_rows {
 struct hw_error *hw_census_group(const struct hw_heap *heap, struct hw_target *target,
 				 enum hw_group group, struct hw_progress *progress,
 				 struct hw_group_rows *ret) HW_MUST_USE;
+// The same of the rows that a query (NULL: none) finds, one by one.
+struct hw_error *hw_census_group_query(const struct hw_heap *heap, struct hw_target *target,
+				       enum hw_group group, struct hw_query *query,
+				       struct hw_progress *progress,
+				       struct hw_group_rows *ret) HW_MUST_USE;
 // What a category is called in a group, without counts; groups by size and by allocator take more than a
 // category: the domain, and nothing.
 struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_group group);

@@ -202,19 +202,25 @@ static struct hw_error *hw_block_list_run(struct hw_block_list *list, struct hw_
 }
 
 // The options' order and limit go into the query: an order that it has itself comes first.
-static void hw_apply_options(const struct hw_report *report, struct hw_query *query)
+static struct hw_error *hw_apply_options(const struct hw_report *report, struct hw_query *query)
 {
 	const char *sort = hw_argument(report->arguments, "sort");
 	// What the query says itself beats a setting, not an option.
 	if (query->limit == UINT64_MAX || !hw_argument_is_default(report->arguments, "top"))
 		query->limit = hw_min(query->limit, report->top);
 	if (!sort || query->order_count == HW_ORDER_MAX)
-		return;
+		return NULL;
 	size_t len = strcspn(sort, ":");
 	struct hw_order order = { .attribute = hw_attribute_find(sort, len) };
+	if (order.attribute == HW_ATTRIBUTE_NONE)
+		return hw_error_create(HW_ERROR_INVALID,
+				       "%s lists blocks one by one, which have no %.*s: group them "
+				       "with the option by",
+				       report->arguments->command->name, (int)len, sort);
 	bool natural_down = order.attribute == HW_ATTRIBUTE_SIZE;
 	order.descending = sort[len] ? !strcmp(sort + len, ":desc") : natural_down;
 	query->order[query->order_count++] = order;
+	return NULL;
 }
 
 static void hw_query_cleanup(struct hw_query **query)
@@ -228,7 +234,9 @@ static struct hw_error *hw_report_blocks(struct hw_report *report, const char *t
 	struct hw_session *session = report->session;
 	hw_cleanup_with(hw_query_cleanup) struct hw_query *query = NULL;
 	HW_TRY(hw_query_parse(text, &query));
-	hw_apply_options(report, query);
+	if (hw_argument(report->arguments, "by"))
+		return hw_report_groups(report, query);
+	HW_TRY(hw_apply_options(report, query));
 	struct hw_block_list list = { .report = report,
 				      .columns = columns,
 				      .is_ordered = query->order_count > 0 };

@@ -177,62 +177,93 @@ static void hw_census_member_total(struct hw_report *report, uint64_t count, uin
 	hw_report_member(report, "total", total);
 }
 
-static void hw_census_print(struct hw_report *report, size_t grouping, struct hw_rows *rows)
+struct hw_census_sum {
+	uint64_t count, bytes;
+	size_t rows;
+};
+
+// The table with its TOTAL.
+static void hw_census_table(struct hw_report *report, size_t grouping, struct hw_rows *rows,
+			    struct hw_census_sum *ret)
 {
-	uint64_t count = 0, bytes = 0;
 	const char *sort = hw_argument(report->arguments, "sort");
+	struct hw_census_sum sum = { .rows = hw_rows_count(rows) };
 	hw_rows_sort(rows, sort ? sort : "bytes");
 	for (size_t i = 0; i < rows->cells.count; i += HW_CENSUS_CELLS) {
-		count += rows->cells.data[i + HW_CENSUS_COUNT].number;
-		bytes += rows->cells.data[i + HW_CENSUS_BYTES].number;
+		sum.count += rows->cells.data[i + HW_CENSUS_COUNT].number;
+		sum.bytes += rows->cells.data[i + HW_CENSUS_BYTES].number;
 	}
-	size_t row_count = hw_rows_count(rows);
-	hw_report_begin(report, "census");
+	hw_report_begin(report, report->arguments->command->name);
 	hw_table_begin(report, "rows", hw_groupings[grouping].columns, HW_CENSUS_CELLS);
 	hw_rows_print(rows, report, report->top);
 	struct hw_cell total[HW_CENSUS_CELLS] = { 0 };
 	total[hw_groupings[grouping].total_at] = hw_cell_text("TOTAL");
-	total[HW_CENSUS_COUNT] = hw_cell_number(count);
-	total[HW_CENSUS_BYTES] = hw_cell_number(bytes);
+	total[HW_CENSUS_COUNT] = hw_cell_number(sum.count);
+	total[HW_CENSUS_BYTES] = hw_cell_number(sum.bytes);
 	hw_table_total(report, total);
 	hw_table_end(report);
-	if (row_count > report->top)
+	if (sum.rows > report->top)
 		hw_report_styled_line(report, HW_STYLE_METADATA, "(%zu more rows are in the total)",
-				      row_count - (size_t)report->top);
-	hw_census_member_total(report, count, bytes, row_count);
+				      sum.rows - (size_t)report->top);
+	*ret = sum;
+}
+
+static void hw_census_print(struct hw_report *report, size_t grouping, struct hw_rows *rows)
+{
+	struct hw_census_sum sum;
+	hw_census_table(report, grouping, rows, &sum);
+	hw_census_member_total(report, sum.count, sum.bytes, sum.rows);
 	hw_census_ledger(report);
 	hw_census_trust(report);
 }
 
+// What a query finds, grouped.
+static void hw_groups_print(struct hw_report *report, size_t grouping, struct hw_rows *rows)
+{
+	struct hw_census_sum sum;
+	hw_census_table(report, grouping, rows, &sum);
+	struct json_object *total = json_object_new_object();
+	hw_json_add_number(total, "count", sum.count);
+	hw_json_add_number(total, "bytes", sum.bytes);
+	hw_json_add_number(total, "rows", sum.rows);
+	hw_report_member(report, "total", total);
+}
+
 // Groups may have to read the target once more: at the walk's own stop.
 static struct hw_error *hw_census_groups(struct hw_report *report, enum hw_group group,
-					 struct hw_group_rows *ret)
+					 struct hw_query *query, struct hw_group_rows *ret)
 {
 	struct hw_session *session = report->session;
+	if (group != HW_GROUP_MODULE) {
+		HW_TRY(hw_session_need_heap(session));
+		return hw_census_group_query(session->heap, session->target, group, query,
+					     &session->progress, ret);
+	}
 	HW_TRY(hw_session_stop(session));
 	hw_cleanup_with(hw_session_resume_cleanup) struct hw_session *stopped = session;
 	HW_TRY(hw_session_need_heap(session));
-	return hw_census_group(session->heap, session->target, group, &session->progress, ret);
+	return hw_census_group_query(session->heap, session->target, group, query,
+				     &session->progress, ret);
 }
 
-struct hw_error *hw_report_census(struct hw_report *report)
+struct hw_error *hw_report_groups(struct hw_report *report, struct hw_query *query)
 {
 	size_t grouping = hw_grouping_find(hw_argument(report->arguments, "by"));
-	enum hw_group group = hw_groupings[grouping].group;
-	struct hw_group_rows groups;
-	if (group == HW_GROUP_MODULE) {
-		HW_TRY(hw_census_groups(report, group, &groups));
-	} else {
-		HW_TRY(hw_session_need_heap(report->session));
-		HW_TRY(hw_census_group(report->session->heap, report->session->target, group,
-				       &report->session->progress, &groups));
-	}
+	struct hw_group_rows groups = { 0 };
+	HW_TRY(hw_census_groups(report, hw_groupings[grouping].group, query, &groups));
 	struct hw_rows rows = { .columns = hw_groupings[grouping].columns,
 				.column_count = HW_CENSUS_CELLS };
 	struct hw_error *err = hw_census_fill(&groups, &rows);
-	if (!err)
+	if (!err && query)
+		hw_groups_print(report, grouping, &rows);
+	else if (!err)
 		hw_census_print(report, grouping, &rows);
 	hw_rows_deinit(&rows);
 	hw_group_rows_deinit(&groups);
 	return err;
+}
+
+struct hw_error *hw_report_census(struct hw_report *report)
+{
+	return hw_report_groups(report, NULL);
 }

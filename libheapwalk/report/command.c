@@ -14,7 +14,8 @@ static const char *const hw_census_by[] = { "domain", "kind", "type", "size", "m
 static const char *const hw_census_keys[] = { "bytes", "count", "domain", "kind", "detail", "size",
 					      "state", "allocator", "module", "arena", NULL };
 static const char *const hw_block_keys[] = { "start", "end", "size", "allocator", "state", "domain",
-					     "kind", "detail", NULL };
+					     "kind", "detail", "bytes", "count", "module", "arena",
+					     NULL };
 static const char *const hw_size_keys[] = { "bytes", "count", "size", "allocator", NULL };
 static const char *const hw_arena_keys[] = { "index", "address", "system_bytes", "in_use_bytes",
 					     "tcache_bytes", "fastbin_bytes", "bin_bytes", "top_bytes",
@@ -59,7 +60,9 @@ static const struct hw_command_option hw_census_options[] = {
 static const struct hw_command_option hw_select_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows only, as \"limit N\" in the query.", NULL },
-	HW_OPTION_SORT(hw_block_keys), HW_OPTION_OUTPUT, HW_OPTION_RULES, HW_OPTION_END,
+	HW_OPTION_SORT(hw_block_keys), HW_OPTION_OUTPUT,
+	{ "by", "WHAT", "Group the blocks by domain, kind, type, size, module, arena, …", hw_census_by },
+	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_size_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_size_keys), HW_OPTION_OUTPUT,

@@ -218,6 +218,11 @@ struct hw_error *hw_diff_print_classes(struct hw_report *report,
 // Starts the report and says which snapshots are compared.
 void hw_diff_begin(struct hw_report *report, struct hw_snapshot *const *snapshots, size_t count);
 
+// ---- census.c ----
+struct hw_query;
+// What `query` finds, grouped as the option `by` says. NULL: the census.
+struct hw_error *hw_report_groups(struct hw_report *report, struct hw_query *query) HW_MUST_USE;
+
 // ---- one file each ----
 struct hw_error *hw_report_census(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_select(struct hw_report *report) HW_MUST_USE;
