@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// C++ objects: a block that starts with a pointer into a class's vtable; and what a user's rules say that
-// objects of the class own.
+// C++ objects: a block that starts with a pointer into a class's vtable; what the containers in it own, by
+// debug information; and what a user's rules say that objects of the class own.
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "native/classifiers.h"
+#include "native/cxx_containers.h"
 #include "native/cxx_vtable.h"
 
 struct hw_cxx {
@@ -69,8 +70,11 @@ static bool hw_cxx_classify(void *state, struct hw_native_sink *sink,
 {
 	struct hw_cxx *cxx = state;
 	const char *name;
-	if (block->len < 8 || !hw_vtable_class(cxx->vtables, hw_u64(block->bytes), &name))
+	const struct hw_std_members *members;
+	if (block->len < 8 || !hw_vtable_class(cxx->vtables, hw_u64(block->bytes), &name, &members))
 		return false;
+	if (members)
+		hw_cxx_claim_members(sink, name, members, block->start);
 	for (size_t i = 0; cxx->rules && i < cxx->rules->list.count; i++) {
 		struct hw_rule *rule = &cxx->rules->list.data[i];
 		if (rule->family != HW_RULE_CXX || strcmp(rule->type, name) != 0)

@@ -31,6 +31,7 @@ char *__cxa_demangle(const char *mangled, char *buf, size_t *len, int *status);
 struct hw_verdict {
 	hw_addr_t address;
 	const char *class_name; // NULL: no vtable
+	struct hw_std_members members;
 };
 
 struct hw_module_range {
@@ -95,8 +96,13 @@ void hw_vtables_destroy(struct hw_vtables *vtables)
 {
 	if (!vtables)
 		return;
-	for (size_t i = 0; i < HW_VERDICT_SLOTS; i++)
-		free(atomic_load_explicit(&vtables->slots[i], memory_order_relaxed));
+	for (size_t i = 0; i < HW_VERDICT_SLOTS; i++) {
+		struct hw_verdict *verdict = atomic_load_explicit(&vtables->slots[i],
+								  memory_order_relaxed);
+		if (verdict)
+			hw_vec_deinit(&verdict->members.list);
+		free(verdict);
+	}
 	hw_strtab_deinit(&vtables->names);
 	hw_pages_deinit(&vtables->pages);
 	hw_vec_deinit(&vtables->ranges);
@@ -125,19 +131,15 @@ static size_t hw_verdict_slot(hw_addr_t addr, size_t probe)
 	return (((addr >> 3) * 0x9e3779b97f4a7c15u >> 40) + probe) & (HW_VERDICT_SLOTS - 1);
 }
 
-static bool hw_find_verdict(struct hw_vtables *vtables, hw_addr_t addr, const char **ret_class)
+static const struct hw_verdict *hw_find_verdict(struct hw_vtables *vtables, hw_addr_t addr)
 {
 	for (size_t probe = 0; probe < HW_VERDICT_PROBES; probe++) {
 		struct hw_verdict *verdict = atomic_load_explicit(
 			&vtables->slots[hw_verdict_slot(addr, probe)], memory_order_acquire);
-		if (!verdict)
-			return false;
-		if (verdict->address == addr) {
-			*ret_class = verdict->class_name;
-			return true;
-		}
+		if (!verdict || verdict->address == addr)
+			return verdict;
 	}
-	return false;
+	return NULL;
 }
 
 // The class's name, interned; NULL: out of memory, and the block stays without one. `mangled` is the class
@@ -222,32 +224,49 @@ static const char *hw_class_of(struct hw_vtables *vtables, hw_addr_t addr)
 	return hw_name_class(vtables, mangled, strlen(mangled));
 }
 
-bool hw_vtable_class(struct hw_vtables *vtables, hw_addr_t first_word, const char **ret_class)
+// Under the lock. NULL: no slot is left, or no memory; then the answer is found anew each time.
+static const struct hw_verdict *hw_keep_verdict(struct hw_vtables *vtables, hw_addr_t addr,
+						const char *name)
 {
-	const char *name;
+	for (size_t probe = 0; probe < HW_VERDICT_PROBES; probe++) {
+		_Atomic(struct hw_verdict *) *slot = &vtables->slots[hw_verdict_slot(addr, probe)];
+		if (atomic_load_explicit(slot, memory_order_relaxed))
+			continue;
+		struct hw_verdict *verdict = calloc(1, sizeof(*verdict));
+		if (!verdict)
+			return NULL;
+		verdict->address = addr;
+		verdict->class_name = name;
+		struct hw_module *module = name ? hw_modules_at(vtables->modules, addr) : NULL;
+		if (module)
+			hw_dwarf_class_containers(module, name, &verdict->members);
+		atomic_store_explicit(slot, verdict, memory_order_release);
+		return verdict;
+	}
+	return NULL;
+}
+
+bool hw_vtable_class(struct hw_vtables *vtables, hw_addr_t first_word, const char **ret_class,
+		     const struct hw_std_members **ret_members)
+{
 	if (first_word & 7 || !hw_is_in_module(vtables, first_word))
 		return false;
-	if (!hw_find_verdict(vtables, first_word, &name)) {
+	const char *name = NULL;
+	const struct hw_verdict *verdict = hw_find_verdict(vtables, first_word);
+	if (!verdict) {
 		pthread_mutex_lock(&vtables->lock);
-		if (!hw_find_verdict(vtables, first_word, &name)) {
+		verdict = hw_find_verdict(vtables, first_word);
+		if (!verdict) {
 			name = hw_class_of(vtables, first_word);
-			// Where there is no slot left, the answer is found anew each time.
-			for (size_t probe = 0; probe < HW_VERDICT_PROBES; probe++) {
-				_Atomic(struct hw_verdict *) *slot =
-					&vtables->slots[hw_verdict_slot(first_word, probe)];
-				if (atomic_load_explicit(slot, memory_order_relaxed))
-					continue;
-				struct hw_verdict *verdict = malloc(sizeof(*verdict));
-				if (!verdict)
-					break;
-				*verdict = (struct hw_verdict){ first_word, name };
-				atomic_store_explicit(slot, verdict, memory_order_release);
-				break;
-			}
+			verdict = hw_keep_verdict(vtables, first_word, name);
 		}
 		pthread_mutex_unlock(&vtables->lock);
 	}
-	if (name)
-		*ret_class = name;
-	return name;
+	if (verdict)
+		name = verdict->class_name;
+	if (!name)
+		return false;
+	*ret_class = name;
+	*ret_members = verdict && verdict->members.list.count ? &verdict->members : NULL;
+	return true;
 }

@@ -3,7 +3,7 @@
 #ifndef HW_NATIVE_CXX_VTABLE_H
 #define HW_NATIVE_CXX_VTABLE_H
 
-#include "symbols/modules.h"
+#include "symbols/dwarf_class.h"
 #include "target/window.h"
 
 struct hw_vtables;
@@ -17,6 +17,8 @@ void hw_vtables_destroy(struct hw_vtables *vtables); // accepts NULL
 // Does a block whose first word is `first_word` hold an object of a C++ class? The word that leads to the
 // vtable of a base inside an object (multiple inheritance) is no object's first. *ret_class is its
 // demangled name, borrowed from `vtables`.
-bool hw_vtable_class(struct hw_vtables *vtables, hw_addr_t first_word, const char **ret_class);
+// *ret_members is what debug information knows of the containers in it, NULL: nothing; borrowed as well.
+bool hw_vtable_class(struct hw_vtables *vtables, hw_addr_t first_word, const char **ret_class,
+		     const struct hw_std_members **ret_members);
 
 #endif

@@ -26,8 +26,22 @@ struct hw_dwarf_known_variable {
 	hw_addr_t address;
 };
 
+// A class with virtual functions, by its name with namespaces.
+struct hw_dwarf_class {
+	char *name;
+	Dwarf_Die die;
+};
+
+enum {
+	HW_CLASSES_MAX = 1 << 18,
+	HW_CLASS_NAME_MAX = 1024,
+	HW_CLASS_DEPTH = 16,
+};
+
 struct hw_dwarf_index {
 	HW_VEC(struct hw_dwarf_unit) units;
+	bool has_classes;
+	HW_VEC(struct hw_dwarf_class) classes; // sorted by name
 	HW_VEC(struct hw_dwarf_known_variable) variables;
 	GElf_Addr bias; // run-time address = DWARF's + bias
 };
@@ -43,6 +57,8 @@ void hw_dwarf_index_destroy(struct hw_dwarf_index *index)
 	}
 	hw_vec_deinit(&index->variables);
 	hw_vec_deinit(&index->units);
+	hw_vec_foreach(class, &index->classes) free(class->name);
+	hw_vec_deinit(&index->classes);
 	free(index);
 }
 
@@ -227,6 +243,77 @@ bool hw_dwarf_resolve_class(struct hw_module *module, struct hw_dwarf_query *que
 			hw_die_answer(&class, query);
 	}
 	return query->found;
+}
+
+// ---- classes ----
+
+// `name` has the scopes before it, `len` bytes of them.
+static void hw_dwarf_add_classes(struct hw_dwarf_index *index, Dwarf_Die *scope, char *name,
+				 size_t len, unsigned depth)
+{
+	Dwarf_Die die;
+	if (depth > HW_CLASS_DEPTH || dwarf_child(scope, &die))
+		return;
+	do {
+		int tag = dwarf_tag(&die);
+		bool is_class = tag == DW_TAG_structure_type || tag == DW_TAG_class_type;
+		if ((!is_class && tag != DW_TAG_namespace) ||
+		    (is_class && dwarf_hasattr(&die, DW_AT_declaration)))
+			continue;
+		const char *its_name = dwarf_diename(&die);
+		if (!its_name)
+			its_name = is_class ? "" : "(anonymous namespace)";
+		size_t its_len = strlen(its_name);
+		if (!its_len || len + its_len + 3 > HW_CLASS_NAME_MAX)
+			continue;
+		memcpy(name + len, its_name, its_len + 1);
+		if (is_class && dwarf_hasattr(&die, DW_AT_containing_type) &&
+		    index->classes.count < HW_CLASSES_MAX) {
+			struct hw_dwarf_class class = { strdup(name), die };
+			if (!class.name || !hw_vec_push(&index->classes, class)) {
+				free(class.name);
+				return;
+			}
+		}
+		memcpy(name + len + its_len, "::", 3);
+		hw_dwarf_add_classes(index, &die, name, len + its_len + 2, depth + 1);
+	} while (!dwarf_siblingof(&die, &die));
+}
+
+static int hw_dwarf_class_order(const void *a, const void *b)
+{
+	const struct hw_dwarf_class *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+	// The first of equals is always the same one.
+	return order ? order : x->die.addr < y->die.addr ? -1 : x->die.addr > y->die.addr;
+}
+
+bool hw_dwarf_find_class(struct hw_module *module, const char *name, Dwarf_Die *ret)
+{
+	struct hw_dwarf_index *index = hw_module_dwarf(module);
+	char scopes[HW_CLASS_NAME_MAX + 1];
+	if (!index)
+		return false;
+	if (!index->has_classes) {
+		index->has_classes = true;
+		hw_vec_foreach(unit, &index->units)
+			hw_dwarf_add_classes(index, &unit->die, scopes, 0, 0);
+		if (index->classes.count)
+			qsort(index->classes.data, index->classes.count,
+			      sizeof(*index->classes.data), hw_dwarf_class_order);
+	}
+	size_t low = 0, high = index->classes.count;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (strcmp(index->classes.data[middle].name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == index->classes.count || strcmp(index->classes.data[low].name, name) != 0)
+		return false;
+	*ret = index->classes.data[low].die;
+	return true;
 }
 
 // ---- variables ----

@@ -22,6 +22,9 @@ bool hw_die_complete_type(Dwarf_Die *die, Dwarf_Die *ret);
 // The class of that name in a scope and the scopes in it: "net::Session". Templates as the compiler spells
 // them. `depth` is 0.
 bool hw_die_find_class(Dwarf_Die *scope, const char *name, Dwarf_Die *ret, unsigned depth);
+// dwarf.c: a class that has virtual functions, by its name with namespaces. An index of the module's is made
+// for the first.
+bool hw_dwarf_find_class(struct hw_module *module, const char *name, Dwarf_Die *ret);
 // Fills the answers; `type` is complete.
 void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query);
 // The fixed address of a variable, without bias.

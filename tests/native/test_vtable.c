@@ -35,7 +35,8 @@ static void *ask(void *payload)
 	for (int round = 0; round < 1000; round++)
 		for (size_t i = 0; i < line_count; i++) {
 			const char *found = "-";
-			hw_vtable_class(vtables, lines[i].first_word, &found);
+			const struct hw_std_members *members;
+			hw_vtable_class(vtables, lines[i].first_word, &found, &members);
 			if (strcmp(found, lines[i].name) != 0 && failures++ < 10)
 				fprintf(stderr, "0x%llx: %s, expected %s\n",
 					(unsigned long long)lines[i].object, found, lines[i].name);
@@ -88,9 +89,10 @@ int main(int argc, char **argv)
 		pthread_join(threads[i], NULL);
 	// hostile words
 	const char *none;
+	const struct hw_std_members *members;
 	hw_addr_t words[] = { 0, 1, 8, UINT64_MAX, UINT64_MAX - 7, target->mappings.data[0].start };
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		failures += hw_vtable_class(vtables, words[i], &none);
+		failures += hw_vtable_class(vtables, words[i], &none, &members);
 	hw_vtables_destroy(vtables);
 	hw_modules_close(modules);
 	hw_target_resume(target);

@@ -2,6 +2,8 @@
 // C++ objects that can be known by their vtables: 100 Foo, 50 Bar, and less plain ones. Prints a line
 // "NAME COUNT" for each class, then "stop", and waits for the end of stdin.
 #include <cstdio>
+#include <map>
+#include <set>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -85,6 +87,32 @@ class Session : public Base // a rule names its buffer
 };
 } // namespace net
 
+class Holder // owns by its members, and by what is in them
+{
+      public:
+	virtual ~Holder()
+	{
+	}
+	std::string text = std::string(50, 'x');
+	std::string small = "in itself";
+	std::vector<std::string> names = std::vector<std::string>(5, std::string(40, 'y'));
+	struct {
+		int a;
+		std::map<int, std::string> map;
+	} inner;
+	std::set<long> numbers = { 1, 2, 3 };
+	std::vector<int> integers = std::vector<int>(100);
+	std::vector<bool> bits = std::vector<bool>(1000); // not known
+	std::map<std::string, std::vector<int>> lists;
+	Holder()
+	{
+		for (int i = 0; i < 20; i++)
+			inner.map[i * 7 % 20] = std::string(30 + (size_t)i, 'z');
+		lists[std::string(60, 'k')] = { 1, 2, 3 };
+		lists["short"] = {};
+	}
+};
+
 class Plain // no vtable: nothing says what it is
 {
       public:
@@ -106,12 +134,17 @@ int main()
 	make<shapes::Box<int>>(keep, 12);
 	make<Hidden>(keep, 7);
 	make<net::Session>(keep, 9);
+	make<Holder>(keep, 8);
 	make<Plain>(keep, 30);
+	// Nobody known owns these.
+	std::vector<std::string> loose(20, std::string(100, 'l'));
 	// Dead ones keep their vtable pointers' successors: only free lists tell.
 	for (int i = 0; i < 30; i++)
 		delete new Foo;
-	std::string text = "Foo 100\nBar 50\nChild 25\nshapes::Box<int> 12\n"
-			   "(anonymous namespace)::Hidden 7\nnet::Session 9\nstop\n";
+	std::string text =
+		"Foo 100\nBar 50\nChild 25\nshapes::Box<int> 12\n"
+		"(anonymous namespace)::Hidden 7\nnet::Session 9\nHolder 8\n"
+		"std::string buffer 216\nstd::vector buffer 24\nstd::map node 200\nstop\n";
 	if (write(STDOUT_FILENO, text.data(), text.size()) < 0)
 		return 3;
 	char c;
