@@ -246,16 +246,17 @@ int hw_group_order(const void *left, const void *right)
 	return ordering ? ordering : (a->type > b->type) - (a->type < b->type);
 }
 
-// The module of what is in a category: of a Python object's class, or the file.
-static const char *hw_group_module(const struct hw_heap *heap, uint32_t id, struct hw_pages *pages,
-				   struct hw_group_rows *rows)
+const char *hw_census_module(const struct hw_heap *heap, uint32_t id, struct hw_pages *pages,
+			     struct hw_strtab *strings)
 {
 	const struct hw_category *category = hw_heap_category(heap, id);
 	char name[256];
 	if (!strcmp(category->domain, "file"))
 		return category->kind;
-	return hw_heap_module(heap, id, pages, name, sizeof(name)) ? hw_group_string(rows, name)
-								   : "";
+	if (!hw_heap_module(heap, id, pages, name, sizeof(name)))
+		return "";
+	uint32_t text = hw_strtab_intern(strings, name, strlen(name));
+	return text == UINT32_MAX ? "" : hw_strtab_get(strings, text);
 }
 
 static struct hw_error *hw_census_by_category(const struct hw_heap *heap, struct hw_pages *pages,
@@ -267,7 +268,8 @@ static struct hw_error *hw_census_by_category(const struct hw_heap *heap, struct
 		struct hw_group_row row = hw_group_of(hw_heap_category(heap, census[i].category),
 						      group);
 		if (group == HW_GROUP_MODULE)
-			row.module = hw_group_module(heap, census[i].category, pages, rows);
+			row.module = hw_census_module(heap, census[i].category, pages,
+						      &rows->strings);
 		row.count = census[i].count;
 		row.bytes = census[i].bytes;
 		if (!hw_vec_push(&rows->list, row))

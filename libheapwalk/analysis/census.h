@@ -49,6 +49,10 @@ struct hw_error *hw_census_group_query(const struct hw_heap *heap, struct hw_tar
 // What a category is called in a group, without counts; groups by size and by allocator take more than a
 // category: the domain, and nothing.
 struct hw_group_row hw_group_of(const struct hw_category *category, enum hw_group group);
+// The module of what is in a category: of an object its class's, of a file's data the file, else "". Reads
+// the target, which has to be stopped; the text is in `strings`, or the heap's.
+const char *hw_census_module(const struct hw_heap *heap, uint32_t category, struct hw_pages *pages,
+			     struct hw_strtab *strings);
 // For qsort(): by everything but count and bytes. 0: one group.
 int hw_group_order(const void *left, const void *right);
 void hw_group_rows_deinit(struct hw_group_rows *rows);

@@ -61,8 +61,10 @@ static struct hw_error *hw_diff_categories_of(const struct hw_snapshot *snapshot
 	for (uint32_t i = 0; i < hw_snapshot_category_count(snapshot); i++) {
 		const struct hw_snapshot_category *from = hw_snapshot_category(snapshot, i);
 		struct hw_category category = hw_category_words(from);
-		if (!hw_diff_push(rows, hw_group_of(&category, group), side, from->count,
-				  from->bytes))
+		struct hw_group_row row = hw_group_of(&category, group);
+		if (group == HW_GROUP_MODULE)
+			row.module = from->module;
+		if (!hw_diff_push(rows, row, side, from->count, from->bytes))
 			return &hw_enomem;
 	}
 	return NULL;

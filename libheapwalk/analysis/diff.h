@@ -16,7 +16,7 @@ struct hw_diff_rows {
 	HW_VEC(struct hw_diff_row) list; // in no order; those that did not change are there too
 };
 
-// Groups by category, domain, kind and state take no time; by size and allocator they read the blocks.
+// Groups by category, domain, kind, module and state take no time; by size and allocator they read the blocks.
 // HW_GROUP_TYPE is the same as HW_GROUP_KIND: types have no name that outlives a moment.
 struct hw_error *hw_diff_group(struct hw_snapshot *before, struct hw_snapshot *after,
 			       enum hw_group group, struct hw_diff_rows *ret) HW_MUST_USE;

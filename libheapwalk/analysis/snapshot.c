@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "analysis/census.h"
 #include "analysis/snapshot_db.h"
 #include "analysis/stats.h"
 #include "base/bytes.h"
@@ -44,6 +45,22 @@ static struct hw_error *hw_moment_free_lists(struct hw_moment *moment)
 	return NULL;
 }
 
+static struct hw_error *hw_moment_modules(struct hw_moment *moment)
+{
+	struct hw_session *session = moment->session;
+	struct hw_pages pages;
+	size_t count;
+	const struct hw_census_row *census = hw_heap_census(session->heap, &count);
+	bool ok = true;
+	hw_pages_init(&pages, session->target);
+	for (size_t i = 0; ok && i < count; i++)
+		ok = hw_vec_push(&moment->modules,
+				 hw_census_module(session->heap, census[i].category, &pages,
+						  &moment->strings));
+	hw_pages_deinit(&pages);
+	return ok ? NULL : &hw_enomem;
+}
+
 static struct hw_error *hw_moment_make(struct hw_moment *moment)
 {
 	struct hw_session *session = moment->session;
@@ -51,6 +68,7 @@ static struct hw_error *hw_moment_make(struct hw_moment *moment)
 	// With what it lacks written down; but an interrupted table is none.
 	if (hw_heap_is_partial(session->heap))
 		return hw_session_shortfall(session);
+	HW_TRY(hw_moment_modules(moment));
 	return hw_moment_free_lists(moment);
 }
 
@@ -60,6 +78,7 @@ static struct hw_error *hw_moment_take(struct hw_session *session, uint64_t cont
 				       struct hw_moment *ret)
 {
 	*ret = (struct hw_moment){ .session = session, .content_bytes = content_bytes };
+	hw_strtab_init(&ret->strings);
 	// It has run on since an earlier walk, unless somebody else keeps it stopped.
 	if (session->has_allocators && session->target->ops->is_live && !session->options.no_stop)
 		hw_session_invalidate(session);
@@ -77,6 +96,8 @@ static void hw_moment_deinit(struct hw_moment *moment)
 		hw_session_resume(moment->session);
 	hw_vec_foreach(each, &moment->free_lists) hw_free_lists_deinit(&each->lists);
 	hw_vec_deinit(&moment->free_lists);
+	hw_vec_deinit(&moment->modules);
+	hw_strtab_deinit(&moment->strings);
 }
 
 static struct hw_error *hw_snapshot_fill(const struct hw_moment *moment, const char *path,

@@ -29,7 +29,7 @@ struct hw_snapshot_info {
 };
 
 struct hw_snapshot_category {
-	const char *domain, *kind, *detail, *state_word;
+	const char *domain, *kind, *detail, *state_word, *module;
 	enum hw_state state;
 	uint64_t count, bytes;
 };

@@ -70,6 +70,8 @@ struct hw_interpreter_lists {
 struct hw_moment {
 	struct hw_session *session; // its heap is made
 	HW_VEC(struct hw_interpreter_lists) free_lists;
+	HW_VEC(const char *) modules; // by row of hw_heap_census(); in `strings` or the heap
+	struct hw_strtab strings;
 	uint64_t content_bytes;
 	bool is_stopped; // the target, for its contents
 };

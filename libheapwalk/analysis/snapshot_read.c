@@ -144,7 +144,7 @@ static struct hw_error *hw_categories_read(struct hw_snapshot *snapshot)
 {
 	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
 	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT id,domain,kind,detail,state,state_word,count,bytes "
+			     "SELECT id,domain,kind,detail,state,state_word,count,bytes,module "
 			     "FROM categories ORDER BY id",
 			     &stmt));
 	for (;;) {
@@ -158,10 +158,11 @@ static struct hw_error *hw_categories_read(struct hw_snapshot *snapshot)
 			.kind = hw_snapshot_text(snapshot, stmt, 2),
 			.detail = hw_snapshot_text(snapshot, stmt, 3),
 			.state_word = hw_snapshot_text(snapshot, stmt, 5),
+			.module = hw_snapshot_text(snapshot, stmt, 8),
 		};
 		const char *state = hw_snapshot_text(snapshot, stmt, 4);
 		if (!category.domain || !category.kind || !category.detail ||
-		    !category.state_word || !state)
+		    !category.state_word || !category.module || !state)
 			return &hw_enomem;
 		if (!hw_snapshot_number(stmt, 0, &id) || id >= HW_CATEGORIES_MAX ||
 		    !hw_snapshot_number(stmt, 6, &category.count) ||

@@ -19,7 +19,7 @@ static const struct hw_snapshot_table hw_tables_1[] = {
 	{ "coverage", "CREATE TABLE coverage(name TEXT PRIMARY KEY, value) WITHOUT ROWID", true },
 	{ "categories",
 	  "CREATE TABLE categories(id INTEGER PRIMARY KEY, domain TEXT, kind TEXT, detail TEXT, "
-	  "state TEXT, state_word TEXT, type INTEGER, count INTEGER, bytes INTEGER)", true },
+	  "state TEXT, state_word TEXT, type INTEGER, module TEXT, count INTEGER, bytes INTEGER)", true },
 	{ "runs",
 	  "CREATE TABLE runs(start INTEGER PRIMARY KEY, bytes INTEGER, count INTEGER, width INTEGER, "
 	  "codes BLOB)", true },

@@ -288,19 +288,21 @@ static struct hw_error *hw_write_target(struct hw_session *session, struct hw_db
 	return hw_db_insert(db, insert, "tt", "python_facts", python->facts);
 }
 
-static struct hw_error *hw_write_categories(struct hw_session *session, struct hw_db *db)
+static struct hw_error *hw_write_categories(const struct hw_moment *moment, struct hw_db *db)
 {
+	struct hw_session *session = moment->session;
 	size_t count;
 	const struct hw_census_row *census = hw_heap_census(session->heap, &count);
 	hw_cleanup_stmt sqlite3_stmt *insert = NULL;
-	HW_TRY(hw_db_prepare(db, "INSERT INTO categories VALUES(?,?,?,?,?,?,?,?,?)", &insert));
+	HW_TRY(hw_db_prepare(db, "INSERT INTO categories VALUES(?,?,?,?,?,?,?,?,?,?)", &insert));
 	for (size_t i = 0; i < count; i++) {
 		const struct hw_category *category = hw_heap_category(session->heap,
 								      census[i].category);
-		HW_TRY(hw_db_insert(db, insert, "itttttinn", (int64_t)census[i].category,
+		HW_TRY(hw_db_insert(db, insert, "itttttitnn", (int64_t)census[i].category,
 				    category->domain, category->kind, category->detail,
 				    hw_state_class_word(category->state), category->state_word,
-				    (int64_t)category->type, census[i].count, census[i].bytes));
+				    (int64_t)category->type, moment->modules.data[i],
+				    census[i].count, census[i].bytes));
 	}
 	return NULL;
 }
@@ -494,7 +496,7 @@ struct hw_error *hw_snapshot_write(const struct hw_moment *moment, struct hw_db 
 		HW_TRY(hw_db_exec(db, table->sql));
 	HW_TRY(hw_write_target(session, db));
 	HW_TRY(hw_write_coverage(session, db));
-	HW_TRY(hw_write_categories(session, db));
+	HW_TRY(hw_write_categories(moment, db));
 	HW_TRY(hw_write_mappings(session, db));
 	HW_TRY(hw_write_malloc(session, db));
 	HW_TRY(hw_write_states(&session->pymalloc, db));

@@ -36,10 +36,10 @@ static const char *const hw_bin_keys[] = { "bin", "index", "from_size", "to_size
 static const char *const hw_bin_show[] = { "bins", "chunks", NULL };
 static const char *const hw_pyarena_show[] = { "arenas", "classes", NULL };
 
-static const char *const hw_diff_by[] = { "category", "domain", "kind", "state", "size", "allocator",
-					  "class", "block", NULL };
+static const char *const hw_diff_by[] = { "category", "domain", "kind", "module", "state", "size",
+					  "allocator", "class", "block", NULL };
 static const char *const hw_diff_keys[] = { "bytes_change", "count_change", "bytes", "count", "domain",
-					    "kind", "detail", "state", "size", "allocator", NULL };
+					    "kind", "detail", "state", "size", "allocator", "module", NULL };
 
 #define HW_OPTION_FORMAT                                                                           \
 	{ "format", "FORMAT", "Print text, json or csv; text is the default.", hw_formats }
@@ -125,7 +125,7 @@ static const struct hw_command_option hw_save_options[] = {
 };
 static const struct hw_command_option hw_diff_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_diff_keys), HW_OPTION_OUTPUT,
-	{ "by", "WHAT", "Compare by category, domain, kind, state, size, allocator, class or block.",
+	{ "by", "WHAT", "Compare by category, domain, kind, module, state, size, allocator, class or block.",
 	  hw_diff_by },
 	HW_OPTION_END,
 };

@@ -151,6 +151,7 @@ enum {
 	HW_CHANGE_DETAIL,
 	HW_CHANGE_STATE,
 	HW_CHANGE_ALLOCATOR,
+	HW_CHANGE_MODULE,
 	HW_CHANGE_SIZE,
 	HW_CHANGE_COUNT_CHANGE,
 	HW_CHANGE_BYTES_CHANGE,
@@ -161,12 +162,12 @@ enum {
 	HW_CHANGE_CELLS
 };
 
-#define HW_CHANGE_COLUMNS(domain, kind, detail, state, allocator, size)                            \
+#define HW_CHANGE_COLUMNS(domain, kind, detail, state, allocator, module, size)                    \
 	{                                                                                          \
 		[HW_CHANGE_DOMAIN] = { domain, "domain" }, [HW_CHANGE_KIND] = { kind, "kind" },    \
 		[HW_CHANGE_DETAIL] = { detail, "detail" }, [HW_CHANGE_STATE] = { state, "state" }, \
 		[HW_CHANGE_ALLOCATOR] = { allocator, "allocator" },                                \
-		[HW_CHANGE_SIZE] = { size, "size" },                                               \
+		[HW_CHANGE_MODULE] = { module, "module" }, [HW_CHANGE_SIZE] = { size, "size" },    \
 		[HW_CHANGE_COUNT_CHANGE] = { "Count +/-", "count_change" },                        \
 		[HW_CHANGE_BYTES_CHANGE] = { "Bytes +/-", "bytes_change" },                        \
 		[HW_CHANGE_COUNT_BEFORE] = { NULL, "count_before" },                               \
@@ -183,17 +184,19 @@ struct hw_diff_form {
 };
 static const struct hw_diff_form hw_diff_forms[] = {
 	{ "category", HW_GROUP_CATEGORY,
-	  HW_CHANGE_COLUMNS("Domain", "Kind", "Detail", NULL, NULL, NULL), HW_CHANGE_DETAIL },
-	{ "domain", HW_GROUP_DOMAIN, HW_CHANGE_COLUMNS("Domain", NULL, NULL, NULL, NULL, NULL),
-	  HW_CHANGE_DOMAIN },
-	{ "kind", HW_GROUP_KIND, HW_CHANGE_COLUMNS("Domain", "Kind", NULL, NULL, NULL, NULL),
+	  HW_CHANGE_COLUMNS("Domain", "Kind", "Detail", NULL, NULL, NULL, NULL), HW_CHANGE_DETAIL },
+	{ "domain", HW_GROUP_DOMAIN,
+	  HW_CHANGE_COLUMNS("Domain", NULL, NULL, NULL, NULL, NULL, NULL), HW_CHANGE_DOMAIN },
+	{ "kind", HW_GROUP_KIND, HW_CHANGE_COLUMNS("Domain", "Kind", NULL, NULL, NULL, NULL, NULL),
 	  HW_CHANGE_KIND },
-	{ "state", HW_GROUP_STATE, HW_CHANGE_COLUMNS(NULL, NULL, NULL, "State", NULL, NULL),
+	{ "module", HW_GROUP_MODULE,
+	  HW_CHANGE_COLUMNS("Domain", NULL, NULL, NULL, NULL, "Module", NULL), HW_CHANGE_MODULE },
+	{ "state", HW_GROUP_STATE, HW_CHANGE_COLUMNS(NULL, NULL, NULL, "State", NULL, NULL, NULL),
 	  HW_CHANGE_STATE },
-	{ "size", HW_GROUP_SIZE, HW_CHANGE_COLUMNS("Domain", NULL, NULL, NULL, NULL, "Size"),
+	{ "size", HW_GROUP_SIZE, HW_CHANGE_COLUMNS("Domain", NULL, NULL, NULL, NULL, NULL, "Size"),
 	  HW_CHANGE_DOMAIN },
 	{ "allocator", HW_GROUP_ALLOCATOR,
-	  HW_CHANGE_COLUMNS(NULL, NULL, NULL, NULL, "Allocator", NULL), HW_CHANGE_ALLOCATOR },
+	  HW_CHANGE_COLUMNS(NULL, NULL, NULL, NULL, "Allocator", NULL, NULL), HW_CHANGE_ALLOCATOR },
 };
 
 static void hw_change_cells(const struct hw_diff_row *row, struct hw_cell *cells)
@@ -204,6 +207,7 @@ static void hw_change_cells(const struct hw_diff_row *row, struct hw_cell *cells
 	cells[HW_CHANGE_DETAIL] = hw_cell_text(group->detail);
 	cells[HW_CHANGE_STATE] = hw_cell_text(group->state);
 	cells[HW_CHANGE_ALLOCATOR] = hw_cell_text(group->allocator);
+	cells[HW_CHANGE_MODULE] = hw_cell_text(group->module);
 	cells[HW_CHANGE_SIZE] = group->has_size ? hw_cell_number(group->size_bytes)
 						: hw_cell_none();
 	// Sums of a snapshot are below 2^63: it was checked when it was opened.

@@ -58,11 +58,13 @@ class Diff(Case):
     def test_groupings_agree(self):
         before, between, _ = self.snapshots()
         total = self.json("diff", before, between)["total"]
-        for by in ("domain", "kind", "state", "size", "allocator"):
+        for by in ("domain", "kind", "module", "state", "size", "allocator"):
             report = self.json("diff", before, between, "--by", by)
             self.assertEqual({key: report["total"][key] for key in total if key != "rows"},
                              {key: total[key] for key in total if key != "rows"}, by)
             self.assertEqual(sum(row["count_change"] for row in report["rows"]), total["count_change"], by)
+        rows = self.json("diff", before, between, "--by", "module")["rows"]
+        self.assertEqual([row["count_change"] for row in rows if row["module"] == "__main__"], [5700])
         rows = self.json("diff", before, between, "--by", "size")["rows"]
         row = [each for each in rows if each["domain"] == "python" and each["size"] == self.size][0]
         self.assertGreaterEqual(row["count_change"], 5700)  # Other has as many slots
