@@ -12,7 +12,17 @@ ffi.py  the one file that knows the C ABI
 api.py  Heap, Block
 """
 
-from .api import Block, Heap, PartialWarning, attach, current, open_core
+from .api import Block, Heap, PartialWarning, attach, current, no_target, open_core
 from .ffi import Error, StaleError
 
-__all__ = ["Block", "Error", "Heap", "PartialWarning", "StaleError", "attach", "current", "open_core"]
+__all__ = [
+    "Block",
+    "Error",
+    "Heap",
+    "PartialWarning",
+    "StaleError",
+    "attach",
+    "current",
+    "no_target",
+    "open_core",
+]

@@ -85,8 +85,7 @@ class Heap:
         and warns with PartialWarning at the end when parts of the heap could not be read.
         """
         with self._source.use() as session:
-            cursor = _do(session.open_cursor, query)
-        return self._iterate(session, cursor)
+            return _Blocks(self._source, session, query)
 
     def find(self, address):
         """The block that contains an address, or None. Fast: only the first call has to walk the heap."""
@@ -94,27 +93,12 @@ class Heap:
             raw = _do(session.find_block, address)
             return _block(raw, {}) if raw else None
 
-    def _iterate(self, session, cursor):
-        texts = {}
-        batch = (ffi.BlockStruct * _BATCH)()
-        try:
-            while True:
-                with self._source.use(session):
-                    count = _do(session.cursor_next, cursor, batch)
-                    # Strings are borrowed until the session forgets its walk: copied before that.
-                    blocks = [_block(batch[index], texts) for index in range(count)]
-                if not count:
-                    break
-                yield from blocks
-            _warn(session.shortfall())
-        finally:
-            session.cursor_close(cursor)
-
     def report(self, command, args=(), **options):
         """The report of a command of `heap`, as the dict that docs/formats.md describes.
 
         args: its words, a list or one string ("-by size", for select the query); options: top=5 is
-        "-top 5". A report that could not be finished is returned as well: its "partial" is true, "partial_reason" says why.
+        "-top 5". A report that could not be finished is returned as well: its "partial" is true,
+        "partial_reason" says why.
         """
         if isinstance(args, str):
             args = ["--", args] if _takes_text(command) else args.split()
@@ -142,6 +126,47 @@ class Heap:
             if error.code != ffi.PARTIAL:
                 raise
         return json.loads("".join(pieces))
+
+
+class _Blocks:
+    """Iterator over the blocks of a cursor, which it closes at the end or when nobody wants it."""
+
+    def __init__(self, source, session, query):
+        self._cursor = None
+        self._source, self._session = source, session
+        self._texts = {}
+        self._batch = (ffi.BlockStruct * _BATCH)()
+        self._fetched = iter(())
+        self._cursor = _do(session.open_cursor, query)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        for block in self._fetched:
+            return block
+        if self._cursor is None:
+            raise StopIteration
+        self._fetched = iter(self._fetch())
+        for block in self._fetched:
+            return block
+        self.close()
+        _warn(self._session.shortfall())
+        raise StopIteration
+
+    def _fetch(self):
+        with self._source.use(self._session):
+            count = _do(self._session.cursor_next, self._cursor, self._batch)
+            # Strings are borrowed until the session forgets its walk: copied before that.
+            return [_block(self._batch[index], self._texts) for index in range(count)]
+
+    def close(self):
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            self._session.cursor_close(cursor)
+
+    def __del__(self):
+        self.close()
 
 
 def _do(function, *arguments):
@@ -221,18 +246,24 @@ class _Own:
 def attach(pid, **options):
     """The heap of a live process. It is stopped while it is read, and left as it was.
 
-    options: sysroot, debug_dirs (texts), threads (a number), no_stop (somebody else has stopped it).
+    options: sysroot, debug_dirs, rules (texts), threads (a number), no_stop (somebody else has stopped
+    it).
     """
     return Heap(_Own(ffi.Session(library(), _checked(options, "exe")).open_pid(pid)))
 
 
 def open_core(path, **options):
-    """The heap in a core file. options: exe, sysroot, debug_dirs (texts), threads (a number)."""
+    """The heap in a core file. options: exe, sysroot, debug_dirs, rules (texts), threads (a number)."""
     return Heap(_Own(ffi.Session(library(), _checked(options, "no_stop")).open_core(path)))
 
 
+def no_target(**options):
+    """What needs no target: reports on snapshot files, report("diff", [FILE, FILE])."""
+    return Heap(_Own(ffi.Session(library(), _checked(options, "no_stop")).open_detached()))
+
+
 def _checked(options, unfit):
-    known = {"exe", "sysroot", "debug_dirs", "threads", "no_stop"} - {unfit}
+    known = {"exe", "sysroot", "debug_dirs", "rules", "threads", "no_stop"} - {unfit}
     for name in options:
         if name not in known:
             raise TypeError("there is no option %s: there are %s" % (name, ", ".join(sorted(known))))

@@ -41,6 +41,7 @@ class OptionsStruct(ctypes.Structure):  # struct hw_options
         ("debug", ctypes.c_bool),
         ("progress", ProgressFn),
         ("progress_payload", ctypes.c_void_p),
+        ("rules", ctypes.c_char_p),
     ]
 
 
@@ -336,6 +337,7 @@ class Session:
             threads=options.get("threads") or 0,
             no_stop=options.get("no_stop", False),
             progress=self._on_progress,
+            rules=_encode(options.get("rules")),
         )
 
     def _open(self, function, *first):

@@ -26,11 +26,19 @@ def register(table):
         def invoke(self, argv):
             words = list(argv)
             try:
-                return _value(heapwalk.current().report(self._command.name, words))
+                return _value(self._heap().report(self._command.name, words))
             except ffi.Error as error:
                 raise gdb.GdbError(str(error)) from None
             except KeyboardInterrupt:
                 raise gdb.GdbError("Quit") from None
+
+        def _heap(self):
+            try:
+                return heapwalk.current()
+            except ffi.Error:
+                if not self._command.runs_detached:
+                    raise
+                return heapwalk.no_target()
 
     for command in table:
         if any(option.name == "format" for option in command.options):

@@ -25,15 +25,15 @@ def threads():
 
 
 class _Number(gdb.Parameter):
-    """A number that may be unlimited, which is 0 or None in Python."""
+    """A number that may be unlimited: 0 when it is set, 0 or None when it is read, as gdb's age is."""
 
     def __init__(self, name, doc, show, check):
         self.set_doc, self.show_doc = "Set " + doc[0], "Show " + doc[0]
         self.__doc__ = "\n".join(doc[1:])
         self._show, self._check = show, check
-        self._good = None
+        self._good = 0
         super().__init__("%s %s" % (PREFIX, name), gdb.COMMAND_DATA, gdb.PARAM_UINTEGER)
-        self.value = None
+        self.value = 0
 
     def option_value(self):
         return str(self.value) if self.value else None
@@ -44,7 +44,7 @@ class _Number(gdb.Parameter):
         except ffi.Error as error:
             self.value = self._good  # gdb has taken it already
             raise gdb.GdbError("%s." % error) from None
-        self._good = self.value
+        self._good = self.value or 0
         return ""
 
     def get_show_string(self, svalue):

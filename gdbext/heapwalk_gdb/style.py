@@ -38,7 +38,7 @@ def _setting(part, name):
 
 def _colour(colour, base):
     """The code of a colour: a word, and from gdb 17 also an index or red, green and blue."""
-    if colour is None:
+    if colour is None or getattr(colour, "is_none", False):
         return ""
     if getattr(colour, "is_direct", False):
         return "%d;2;%d;%d;%d" % ((base + 8,) + tuple(colour.components))

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 
-from support import BUILD, check, check_equal, gdb, main, need, some_interpreters
+from support import BUILD, check, check_equal, gdb, gdbserver, main, some_interpreters
 
 # It runs on for a while each time, making and dropping things, counts them in a file, and is stopped where
 # it asks for its parent's number.
@@ -94,10 +94,10 @@ def test_python(folder, python, name):
 
 def test_remote(folder):
     """gdbserver: the library's session ends whenever the process runs on; the labels do not."""
-    need("gdbserver")
     program = BUILD / "bin" / "gdb_target"
-    gdb(["set sysroot /", "target remote | gdbserver --once - %s 2> /dev/null" % program, "break hw_stage", "continue",
-         "heap label first", "continue", command(folder, "a", "-by size")], program, noise=[r"warning: .*"])
+    with gdbserver(program) as connect:
+        gdb([*connect, "break hw_stage", "continue", "heap label first", "continue", command(folder, "a", "-by size")],
+            program, noise=[r"warning: .*"])
     big = [row for row in load(folder + "/a")["rows"] if 1500 <= (row["size"] or 0) < 1600]
     check_equal([row["count_change"] for row in big], [1000], "blocks of 1500 bytes through gdbserver")
 

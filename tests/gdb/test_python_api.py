@@ -9,8 +9,8 @@ import sys
 import tempfile
 import warnings
 
-from support import (BUILD, HERE, TOP, Failed, c_target, check, check_equal, gcore, gdb, heapwalk_json, main,
-                     need, python_target, some_interpreters)
+from support import (BUILD, HERE, TOP, Failed, c_target, check, check_equal, gcore, gdb, gdbserver, heapwalk_json,
+                     main, python_target, some_interpreters)
 
 sys.path.insert(0, str(TOP / "gdbext"))
 import heapwalk  # pylint: disable=wrong-import-position
@@ -37,10 +37,9 @@ def test_in_gdb():
 
 
 def test_over_gdbserver():
-    need("gdbserver")
-    remote = "target remote | gdbserver --once - %s 2> /dev/null" % PROGRAM
     script = "source %s" % (HERE / "python_api_script.py")
-    result = gdb(["set sysroot /", remote, "break hw_stage", "continue", script], PROGRAM)
+    with gdbserver(PROGRAM) as connect:
+        result = gdb([*connect, "break hw_stage", "continue", script], PROGRAM)
     check("script: all is well" in result.out, result.out)
 
 
@@ -77,6 +76,7 @@ def test_live():
             check_equal(heap.report("census", "-by domain -top 2"), heap.report("census", ["-by", "domain"], top=2),
                         "words and options")
             test_batches(heap)
+            test_abandoned(heap)
             test_stopped(heap, process)
             test_errors(heap)
             stale = heap.blocks()
@@ -151,11 +151,42 @@ def test_interrupt(process):
         check(len(again.census()) > 5, "the next walk")
 
 
+def test_abandoned(heap):
+    """Iterators that nobody wants any more close what they had opened, begun or not."""
+    closed = []
+    usual = ffi.Session.cursor_close
+    ffi.Session.cursor_close = lambda session, cursor: (closed.append(cursor), usual(session, cursor))
+    try:
+        heap.blocks()
+        next(heap.blocks())
+        for _ in heap.blocks():
+            break
+        whole = heap.blocks()
+        check(list(whole) and not list(whole), "an iterator that has ended goes on")
+    finally:
+        ffi.Session.cursor_close = usual
+    check_equal(len(closed), 4, "cursors that were closed")
+
+
+def test_files(folder, process):
+    """Snapshot files need no target."""
+    paths = [os.path.join(folder, name) for name in ("before", "after")]
+    with heapwalk.attach(process.pid) as heap:
+        for path in paths:
+            heap.report("save", [path])
+    with heapwalk.no_target() as heap:
+        report = heap.report("diff", paths)
+        check_equal((report["schema"], report["partial"]), ("heapwalk.diff/1", False), "diff of files")
+        error = raises(heapwalk.Error, heap.census, "there is no process and no core")
+        check(error.code, "no code:", error)
+
+
 def test_core(folder):
     with c_target() as process:
         core = os.path.join(folder, "core")
         gcore(process, core)
         test_interrupt(process)
+        test_files(folder, process)
     with heapwalk.open_core(core, exe=str(PROGRAM)) as heap:
         compare(heap, heapwalk_json("-c", core), "core")
     os.truncate(core, os.path.getsize(core) // 2)
