@@ -177,7 +177,8 @@ static void hw_explain_chunk(struct hw_explainer *x)
 	struct hw_explained_chunk *c = &e->chunk;
 	const struct hw_region *region = hw_glibc_find_region(glibc, e->address);
 	uint8_t header[16];
-	if (!region || !region->count)
+	// What a thread's heap begins with is no chunk.
+	if (!region || !region->count || (e->row.is_there && e->row.row.category == HW_CHUNK_ARENA))
 		return;
 	c->is_there = true;
 	c->region = region;
@@ -311,6 +312,8 @@ static const char *hw_explain_word(const struct hw_explanation *e)
 	}
 	if (e->arena)
 		return e->arena->is_missing ? "arena" : "padding of an arena";
+	if (e->row.is_there && e->row.row.category == HW_CHUNK_ARENA)
+		return "malloc's own";
 	if (e->chunk.is_there) {
 		if (e->address < e->chunk.address)
 			return "padding before an mmapped chunk";

@@ -47,7 +47,7 @@ static void hw_say_place(struct hw_report *report, const struct hw_explained_pla
 		       which);
 	else
 		hw_say(report, "", "%s",
-		       place->is_unknown ? "on which list can't be told" : "on no list");
+		       place->is_unknown ? "which list it is on can't be told" : "on no list");
 }
 
 // ---- where it is ----
