@@ -125,7 +125,7 @@ static const struct hw_command_option hw_save_options[] = {
 };
 static const struct hw_command_option hw_diff_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_diff_keys), HW_OPTION_OUTPUT,
-	{ "by", "WHAT", "Compare by category, domain, kind, module, state, size, allocator, class or block.",
+	{ "by", "WHAT", "Compare by that instead of by category.",
 	  hw_diff_by },
 	HW_OPTION_END,
 };
