@@ -39,11 +39,13 @@ struct hw_module_range {
 };
 
 struct hw_vtables {
+	struct hw_target *target;
 	struct hw_modules *modules;
 	HW_VEC(struct hw_module_range) ranges; // sorted, merged
 	// Written once, under the lock; read without it.
 	_Atomic(struct hw_verdict *) slots[HW_VERDICT_SLOTS];
-	pthread_mutex_t lock; // modules, pages, names
+	pthread_mutex_t lock;                 // modules, pages, names, verdicts
+	HW_VEC(struct hw_verdict *) verdicts; // what the slots lead to
 	struct hw_pages pages;
 	struct hw_strtab names;
 };
@@ -64,6 +66,7 @@ struct hw_error *hw_vtables_create(struct hw_target *target, struct hw_modules *
 	struct hw_vtables *vtables = calloc(1, sizeof(*vtables));
 	if (!vtables)
 		return &hw_enomem;
+	vtables->target = target;
 	vtables->modules = modules;
 	pthread_mutex_init(&vtables->lock, NULL);
 	hw_strtab_init(&vtables->names);
@@ -96,13 +99,12 @@ void hw_vtables_destroy(struct hw_vtables *vtables)
 {
 	if (!vtables)
 		return;
-	for (size_t i = 0; i < HW_VERDICT_SLOTS; i++) {
-		struct hw_verdict *verdict = atomic_load_explicit(&vtables->slots[i],
-								  memory_order_relaxed);
-		if (verdict)
-			hw_vec_deinit(&verdict->members.list);
-		free(verdict);
+	hw_vec_foreach(verdict, &vtables->verdicts)
+	{
+		hw_vec_deinit(&(*verdict)->members.list);
+		free(*verdict);
 	}
+	hw_vec_deinit(&vtables->verdicts);
 	hw_strtab_deinit(&vtables->names);
 	hw_pages_deinit(&vtables->pages);
 	hw_vec_deinit(&vtables->ranges);
@@ -192,14 +194,16 @@ static bool hw_is_typeinfo(struct hw_vtables *vtables, hw_addr_t typeinfo)
 	return false;
 }
 
-// By the symbol that contains `addr`. Under the lock.
+// By the symbol that contains `addr`. Under the lock. Vtables are constants; what leads into variables of
+// a library (malloc's bins, as freed memory has them) is not worth an index of its symbols.
 static const char *hw_class_of_symbol(struct hw_vtables *vtables, hw_addr_t addr)
 {
 	struct hw_module *module = hw_modules_at(vtables->modules, addr);
+	const struct hw_mapping *mapping = hw_target_find_mapping(vtables->target, addr);
 	struct hw_symbol symbol;
-	if (!module || !hw_module_symbol_at(module, addr, &symbol) ||
-	    strncmp(symbol.name, "_ZTV", 4) != 0 || symbol.is_function ||
-	    addr - symbol.address != HW_ADDRESS_POINT)
+	if (!module || (mapping && mapping->flags & HW_MAP_WRITE) ||
+	    !hw_module_symbol_at(module, addr, &symbol) || strncmp(symbol.name, "_ZTV", 4) != 0 ||
+	    symbol.is_function || addr - symbol.address != HW_ADDRESS_POINT)
 		return NULL;
 	const char *mangled = symbol.name + strlen("_ZTV");
 	return hw_name_class(vtables, mangled, strcspn(mangled, "@."));
@@ -233,8 +237,10 @@ static const struct hw_verdict *hw_keep_verdict(struct hw_vtables *vtables, hw_a
 		if (atomic_load_explicit(slot, memory_order_relaxed))
 			continue;
 		struct hw_verdict *verdict = calloc(1, sizeof(*verdict));
-		if (!verdict)
+		if (!verdict || !hw_vec_push(&vtables->verdicts, verdict)) {
+			free(verdict);
 			return NULL;
+		}
 		verdict->address = addr;
 		verdict->class_name = name;
 		struct hw_module *module = name ? hw_modules_at(vtables->modules, addr) : NULL;
