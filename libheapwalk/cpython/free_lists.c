@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // The counters are statics, all called `numfree`, up to 3.9; members of the interpreter since 3.10
-// (bpo-40521). A list that a version does not have has no counter: its line is not there either.
+// (bpo-40521), each of a type of its own up to 3.13, all alike since 3.14. A list that a version does not
+// have has no counter: its line is not there either.
 #include "cpython/free_lists.h"
 
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 enum {
 	HW_TUPLE_LISTS = 20, // PyTuple_MAXSAVESIZE, of the static array: 2.7 - 3.9
 	HW_TUPLE_LISTS_MAX = 64,
+	HW_FREE_LIST_BYTES_MAX = 64, // of struct _Py_freelist, 16
 	HW_POINTER_BYTES = 8,
 };
 
@@ -37,8 +39,7 @@ static const struct hw_free_list_rule {
 	{ "PyListObject", "listobject.c", HW_FACT(interp_list_free_count), HW_FACT(list_size), true,
 	  false },
 	{ "PyMethodObject", "classobject.c", HW_NO_FACT, HW_FACT(method_size), true, false },
-	{ "PyTupleObject", "tupleobject.c", HW_FACT(interp_tuple_free_count),
-	  HW_FACT(tuple_ob_item), true, true },
+	{ "PyTupleObject", "tupleobject.c", HW_NO_FACT, HW_FACT(tuple_ob_item), true, true },
 };
 enum { HW_FREE_LIST_RULES = sizeof(hw_free_list_rules) / sizeof(hw_free_list_rules[0]) };
 
@@ -53,26 +54,50 @@ static bool hw_has_members(const struct hw_python_layout *layout)
 	return layout->interp_dict_free_count != HW_ABSENT;
 }
 
+// Where lists of tuples and their counters are, an array of each: offsets in PyInterpreterState.
+struct hw_tuple_lists {
+	int32_t heads, counts;
+	uint32_t head_stride, count_stride;
+	uint32_t number;
+};
+
+static struct hw_tuple_lists hw_tuple_lists(const struct hw_python_layout *l)
+{
+	struct hw_tuple_lists lists = { .heads = HW_ABSENT, .counts = HW_ABSENT };
+	int64_t bytes = 0;
+	if (l->interp_tuple_free_count != HW_ABSENT && l->interp_tuple_free_list != HW_ABSENT) {
+		// Counters stand behind the lists.
+		lists.heads = l->interp_tuple_free_list;
+		lists.counts = l->interp_tuple_free_count;
+		lists.head_stride = HW_POINTER_BYTES;
+		lists.count_stride = 4;
+		bytes = (int64_t)lists.counts - lists.heads;
+	} else if (l->interp_tuple_free_lists != HW_ABSENT && l->free_list_count != HW_ABSENT &&
+		   l->free_list_size >= HW_POINTER_BYTES + 4 &&
+		   l->free_list_size <= HW_FREE_LIST_BYTES_MAX &&
+		   l->free_list_count <= l->free_list_size - 4) {
+		// The list of lists stands behind them.
+		lists.heads = l->interp_tuple_free_lists;
+		lists.counts = l->interp_tuple_free_lists + l->free_list_count;
+		lists.head_stride = lists.count_stride = (uint32_t)l->free_list_size;
+		bytes = (int64_t)l->interp_list_free_count - lists.counts;
+	}
+	if (bytes > 0)
+		lists.number = (uint32_t)hw_min((uint64_t)bytes / lists.head_stride,
+						HW_TUPLE_LISTS_MAX);
+	return lists;
+}
+
 // Where a rule's counter is; false: this version has none.
 static bool hw_find_counter(const struct hw_python *python, const struct hw_free_list_rule *rule,
 			    hw_addr_t interpreter, hw_addr_t *ret)
 {
 	if (!hw_has_members(&python->layout))
 		return rule->unit && hw_python_static(python, rule->unit, "numfree", ret);
-	int32_t offset = hw_fact(&python->layout, rule->member);
+	int32_t offset = rule->is_array ? hw_tuple_lists(&python->layout).counts
+					: hw_fact(&python->layout, rule->member);
 	*ret = interpreter + (hw_addr_t)offset;
 	return offset != HW_ABSENT;
-}
-
-// The array of tuples' counters stands behind the array of lists: that tells how many there are.
-static uint32_t hw_tuple_list_count(const struct hw_python_layout *layout)
-{
-	if (!hw_has_members(layout))
-		return HW_TUPLE_LISTS;
-	int64_t bytes = (int64_t)layout->interp_tuple_free_count - layout->interp_tuple_free_list;
-	if (layout->interp_tuple_free_list == HW_ABSENT || bytes <= 0)
-		return 0;
-	return (uint32_t)hw_min((uint64_t)bytes / HW_POINTER_BYTES, HW_TUPLE_LISTS_MAX);
 }
 
 static struct hw_free_list hw_make_list(const struct hw_python_layout *layout,
@@ -88,6 +113,8 @@ static struct hw_free_list hw_make_list(const struct hw_python_layout *layout,
 	list.block_bytes = list.object_bytes;
 	if (rule->is_gc && layout->gc_head_size != HW_ABSENT)
 		list.block_bytes += (uint64_t)layout->gc_head_size;
+	if (layout->interp_complex_free_count != HW_ABSENT)
+		list.object_bytes = list.block_bytes; // 3.15
 	return list;
 }
 
@@ -95,16 +122,22 @@ static struct hw_error *hw_read_rule(struct hw_target *target, const struct hw_p
 				     const struct hw_free_list_rule *rule, hw_addr_t counter,
 				     struct hw_free_lists *ret)
 {
-	uint8_t words[4 * HW_TUPLE_LISTS_MAX];
-	uint32_t count = rule->is_array ? hw_tuple_list_count(&python->layout) : 1;
+	uint8_t bytes[HW_FREE_LIST_BYTES_MAX * HW_TUPLE_LISTS_MAX];
+	struct hw_tuple_lists tuples = hw_tuple_lists(&python->layout);
+	if (!hw_has_members(&python->layout))
+		tuples = (struct hw_tuple_lists){ .number = HW_TUPLE_LISTS, .count_stride = 4 };
+	uint32_t count = rule->is_array ? tuples.number : 1;
 	// Before the empty tuple became a static of the runtime (3.11) index 0 was its place, and
 	// index i has tuples of length i; since then of length i + 1.
 	uint32_t first = rule->is_array && python->layout.runtime_tuple_empty == HW_ABSENT;
-	HW_TRY(hw_target_read(target, counter, words, (size_t)count * 4));
+	if (!count)
+		return NULL;
+	HW_TRY(hw_target_read(target, counter, bytes,
+			      (size_t)(count - 1) * tuples.count_stride + 4));
 	for (uint32_t i = first; i < count; i++) {
-		struct hw_free_list list = hw_make_list(&python->layout, rule,
-							rule->is_array ? i + 1 - first : 0,
-							hw_u32(words + (size_t)i * 4));
+		struct hw_free_list list =
+			hw_make_list(&python->layout, rule, rule->is_array ? i + 1 - first : 0,
+				     hw_u32(bytes + (size_t)i * tuples.count_stride));
 		if (!hw_vec_push(&ret->list, list))
 			return &hw_enomem;
 	}
@@ -128,23 +161,21 @@ static bool hw_is_object(struct hw_target *target, const struct hw_python *pytho
 static bool hw_prove_tuples(struct hw_target *target, const struct hw_python *python,
 			    hw_addr_t interpreter, uint32_t *seen)
 {
-	const struct hw_python_layout *l = &python->layout;
-	uint8_t words[(HW_POINTER_BYTES + 4) * HW_TUPLE_LISTS_MAX];
-	uint32_t count = hw_tuple_list_count(l), first = l->runtime_tuple_empty == HW_ABSENT;
-	size_t bytes = (size_t)count * (HW_POINTER_BYTES + 4);
-	if (!count ||
-	    hw_target_read_some(target, interpreter + (hw_addr_t)l->interp_tuple_free_list, words,
-				bytes) != bytes)
-		return false;
-	for (uint32_t i = first; i < count; i++) {
-		hw_addr_t head = hw_u64(words + (size_t)i * HW_POINTER_BYTES);
-		uint32_t number = hw_u32(words + (size_t)count * HW_POINTER_BYTES + (size_t)i * 4);
-		if (!head != !number ||
-		    (head && !hw_is_object(target, python, head, "PyTuple_Type", i + 1 - first)))
+	struct hw_tuple_lists lists = hw_tuple_lists(&python->layout);
+	uint32_t first = python->layout.runtime_tuple_empty == HW_ABSENT;
+	for (uint32_t i = first; i < lists.number; i++) {
+		uint8_t head[8], count[4];
+		hw_addr_t head_at = interpreter + (hw_addr_t)lists.heads + i * lists.head_stride;
+		hw_addr_t count_at = interpreter + (hw_addr_t)lists.counts + i * lists.count_stride;
+		if (hw_target_read_some(target, head_at, head, 8) != 8 ||
+		    hw_target_read_some(target, count_at, count, 4) != 4 ||
+		    !hw_u64(head) != !hw_u32(count) ||
+		    (hw_u64(head) &&
+		     !hw_is_object(target, python, hw_u64(head), "PyTuple_Type", i + 1 - first)))
 			return false;
-		*seen += head != 0;
+		*seen += hw_u64(head) != 0;
 	}
-	return true;
+	return lists.number > 0;
 }
 
 // The last one in an array of as many as the counter behind it says is of its type.
@@ -153,7 +184,9 @@ static bool hw_prove_array(struct hw_target *target, const struct hw_python *pyt
 			   const char *type_symbol, uint32_t *seen)
 {
 	uint8_t number[4], last[8];
-	if (array == HW_ABSENT || counter <= array ||
+	if (array == HW_ABSENT)
+		return true; // 3.14: a list, and those of tuples have to do
+	if (counter <= array ||
 	    hw_target_read_some(target, interpreter + (hw_addr_t)counter, number, 4) != 4 ||
 	    hw_u32(number) > (uint32_t)(counter - array) / HW_POINTER_BYTES)
 		return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // Objects that CPython keeps for reuse instead of freeing them: how many of which type.
 // Upstream: the _Py…_DebugMallocStats() functions that _PyObject_DebugTypeStats() (Objects/object.c) calls,
-// CPython 3.6 - 3.13.
+// CPython 3.6 - 3.15.
 #ifndef HW_CPYTHON_FREE_LISTS_H
 #define HW_CPYTHON_FREE_LISTS_H
 
