@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+// Types, objects and what they own, out of the image that tests/unit forges, with words written over.
+#include "patches.h"
+
+#define main test_main
+#include "../unit/test_objects.c"
+#undef main
+
+static void nothing(struct hw_claim_sink *sink, const struct hw_claim *claim)
+{
+	(void)sink;
+	if (claim->kind >= HW_CLAIM_KIND_COUNT)
+		__builtin_trap();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t whole[BYTES];
+	static const uint64_t words[] = { TYPE,    META, PLAIN, BOX,
+					  MANAGED, LIST, NAMES, BASE + 0x9000 };
+	enum { WORDS = sizeof(words) / sizeof(*words), STEP = 64 };
+	if (!target) {
+		start();
+		memcpy(whole, image, BYTES);
+	}
+	memcpy(image, whole, BYTES);
+	forget();
+	// Instances, some with what an object of the type has.
+	for (hw_addr_t at = BASE + 0x9000; at < BASE + 0xa000; at += STEP) {
+		put(at, 2);
+		put(at + 8, words[at / STEP % 6]);
+		put(at + 16, 3);
+		put(at + 24, at + STEP);
+	}
+	patch_apply(image, BYTES, words, WORDS, data, size);
+	struct hw_claim_sink sink = { .claim = nothing, .cache = &cache, .links_left = 1000 };
+	for (hw_addr_t at = BASE; at < BASE + BYTES; at += STEP) {
+		struct hw_object object;
+		const uint8_t *bytes = image + (at - BASE);
+		hw_type_at(&cache, at);
+		if (!hw_object_prove(&prover, &cache, bytes, STEP, STEP, &object))
+			continue;
+		if (object.offset >= STEP)
+			__builtin_trap();
+		sink.block = at;
+		sink.block_end = at + STEP;
+		hw_owners_visit(&python.layout, &object, at + object.offset, bytes + object.offset,
+				STEP - object.offset, &sink);
+	}
+	return 0;
+}
