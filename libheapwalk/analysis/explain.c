@@ -294,6 +294,22 @@ static struct hw_error *hw_explain_ownership(struct hw_explainer *x)
 
 // ---- in a word ----
 
+// Of a block whose bytes are missing or damaged nothing is said but that.
+static const char *hw_block_word(const struct hw_block *block)
+{
+	switch (block->state) {
+	case HW_STATE_IN_USE:
+		return "block in use";
+	case HW_STATE_FREE:
+		return "free block";
+	case HW_STATE_OVERHEAD:
+		return "malloc's own";
+	case HW_STATE_UNKNOWN:
+		break;
+	}
+	return block->kind;
+}
+
 static const char *hw_explain_word(const struct hw_explanation *e)
 {
 	if (e->malloc_state)
@@ -305,13 +321,12 @@ static const char *hw_explain_word(const struct hw_explanation *e)
 			return "unused pool";
 		if (e->address - e->pool.start < HW_POOL_HEADER_BYTES)
 			return "pool header";
-		return e->pool.pool->is_bad                    ? "damaged pool"
-		       : !e->pool.has_block                    ? "padding of a pool"
-		       : e->row.block.state == HW_STATE_IN_USE ? "block in use"
-							       : "free block";
+		return e->pool.pool->is_bad ? "damaged pool"
+		       : !e->pool.has_block ? "padding of a pool"
+					    : hw_block_word(&e->row.block);
 	}
 	if (e->arena)
-		return e->arena->is_missing ? "arena" : "padding of an arena";
+		return e->arena->is_missing ? hw_block_word(&e->row.block) : "padding of an arena";
 	if (e->row.is_there && e->row.row.category == HW_CHUNK_ARENA)
 		return "malloc's own";
 	if (e->chunk.is_there) {
@@ -319,16 +334,7 @@ static const char *hw_explain_word(const struct hw_explanation *e)
 			return "padding before an mmapped chunk";
 		if (e->address - e->chunk.address < 16)
 			return "chunk header";
-		switch (e->row.block.state) {
-		case HW_STATE_IN_USE:
-			return "block in use";
-		case HW_STATE_FREE:
-			return "free block";
-		case HW_STATE_OVERHEAD:
-			return "malloc's own";
-		default:
-			return "damaged region";
-		}
+		return hw_block_word(&e->row.block);
 	}
 	if (e->stack_thread || (e->row.is_there && !strcmp(e->row.block.domain, "stack")))
 		return "stack";

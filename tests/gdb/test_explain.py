@@ -3,6 +3,7 @@
 
 import json
 import os
+import struct
 import sys
 import tempfile
 
@@ -89,6 +90,32 @@ def check_all(heap, expected):
     check(instance["owner_count"] == 1, "owners of the instance's dict:", instance["owners"])
 
 
+def cut_before(core, address):
+    """Leave out of the core the memory at the address, and the rest of its segment."""
+    with open(core, "r+b") as file:
+        header = file.read(64)
+        offset, count = struct.unpack_from("<Q", header, 32)[0], struct.unpack_from("<H", header, 56)[0]
+        for at in range(offset, offset + 56 * count, 56):
+            file.seek(at)
+            kind, _flags, _offset, start, _physical, size = struct.unpack_from("<IIQQQQ", file.read(56))
+            if kind == 1 and start <= address < start + size:
+                file.seek(at + 32)  # p_filesz
+                file.write(struct.pack("<Q", (address - start) // 4096 * 4096))
+                return
+    check(False, "the core has no memory at", hex(address))
+
+
+def check_missing(core, exe, fact):
+    """What is not in the core is called that: no free block, no object."""
+    cut_before(core, fact["id"])
+    with heapwalk.open_core(core, exe=exe) as heap:
+        report = explain(heap, fact["id"])
+    check_equal((report["object"], report["block"]["state"], report["partial"]), (None, "unknown", True),
+                "bytes that the core lacks")
+    # A pool whose header is missing too is no better than one whose header is damaged.
+    check(report["what"] in ("bytes missing", "damaged pool"), report["what"])
+
+
 def check_interpreter(name, path):
     with tempfile.TemporaryDirectory() as folder:
         facts, core = os.path.join(folder, "facts"), os.path.join(folder, "core")
@@ -103,6 +130,7 @@ def check_interpreter(name, path):
         with heapwalk.open_core(core, exe=exe) as heap:
             dead = [explain(heap, fact["id"]) for fact in expected["objects"].values()]
             check_all(heap, expected)
+        check_missing(core, exe, expected["objects"]["list"])
     for ours, theirs in zip(live, dead):
         for report in (ours, theirs):
             for member in ("target", "coverage", "mapping", "stack"):  # a core tells them otherwise
