@@ -229,8 +229,10 @@ struct hw_error *hw_free_lists_read(struct hw_target *target, const struct hw_py
 			continue;
 		// One found: the others that are not are none.
 		ret->is_known = hw_fact(&python->layout, rule->size) != HW_ABSENT;
-		if (!ret->is_known)
+		if (!ret->is_known) {
+			ret->list.count = 0; // all or none
 			return NULL;
+		}
 		HW_TRY(hw_read_rule(target, python, rule, counter, ret));
 	}
 	return NULL;

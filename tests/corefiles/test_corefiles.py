@@ -83,6 +83,13 @@ def check(row, core, directory, sysroot):
         if allocators:
             take(checks.pymalloc(allocators, truth))
             take(checks.pymalloc_rows(rows, allocators))
+        # The files' debug information is trimmed to what a table of blocks needs: no sizes of free lists' types.
+        stats = run_heapwalk(heapwalk_command(), ["-c", core, "--sysroot", sysroot, "stats"])
+        text = stats.stdout.decode().splitlines(True)
+        if stats.returncode != 1 or "keeps its free lists" not in text.pop():
+            failures.append("stats ends with status %d: %s" % (stats.returncode, stats.stderr))
+        wanted = truth.stats_text.splitlines(True)
+        take(checks.same_text("".join(text), "".join(line for line in wanted if " bytes each =" not in line)))
         take(checks.census(rows, truth.census(), mappings,
                            {"version": version, "values_inline": False, "debug_bytes": 0}))
         take(checks.buffers(rows, truth.census(), mappings))

@@ -40,6 +40,7 @@ COMMANDS = [
     ["--by", "arena"],
     ["--by", "module"],
     ["cpython-allocators", "--debug"],
+    ["stats", "--explain"],
     ["explain", "{address}"],
     ["cpython-allocators", "--lists", "--format", "csv"],
     ["explain", "{address}", "--format", "json"],
