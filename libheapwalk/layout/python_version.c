@@ -142,7 +142,7 @@ static bool hw_names_version(const char *bytes, size_t len, uint32_t hex)
 
 // Debian's python3.11 has "3.11.2" and Unicode's "3.2.0": the one whose "python3.11" is there too, in the
 // same section or in the file's name.
-static uint32_t hw_version_from_rodata(struct hw_module *module)
+static uint32_t hw_version_from_rodata(struct hw_target *target, struct hw_module *module)
 {
 	hw_addr_t addr;
 	uint64_t size;
@@ -150,7 +150,7 @@ static uint32_t hw_version_from_rodata(struct hw_module *module)
 		return 0;
 	size = hw_min(size, HW_RODATA_BYTES_MAX);
 	hw_cleanup_free char *bytes = malloc(size);
-	if (!bytes || !hw_module_read_file(module, addr, bytes, size))
+	if (!bytes || !hw_read_either(target, module, addr, bytes, size))
 		return 0;
 	struct hw_version_scan scan = { .count = 0 };
 	hw_version_scan_bytes(bytes, size, &scan);
@@ -178,5 +178,5 @@ uint32_t hw_python_version_of(struct hw_target *target, struct hw_module *module
 	if (hw_python_debug_offsets(target, runtime, &offsets))
 		return offsets.version_hex;
 	uint32_t hex = hw_version_from_buffer(target, module);
-	return hex ? hex : hw_version_from_rodata(module);
+	return hex ? hex : hw_version_from_rodata(target, module);
 }

@@ -60,7 +60,8 @@ void hw_module_visit_relative_relocations(struct hw_module *module,
 					  bool (*visit)(void *payload,
 							const struct hw_relocation *),
 					  void *payload);
-// Run-time address and size of a section (".data", ".bss", ".PyRuntime"); false: no such section.
+// Run-time address and size of a section (".data", ".bss", ".PyRuntime"); false: no such section. Where there
+// are no section headers, .data, .bss and .rodata are what the program headers tell: more, never less.
 bool hw_module_section(struct hw_module *module, const char *name, hw_addr_t *ret_addr,
 		       uint64_t *ret_size);
 // Bytes of the file's own image at a run-time address (what .rodata holds, for cores without it).

@@ -45,6 +45,19 @@ struct hw_modules {
 
 // The module's file, verified against the image, or NULL.
 struct hw_elf_file *hw_module_file(struct hw_module *module);
+// dynamic.c: what the program headers lead to; addresses are the file's own.
+struct hw_dynamic {
+	uint64_t rela, rela_bytes, relr, relr_bytes;
+	uint64_t symbols, strings, strings_bytes, hash, gnu_hash;
+};
+bool hw_module_dynamic(struct hw_module *module, struct hw_dynamic *ret);
+// Bytes of the module's file at one of its own addresses, or of its image where there is no file.
+bool hw_module_read_image(struct hw_module *module, hw_addr_t vaddr, void *buf, size_t len);
+// .dynsym without section headers: how many, 0: none. Both are owned.
+size_t hw_module_dynamic_symbols(struct hw_module *module, Elf64_Sym **ret_symbols,
+				 char **ret_strings, size_t *ret_strings_bytes);
+bool hw_module_segment_of_section(struct hw_module *module, const char *name, hw_addr_t *ret_addr,
+				  uint64_t *ret_size);
 // A section header; false: there are fewer, or the table sticks out of the file.
 bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_Shdr *ret);
 // "" when it is damaged; borrowed from the file.

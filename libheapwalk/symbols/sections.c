@@ -55,38 +55,9 @@ bool hw_module_section(struct hw_module *module, const char *name, hw_addr_t *re
 		*ret_size = section.sh_size;
 		return true;
 	}
-	return false;
-}
-
-struct hw_dynamic {
-	uint64_t rela, rela_bytes, relr, relr_bytes;
-};
-
-static bool hw_module_dynamic(const struct hw_elf_file *file, struct hw_dynamic *ret)
-{
-	*ret = (struct hw_dynamic){ 0 };
-	hw_vec_foreach(phdr, &file->headers.phdrs)
-	{
-		if (phdr->p_type != PT_DYNAMIC)
-			continue;
-		const uint8_t *at = hw_file_table(file, phdr->p_offset, phdr->p_filesz, 1);
-		for (uint64_t left = at ? phdr->p_filesz : 0; left >= sizeof(Elf64_Dyn);
-		     left -= sizeof(Elf64_Dyn), at += sizeof(Elf64_Dyn)) {
-			uint64_t tag = hw_u64(at), value = hw_u64(at + 8);
-			if (tag == DT_NULL)
-				break;
-			if (tag == DT_RELA)
-				ret->rela = value;
-			else if (tag == DT_RELASZ)
-				ret->rela_bytes = value;
-			else if (tag == 36 /* DT_RELR */)
-				ret->relr = value;
-			else if (tag == 35 /* DT_RELRSZ */)
-				ret->relr_bytes = value;
-		}
-		return true;
-	}
-	return false;
+	if (file && hw_file_section(file, 0, &section))
+		return false;
+	return hw_module_segment_of_section(module, name, ret_addr, ret_size);
 }
 
 struct hw_relocation_visit {
@@ -155,6 +126,6 @@ void hw_module_visit_relative_relocations(struct hw_module *module,
 	struct hw_dynamic dynamic;
 	const struct hw_elf_file *file = hw_module_file(module);
 	struct hw_relocation_visit v = { file, module->priv->bias, visit, payload };
-	if (file && hw_module_dynamic(file, &dynamic) && hw_visit_rela(&v, &dynamic))
+	if (file && hw_module_dynamic(module, &dynamic) && hw_visit_rela(&v, &dynamic))
 		hw_visit_relr(&v, &dynamic);
 }

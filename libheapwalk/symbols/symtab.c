@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "symbols/modules_private.h"
 
 enum {
@@ -29,6 +30,7 @@ struct hw_symtab {
 	size_t head_count;
 	uint32_t *by_address; // indices of the sized and the named, sorted; NULL: not made yet
 	size_t by_address_count;
+	char *strings; // where no file holds them; NULL
 };
 
 void hw_symtab_destroy(struct hw_symtab *symtab)
@@ -38,6 +40,7 @@ void hw_symtab_destroy(struct hw_symtab *symtab)
 	hw_vec_deinit(&symtab->entries);
 	free(symtab->heads);
 	free(symtab->by_address);
+	free(symtab->strings);
 	free(symtab);
 }
 
@@ -104,6 +107,27 @@ static bool hw_symtab_find_section(Elf *elf, GElf_Word type, Elf_Data **ret_symb
 	return false;
 }
 
+// `name` is borrowed; `file` is the one that a local symbol is of, or NULL.
+static void hw_symtab_add(struct hw_symtab *symtab, const GElf_Sym *sym, const char *name,
+			  const char *file, hw_addr_t bias)
+{
+	int kind = GELF_ST_TYPE(sym->st_info);
+	if (!*name || !hw_symtab_is_wanted(sym))
+		return;
+	bool is_global = GELF_ST_BIND(sym->st_info) != STB_LOCAL;
+	struct hw_symtab_entry entry = {
+		.name = name,
+		.file = is_global || !file || !*file ? NULL : file,
+		.value = sym->st_value + (kind == STT_TLS ? 0 : bias),
+		.size = sym->st_size,
+		.base_len = (uint32_t)hw_symtab_base_len(name),
+		.is_tls = kind == STT_TLS,
+		.is_function = kind == STT_FUNC || kind == STT_GNU_IFUNC,
+		.is_global = is_global,
+	};
+	hw_vec_push(&symtab->entries, entry);
+}
+
 // False: out of memory.
 static bool hw_symtab_add_section(struct hw_symtab *symtab, Elf *elf, GElf_Word type,
 				  hw_addr_t bias)
@@ -122,24 +146,25 @@ static bool hw_symtab_add_section(struct hw_symtab *symtab, Elf *elf, GElf_Word 
 		if (!gelf_getsym(symbols, (int)i, &sym) || sym.st_name >= strings->d_size)
 			continue;
 		const char *name = (const char *)strings->d_buf + sym.st_name;
-		int kind = GELF_ST_TYPE(sym.st_info);
-		if (kind == STT_FILE)
+		if (GELF_ST_TYPE(sym.st_info) == STT_FILE)
 			file = hw_symtab_base_name(name);
-		if (!*name || !hw_symtab_is_wanted(&sym))
-			continue;
-		bool is_global = GELF_ST_BIND(sym.st_info) != STB_LOCAL;
-		struct hw_symtab_entry entry = {
-			.name = name,
-			.file = is_global || !file || !*file ? NULL : file,
-			.value = sym.st_value + (kind == STT_TLS ? 0 : bias),
-			.size = sym.st_size,
-			.base_len = (uint32_t)hw_symtab_base_len(name),
-			.is_tls = kind == STT_TLS,
-			.is_function = kind == STT_FUNC || kind == STT_GNU_IFUNC,
-			.is_global = is_global,
-		};
-		hw_vec_push(&symtab->entries, entry);
+		hw_symtab_add(symtab, &sym, name, file, bias);
 	}
+	return true;
+}
+
+// The exported symbols of a file without section headers, or of a module without a file.
+static bool hw_symtab_add_dynamic(struct hw_symtab *symtab, struct hw_module *module)
+{
+	hw_cleanup_free Elf64_Sym *symbols = NULL;
+	size_t strings_bytes, count = hw_module_dynamic_symbols(module, &symbols, &symtab->strings,
+								&strings_bytes);
+	if (!hw_vec_reserve(&symtab->entries, symtab->entries.count + count))
+		return false;
+	for (size_t i = 1; i < count; i++)
+		if (symbols[i].st_name < strings_bytes)
+			hw_symtab_add(symtab, &symbols[i], symtab->strings + symbols[i].st_name,
+				      NULL, module->priv->bias);
 	return true;
 }
 
@@ -195,16 +220,22 @@ static struct hw_symtab *hw_module_symtab(struct hw_module *module)
 		return priv->symtab;
 	priv->tried_symtab = true;
 	Dwfl_Module *dwfl_module = hw_module_dwfl(module, HW_DWFL_SYMBOLS);
-	struct hw_symtab *symtab = dwfl_module ? calloc(1, sizeof(*symtab)) : NULL;
+	struct hw_symtab *symtab = calloc(1, sizeof(*symtab));
 	if (!symtab)
 		return NULL;
-	Elf *elf = dwfl_module_getelf(dwfl_module, &bias), *full = hw_symtab_full_elf(dwfl_module);
-	const char *debug_file = NULL;
-	bool ok = hw_symtab_add_section(symtab, full, SHT_SYMTAB, priv->bias);
-	dwfl_module_info(dwfl_module, NULL, NULL, NULL, NULL, NULL, NULL, &debug_file);
-	// A full table repeats .dynsym; the one in .gnu_debugdata leaves out what is there.
-	if (ok && (!symtab->entries.count || (full != elf && !debug_file)))
-		ok = hw_symtab_add_section(symtab, elf, SHT_DYNSYM, priv->bias);
+	bool ok = true;
+	if (dwfl_module) {
+		Elf *elf = dwfl_module_getelf(dwfl_module, &bias);
+		Elf *full = hw_symtab_full_elf(dwfl_module);
+		const char *debug_file = NULL;
+		ok = hw_symtab_add_section(symtab, full, SHT_SYMTAB, priv->bias);
+		dwfl_module_info(dwfl_module, NULL, NULL, NULL, NULL, NULL, NULL, &debug_file);
+		// A full table repeats .dynsym; the one in .gnu_debugdata leaves out what is there.
+		if (ok && (!symtab->entries.count || (full != elf && !debug_file)))
+			ok = hw_symtab_add_section(symtab, elf, SHT_DYNSYM, priv->bias);
+	}
+	if (ok && !symtab->entries.count)
+		ok = hw_symtab_add_dynamic(symtab, module);
 	if (!ok || !hw_symtab_hash_all(symtab)) {
 		hw_symtab_destroy(symtab);
 		return NULL;

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One process that runs a stripped interpreter, walked with and without what was stripped off.
+
+The rows have to be the same, byte for byte: live and from a core, with the debug files at hand, with
+.dynsym alone, and without section headers. Status: 0 all the same, 1 something differs, 77 nothing to test.
+"""
+
+import argparse
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+import checks
+import interpreters
+from process import Target, TestError, heapwalk_command, run_heapwalk, say, target_command
+
+COMMANDS = ("all", "cpython-allocators", "arenas")
+NOWHERE = "/nonexistent"
+
+
+def build_id(path):
+    text = subprocess.run(["readelf", "-n", path], stdout=subprocess.PIPE, check=True).stdout.decode()
+    for line in text.splitlines():
+        if "Build ID:" in line:
+            return line.split()[-1]
+    raise TestError("%s has no build-id" % path)
+
+
+def has_debug_info(path):
+    return b".debug_info" in subprocess.run(["readelf", "-SW", path], stdout=subprocess.PIPE, check=True).stdout
+
+
+def without_section_headers(path):
+    with open(path, "r+b") as f:
+        f.seek(0x28)
+        f.write(struct.pack("<Q", 0))  # e_shoff
+        f.seek(0x3A)
+        f.write(struct.pack("<HHH", 0, 0, 0))  # e_shentsize, e_shnum, e_shstrndx
+
+
+def strip(source, destination, is_headless):
+    subprocess.run(["strip", "--strip-all", "-o", destination, source], check=True)
+    if is_headless:
+        without_section_headers(destination)
+
+
+def make_copy(interpreter, folder, is_headless):
+    """Stripped copies of the files that make the interpreter; (command, environment, debug directories)."""
+    debug = os.path.join(folder, "debug")
+    executable = os.path.join(folder, "python")
+    library = os.path.realpath(interpreter.path)
+    needed = subprocess.run(["ldd", interpreter.path], stdout=subprocess.PIPE, check=True).stdout.decode()
+    files = [(library, executable)]
+    for line in needed.splitlines():
+        if "libpython" in line:
+            name, _, path = line.split()[:3]
+            files.append((os.path.realpath(path), os.path.join(folder, name)))
+    for source, destination in files:
+        strip(source, destination, is_headless)
+        if not has_debug_info(source):
+            continue  # Debian's: /usr/lib/debug has it
+        identity = build_id(source)
+        os.makedirs(os.path.join(debug, ".build-id", identity[:2]), exist_ok=True)
+        link = os.path.join(debug, ".build-id", identity[:2], identity[2:] + ".debug")
+        if not os.path.lexists(link):
+            os.symlink(source, link)
+    environment = {"LD_LIBRARY_PATH": folder}
+    if library.startswith("/usr/"):
+        environment["PYTHONHOME"] = "/usr"
+    else:
+        environment["PYTHONHOME"] = os.path.dirname(os.path.dirname(library))
+    return executable, environment, debug + ":/usr/lib/debug"
+
+
+def ask(options, where, debug_dirs):
+    answers = {}
+    for command in COMMANDS:
+        answer = run_heapwalk(options.heapwalk, where + ["--debug-dir", debug_dirs, command, "--format", "json"])
+        if answer.returncode:
+            raise TestError("%s ends with status %d: %s" % (command, answer.returncode, answer.stderr.strip()[:500]))
+        answers[command] = answer
+    return answers
+
+
+def compare(source, wanted, got):
+    for line in checks.same_rows(wanted["all"], got["all"], source):
+        yield line
+    for command in COMMANDS[1:]:
+        mine, theirs = (
+            {k: v for k, v in a[command].report.items() if k not in ("target", "coverage", "facts")}
+            for a in (wanted, got))
+        for key in mine:
+            if mine[key] != theirs.get(key):
+                yield "%s: %s: %s differs: %.300r, not %.300r" % (source, command, key, theirs.get(key), mine[key])
+
+
+def check(interpreter, workload, is_headless, options):
+    """Sentences, one a difference."""
+    folder = tempfile.mkdtemp(prefix="heapwalk-stripped-")
+    try:
+        executable, environment, debug_dirs = make_copy(interpreter, folder, is_headless)
+        command = target_command(interpreter._replace(path=executable), workload)
+        with Target(command, environment) as target:
+            where = ["-p", str(target.pid)]
+            wanted = ask(options, where, debug_dirs)
+            sources = [("live", where)]
+            if not options.live_only:
+                sources.append(("core", ["-c", target.gcore(0x33)]))
+            for source, where in sources:
+                try:
+                    yield from compare(source, wanted, ask(options, where, NOWHERE))
+                except TestError as error:
+                    yield "%s: %s" % (source, error)
+    finally:
+        shutil.rmtree(folder)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--heapwalk", default=heapwalk_command(), help="the command to test")
+    parser.add_argument("--name", action="append", help="only interpreters whose name begins like this")
+    parser.add_argument("--workload", default="small+strings+containers", help="what the target has in its heap")
+    parser.add_argument("--live-only", action="store_true", help="no cores")
+    options = parser.parse_args()
+    if not shutil.which("strip"):
+        say("skip: strip is not installed (package binutils)")
+        return 77
+    found, left_out = interpreters.find()
+    for line in left_out:
+        say("skip: " + line)
+    failed = ran = 0
+    for interpreter in found:
+        if interpreter.root or options.name and not interpreter.name.startswith(tuple(options.name)):
+            continue
+        for is_headless in (False, True):
+            name = "%s %s" % (interpreter.name, "without section headers" if is_headless else "stripped")
+            lines = list(check(interpreter, options.workload, is_headless, options))
+            say("%s %s" % ("FAIL" if lines else "ok  ", name))
+            for line in lines[:8]:
+                say("     " + line)
+            ran += 1
+            failed += bool(lines)
+    say("%d of %d passed" % (ran - failed, ran))
+    return 1 if failed else 0 if ran else 77
+
+
+if __name__ == "__main__":
+    sys.exit(main())
