@@ -88,6 +88,7 @@ void hw_heap_destroy(struct hw_heap *heap)
 	hw_vec_deinit(&heap->slot_blocks);
 	hw_vec_deinit(&heap->split_blocks);
 	hw_vec_deinit(&heap->slot_categories);
+	hw_statics_deinit(&heap->statics);
 	hw_vec_deinit(&heap->stack_chunks);
 	hw_vec_deinit(&heap->spans);
 	hw_vec_deinit(&heap->census);

@@ -41,11 +41,20 @@ struct hw_open_classifier {
 	void *state;
 };
 
+// statics.c: where the interpreter keeps what no structure of its leads to; 0: not found, or not needed.
+struct hw_statics {
+	hw_addr_t interned;                              // the dict
+	hw_addr_t arena_map_root;                        // the array
+	hw_addr_t free_floats, int_blocks, float_blocks; // variables that hold the list's first
+	HW_VEC(hw_addr_t) free_keys;                     // the keys
+};
+
 struct hw_heap {
 	struct hw_heap_inputs in;
 	struct hw_categories categories;
 	struct hw_types types;
 	struct hw_object_prover prover;
+	struct hw_statics statics;                     // of a binary without symbols
 	HW_VEC(struct hw_open_classifier) classifiers; // in the order in which they are asked
 	bool has_python;
 
@@ -147,6 +156,10 @@ static inline uint32_t hw_heap_object_category(struct hw_heap *heap, const struc
 struct hw_error *hw_heap_scan(struct hw_heap *heap) HW_MUST_USE;
 // Claims of dicts that got their detail late.
 void hw_worker_settle(struct hw_worker *worker);
+
+// statics.c
+void hw_statics_find(struct hw_worker *worker, struct hw_statics *ret);
+void hw_statics_deinit(struct hw_statics *statics);
 
 // roots.c: what the interpreter's own structures point at.
 void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker);

@@ -66,7 +66,9 @@ static void hw_claim_allocator_roots(struct hw_worker *worker)
 		arena->arena_object - (hw_addr_t)arena->index * (uint64_t)l->arena_object_size,
 		HW_CLAIM_ARENA_OBJECTS, "");
 	struct hw_symbol root;
-	if (hw_module_symbol(heap->in.python->module, "arena_map_root", &root))
+	if (!hw_module_symbol(heap->in.python->module, "arena_map_root", &root))
+		root.address = heap->statics.arena_map_root;
+	if (root.address)
 		hw_claim_map_nodes(worker, root.address, l->arena_map_top_size,
 				   l->arena_map_mid_size);
 	hw_vec_foreach(state, &pm->states)
@@ -175,11 +177,16 @@ static void hw_claim_free_keys(struct hw_worker *worker, hw_addr_t array, hw_add
 static void hw_claim_static_free_lists(struct hw_worker *worker)
 {
 	const struct hw_python *python = worker->heap->in.python;
-	hw_addr_t floats, keys, count;
+	const struct hw_statics *statics = &worker->heap->statics;
+	hw_addr_t floats = 0, keys, count;
 	// 2.7's floats live in blocks of many: hw_heap_find_slot_blocks() has them.
 	if (python->layout.int_block_size == HW_ABSENT &&
-	    hw_python_static(python, "floatobject.c", "free_list", &floats))
+	    !hw_python_static(python, "floatobject.c", "free_list", &floats))
+		floats = statics->free_floats;
+	if (floats)
 		hw_claim_free_floats(worker, floats);
+	hw_vec_foreach(each, &statics->free_keys)
+		hw_root_claim(worker, *each, HW_CLAIM_FREE_KEYS, "");
 	if (hw_python_static(python, "dictobject.c", "keys_free_list", &keys) &&
 	    hw_python_static(python, "dictobject.c", "numfreekeys", &count))
 		hw_claim_free_keys(worker, keys, count);
@@ -216,6 +223,7 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 	const struct hw_python *python = heap->in.python;
 	const struct hw_python_layout *l = &python->layout;
 	hw_module_visit_symbols(python->module, "interned", hw_claim_interned, worker);
+	hw_root_claim(worker, heap->statics.interned, HW_CLAIM_OBJECT, "interned");
 	hw_vec_foreach(interpreter, &python->interpreters)
 	{
 		uint64_t dict;
@@ -357,6 +365,10 @@ struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker
 	if (l->int_block_size <= 0 || l->int_size <= 0 || l->int_block_objects < 0)
 		return NULL;
 	hw_module_visit_symbols(heap->in.python->module, "block_list", hw_visit_block_list, &visit);
+	const hw_addr_t lists[] = { heap->statics.int_blocks, heap->statics.float_blocks };
+	for (size_t i = 0; i < 2 && !visit.err; i++)
+		if (lists[i])
+			hw_visit_block_list(&visit, &(struct hw_symbol){ .address = lists[i] });
 	hw_heap_sort_slot_blocks(heap);
 	return visit.err;
 }

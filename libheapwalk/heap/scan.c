@@ -272,6 +272,11 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 	for (unsigned i = 0; i < count && !err; i++)
 		err = hw_worker_init(&workers[i], heap);
 	if (!err && heap->has_python) {
+		struct hw_symbol symbol;
+		// One that every version has whose lists are statics, and no binary exports.
+		if (heap->in.python->layout.interned_strings == HW_ABSENT &&
+		    !hw_module_symbol(heap->in.python->module, "interned", &symbol))
+			hw_statics_find(&workers[0], &heap->statics);
 		err = hw_heap_find_slot_blocks(heap, &workers[0]);
 		hw_heap_claim_roots(heap, &workers[0]);
 	}
