@@ -75,6 +75,10 @@ struct hw_error *hw_obmalloc_index_arenas(struct hw_pymalloc *pm) HW_MUST_USE;
 bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python *python,
 				struct hw_obmalloc_roots *roots);
 
+// The state of an interpreter whose member is not known, by what usedpools looks like; false: none or two.
+bool hw_obmalloc_search_interpreter(struct hw_target *target, const struct hw_python_layout *layout,
+				    hw_addr_t interp, hw_addr_t *ret);
+
 static inline bool hw_obmalloc_read_u64(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
 {
 	uint8_t word[8];

@@ -237,6 +237,15 @@ static struct hw_error *hw_find_interpreter_state(struct hw_target *target,
 {
 	uint64_t word;
 	*ret = 0;
+	if (layout->interp_obmalloc == HW_ABSENT) {
+		if (hw_obmalloc_search_interpreter(target, layout, interp, ret))
+			return NULL;
+		return hw_error_at(HW_ERROR_NO_DEBUG_INFO, interp,
+				   "the obmalloc state of the interpreter at 0x%" PRIx64
+				   " is not where any known build has it, and was not found by its "
+				   "pattern; install debug information",
+				   interp);
+	}
 	if (layout->obmalloc_is_pointer) {
 		if (!hw_obmalloc_read_u64(target, interp + (hw_addr_t)layout->interp_obmalloc, ret))
 			return hw_error_at(HW_ERROR_FAULT, interp,
@@ -294,7 +303,7 @@ static struct hw_error *hw_find_interpreter_states(struct hw_target *target,
 struct hw_error *hw_obmalloc_find_states(struct hw_target *target, const struct hw_python *python,
 					 struct hw_issues *issues, struct hw_obmalloc_states *ret)
 {
-	if (python->layout.interp_obmalloc != HW_ABSENT) {
+	if (python->layout.obmalloc_state_size != HW_ABSENT) {
 		if (python->layout.obmalloc_arenas == HW_ABSENT ||
 		    python->layout.obmalloc_maxarenas == HW_ABSENT)
 			return hw_no_roots(python, "mgmt.arenas");

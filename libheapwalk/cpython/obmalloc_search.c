@@ -238,3 +238,27 @@ bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python
 	free(search.bytes[1]);
 	return is_found;
 }
+
+bool hw_obmalloc_search_interpreter(struct hw_target *target, const struct hw_python_layout *layout,
+				    hw_addr_t interp, hw_addr_t *ret)
+{
+	hw_addr_t found = 0;
+	size_t size = (size_t)hw_min((uint64_t)layout->interp_size, HW_SEARCH_BYTES_MAX);
+	uint8_t *bytes = malloc(size + 1);
+	size_t got = bytes ? hw_target_read_some(target, interp, bytes, size) : 0;
+	for (size_t i = 0; i + 8 <= got; i += 8) {
+		hw_addr_t state = layout->obmalloc_is_pointer ? hw_u64(bytes + i) : interp + i;
+		hw_addr_t used = state + (hw_addr_t)layout->obmalloc_used;
+		if (!state || state % 8 || state == found ||
+		    !hw_obmalloc_prove_usedpools(target, layout, used, layout->usedpools_count))
+			continue;
+		if (found) {
+			found = 0;
+			break;
+		}
+		found = state;
+	}
+	free(bytes);
+	*ret = found;
+	return found != 0;
+}

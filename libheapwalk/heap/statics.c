@@ -182,7 +182,7 @@ static void hw_static_try(struct hw_static_search *search, hw_addr_t place, hw_a
 	if (l->interned_strings == HW_ABSENT)
 		hw_static_try_interned(search, value);
 	if (l->arena_map_bot_size > 0 && l->arena_map_mid_size > 0 && l->arena_map_top_size > 0 &&
-	    l->interp_obmalloc == HW_ABSENT && heap->in.pymalloc->arenas.count)
+	    l->obmalloc_state_size == HW_ABSENT && heap->in.pymalloc->arenas.count)
 		hw_static_try_map_root(search, place);
 	if (l->int_block_size > 0 && l->int_size > 0 && l->int_block_objects >= 0) {
 		if (value == slot.user && slot.bytes > (uint64_t)l->int_block_size &&

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "layout/python_internal.h"
 
 // The module that holds the interpreter's code. PyType_Type alone does not tell: a non-PIE program
@@ -92,29 +93,73 @@ static struct hw_error *hw_no_debug_info(struct hw_module *module, const char *v
 			       module->path, version, build_id ? build_id : "none", why_no_table);
 }
 
-// DWARF, or without any the table.
-static struct hw_error *hw_load_layout(struct hw_python *python, struct hw_modules *modules)
+// A build of the table, proved on the target; what does not fit is an error that says so.
+static struct hw_error *hw_try_build(struct hw_target *target, struct hw_modules *modules,
+				     uint32_t build, bool may_have_moved, struct hw_python *python)
+{
+	struct hw_issues ignored;
+	char version[32];
+	hw_layout_from_rows(build, &python->layout);
+	hw_python_format_version(build & ~0xfu, version, sizeof(version));
+	enum hw_offsets_verdict verdict = hw_layout_ask_offsets(target, python->runtime,
+								&python->layout);
+	snprintf(python->facts, sizeof(python->facts), "heapwalk's table for CPython %s%s%s",
+		 version, build & 1 ? " (debug)" : "",
+		 verdict == HW_OFFSETS_MOVED   ? ", moved by what the process says of itself"
+		 : verdict == HW_OFFSETS_AGREE ? ", as the process says of itself"
+					       : "");
+	if (verdict == HW_OFFSETS_CONTRADICT || (verdict == HW_OFFSETS_MOVED && !may_have_moved))
+		return hw_error_create(HW_ERROR_CORRUPT,
+				       "%s is not what the process's _Py_DebugOffsets say",
+				       python->facts);
+	HW_TRY(hw_prove_types(target, modules, python));
+	hw_issues_init(&ignored);
+	struct hw_error *err = hw_python_find_interpreters(target, &ignored, python);
+	hw_issues_deinit(&ignored);
+	hw_vec_deinit(&python->interpreters);
+	return err;
+}
+
+// The table, where no debug information answers: builds most alike first, those that moved last.
+static struct hw_error *hw_load_table(struct hw_target *target, struct hw_modules *modules,
+				      struct hw_python *python)
+{
+	uint32_t builds[HW_LAYOUT_BUILDS_MAX];
+	hw_cleanup_error struct hw_error *first = NULL;
+	size_t count = hw_layout_builds_like(hw_layout_build(python->version_hex, python->is_debug),
+					     builds);
+	python->is_from_table = true;
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < count; i++) {
+			struct hw_error *err = hw_try_build(target, modules, builds[i], pass,
+							    python);
+			if (!err || err->code != HW_ERROR_CORRUPT)
+				return err;
+			if (first)
+				hw_error_destroy(err);
+			else
+				first = err;
+		}
+	}
+	return hw_no_debug_info(python->module, python->version,
+				first ? hw_error_message(first)
+				      : "heapwalk's table does not have that version");
+}
+
+// DWARF, or without any the table, which is proved here.
+static struct hw_error *hw_load_layout(struct hw_target *target, struct hw_modules *modules,
+				       struct hw_python *python)
 {
 	struct hw_module *module = python->module;
 	hw_layout_init(&python->layout);
-	python->is_from_table = !hw_layout_from_dwarf(module, &python->layout);
+	if (!hw_layout_from_dwarf(module, &python->layout))
+		return hw_load_table(target, modules, python);
 	const char *source = hw_dwarf_source(module);
-	if (python->is_from_table) {
-		if (python->is_debug || !hw_layout_from_rows(python->version_hex, &python->layout))
-			return hw_no_debug_info(
-				module, python->version,
-				python->is_debug ? "heapwalk's table is of release builds"
-						 : "heapwalk's table does not have that version");
-		snprintf(python->facts, sizeof(python->facts),
-			 "heapwalk's table for CPython %" PRIu32 ".%" PRIu32,
-			 python->version_hex >> 24, python->version_hex >> 16 & 0xff);
-	} else if (source && source[0] == '/') {
+	if (source && source[0] == '/')
 		snprintf(python->facts, sizeof(python->facts), "DWARF of %s", source);
-	} else {
+	else
 		snprintf(python->facts, sizeof(python->facts), "DWARF in %s", module->path);
-	}
-	if (!python->is_from_table)
-		hw_layout_from_extensions(modules, &python->layout);
+	hw_layout_from_extensions(modules, &python->layout);
 	const char *missing = hw_layout_missing(&python->layout);
 	if (missing)
 		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
@@ -166,18 +211,10 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 			"CPython %s in %s is a free-threaded build: its objects live "
 			"in mimalloc heaps, which this version of heapwalk can't walk",
 			python->version, module->path);
-	HW_TRY(hw_load_layout(python, modules));
-	struct hw_error *err = hw_prove_types(target, modules, python);
-	if (!err)
-		err = hw_python_find_interpreters(target, issues, python);
-	if (err && python->is_from_table && err->code == HW_ERROR_CORRUPT) {
-		// A build that differs from its version's usual one: only its own facts will do.
-		struct hw_error *no_info = hw_no_debug_info(module, python->version,
-							    hw_error_message(err));
-		hw_error_destroy(err);
-		err = no_info;
-	}
-	return err;
+	HW_TRY(hw_load_layout(target, modules, python));
+	if (!python->is_from_table)
+		HW_TRY(hw_prove_types(target, modules, python));
+	return hw_python_find_interpreters(target, issues, python);
 }
 
 // Extension modules without an interpreter: its symbols must have been taken away.

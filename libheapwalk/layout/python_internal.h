@@ -24,8 +24,12 @@ void hw_layout_init(struct hw_python_layout *layout); // all facts HW_ABSENT
 bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout);
 // Fills what is still absent out of extension modules that are files of their own (2.7's _collections).
 void hw_layout_from_extensions(struct hw_modules *modules, struct hw_python_layout *layout);
-// Fills what rows.def has for a release build of that version; false: it has none.
-bool hw_layout_from_rows(uint32_t version_hex, struct hw_python_layout *layout);
+// rows.def. A build is PY_VERSION_HEX as of a final release, plus 1 for Py_DEBUG.
+enum { HW_LAYOUT_BUILDS_MAX = 16 };
+uint32_t hw_layout_build(uint32_t version_hex, bool is_debug);
+// The table's builds of the same minor version, most alike first; how many.
+size_t hw_layout_builds_like(uint32_t build, uint32_t ret[HW_LAYOUT_BUILDS_MAX]);
+void hw_layout_from_rows(uint32_t build, struct hw_python_layout *layout);
 // Name of a fact that heapwalk can't do without and that is absent; NULL: they are all there.
 const char *hw_layout_missing(const struct hw_python_layout *layout);
 
@@ -43,6 +47,16 @@ struct hw_debug_offsets {
 };
 bool hw_python_debug_offsets(struct hw_target *target, hw_addr_t runtime,
 			     struct hw_debug_offsets *ret);
+
+// What _Py_DebugOffsets of this process says to a layout out of the table.
+enum hw_offsets_verdict {
+	HW_OFFSETS_NONE,  // there are none
+	HW_OFFSETS_AGREE, // all of them are the layout's
+	HW_OFFSETS_MOVED, // the interpreter's and threads' members are elsewhere; now the layout's are
+	HW_OFFSETS_CONTRADICT, // the layout is of other objects
+};
+enum hw_offsets_verdict hw_layout_ask_offsets(struct hw_target *target, hw_addr_t runtime,
+					      struct hw_python_layout *layout);
 
 // Fills python->interpreters, main first.
 struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw_issues *issues,

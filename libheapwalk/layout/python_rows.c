@@ -1,34 +1,66 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// The facts of fields.def as a table, for release builds whose debug information nobody has. It is no
+// The facts of fields.def as a table, for builds whose debug information nobody has. It is no
 // proof of anything: what comes from it is proved on the target like all the rest.
 #include "layout/python_internal.h"
 
-// Values of one fact, by the minor version that brought them; in the order of versions.
+// A build is named by its PY_VERSION_HEX, plus 1 for Py_DEBUG: final releases end in f0.
+enum { HW_BUILD_DEBUG = 1 };
+
+static const uint32_t hw_layout_builds[] = {
+#define HW_BUILD(build) build,
+#define HW_ROW(name, since, value)
+#include "layout/rows.def"
+#undef HW_BUILD
+#undef HW_ROW
+};
+
+// Values of one fact, by the build that brought them; in the order of builds.
 static const struct hw_layout_row {
 	size_t offset; // of the fact in struct hw_python_layout
 	uint32_t since;
 	int32_t value;
 } hw_layout_rows[] = {
+#define HW_BUILD(build)
 #define HW_ROW(name, since, value) { offsetof(struct hw_python_layout, name), since, value },
 #include "layout/rows.def"
+#undef HW_BUILD
 #undef HW_ROW
 };
 
-// The minor versions that rows.def was made from: no other is guessed at.
-static bool hw_rows_know(uint32_t minor)
+// How unlike a build of the table is: the other flavour first, then by point releases.
+static uint32_t hw_build_distance(uint32_t build, uint32_t wanted)
 {
-	return minor == 0x0207 || (minor >= 0x0306 && minor <= 0x030d);
+	uint32_t a = build >> 8 & 0xff, b = wanted >> 8 & 0xff;
+	return ((build ^ wanted) & HW_BUILD_DEBUG) << 16 | (a > b ? 2 * (a - b) + 1 : 2 * (b - a));
 }
 
-bool hw_layout_from_rows(uint32_t version_hex, struct hw_python_layout *layout)
+uint32_t hw_layout_build(uint32_t version_hex, bool is_debug)
 {
-	uint32_t minor = version_hex >> 16;
+	return (version_hex & ~0xffu) | 0xf0 | (is_debug ? HW_BUILD_DEBUG : 0);
+}
+
+size_t hw_layout_builds_like(uint32_t build, uint32_t ret[HW_LAYOUT_BUILDS_MAX])
+{
+	size_t count = 0;
+	for (size_t i = 0; i < sizeof(hw_layout_builds) / sizeof(hw_layout_builds[0]); i++) {
+		// Another minor version's are never guessed at.
+		if (hw_layout_builds[i] >> 16 != build >> 16 || count == HW_LAYOUT_BUILDS_MAX)
+			continue;
+		size_t at = count++;
+		uint32_t distance = hw_build_distance(hw_layout_builds[i], build);
+		for (; at && hw_build_distance(ret[at - 1], build) > distance; at--)
+			ret[at] = ret[at - 1];
+		ret[at] = hw_layout_builds[i];
+	}
+	return count;
+}
+
+void hw_layout_from_rows(uint32_t build, struct hw_python_layout *layout)
+{
 	hw_layout_init(layout);
-	if (!hw_rows_know(minor))
-		return false;
 	for (size_t i = 0; i < sizeof(hw_layout_rows) / sizeof(hw_layout_rows[0]); i++) {
 		const struct hw_layout_row *row = &hw_layout_rows[i];
-		if (row->since <= minor)
+		if (row->since <= build)
 			*(int32_t *)((char *)layout + row->offset) = row->value;
 	}
 	// What DWARF says of types, the sizes say too: a state that does not fit is pointed at.
@@ -37,5 +69,4 @@ bool hw_layout_from_rows(uint32_t version_hex, struct hw_python_layout *layout)
 			layout->interp_obmalloc + layout->obmalloc_state_size > layout->interp_size;
 		layout->usedpools_count = 64;
 	}
-	return true;
 }

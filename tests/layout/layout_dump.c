@@ -16,9 +16,11 @@ static bool is_further_row(size_t index)
 static void dump(struct hw_python *python)
 {
 	struct hw_python_layout rows;
-	bool has_rows = hw_layout_from_rows(python->version_hex, &rows);
-	printf("version %" PRIx32 "\nbuild %s\nfacts %s\n", python->version_hex, python->build,
-	       python->facts);
+	uint32_t build = hw_layout_build(python->version_hex, python->is_debug);
+	uint32_t alike[HW_LAYOUT_BUILDS_MAX];
+	bool has_rows = hw_layout_builds_like(build, alike) && alike[0] == build;
+	hw_layout_from_rows(build, &rows);
+	printf("build %08" PRIx32 "\nfacts %s\n", build, python->facts);
 	for (size_t i = 0; i < hw_layout_fact_count; i++) {
 		const struct hw_layout_fact *fact = &hw_layout_facts[i];
 		if (!is_further_row(i))
@@ -26,7 +28,7 @@ static void dump(struct hw_python *python)
 			       (int)*hw_layout_value(&python->layout, fact));
 	}
 	if (!has_rows)
-		puts("differs everything: the table does not have this version");
+		puts("differs everything: the table does not have this build");
 	for (size_t i = 0; has_rows && i < hw_layout_fact_count; i++) {
 		const struct hw_layout_fact *fact = &hw_layout_facts[i];
 		int32_t want = *hw_layout_value(&python->layout, fact);

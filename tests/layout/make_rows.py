@@ -1,34 +1,46 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Makes libheapwalk/layout/rows.def out of the DWARF of release builds of CPython, or checks it.
+"""Makes libheapwalk/layout/rows.def out of the DWARF of builds of CPython, or checks it.
 
-make_rows.py > rows.def    one row for each fact and version in which it changed
+make_rows.py > rows.def    one row for each fact and build in which it changed
 make_rows.py --check       is rows.def what these interpreters say? 77: none was found
 
-Interpreters: those of HEAPWALK_PYTHONS (':' between), else pyenv's and Debian's.
+Interpreters: those of HEAPWALK_PYTHONS (':' between), else pyenv's, Debian's, and those of the chroots that
+tests/matrix/chroot.sh made. What the table has of builds that are not at hand stays as it is.
 """
 
 import glob
 import os
+import re
 import subprocess
 import sys
 
+ROWS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../libheapwalk/layout/rows.def")
 DUMP = os.path.join(os.environ.get("HEAPWALK_BUILD", "build"), "bin", "layout_dump")
 
 
 def interpreters():
+    """(root, path below it)"""
     named = os.environ.get("HEAPWALK_PYTHONS")
     if named:
-        return named.split(":")
-    found = glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python"))
-    return sorted(found) + [p for p in ("/usr/bin/python3",) if os.path.exists(p)]
+        return [("", path) for path in named.split(":")]
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../matrix"))
+    import interpreters as matrix  # pylint: disable=import-outside-toplevel
+    chroots = os.environ.get("HEAPWALK_CHROOTS", "/var/tmp/heapwalk-chroots")
+    roots = [path for path in sorted(glob.glob(chroots + "/*")) if os.path.isdir(path + "/usr")]
+    found = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/*/bin/python")))
+    found += [p for p in ["/usr/bin/python3"] + glob.glob("/usr/bin/python3.*d") if os.path.exists(p)]
+    return [("", path) for path in found] + [(root, path) for root in roots for path in matrix.in_root(root)]
 
 
-def dump(python):
+# 2.7 has these in files of their own.
+CODE = "import _collections, _io, sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()"
+
+
+def dump(root, python):
     """The lines of layout_dump for a process of that interpreter."""
-    code = "import sys; sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read()"
-    with subprocess.Popen([python, "-c", code], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as process:
+    command = (["chroot", root] if root else []) + [python, "-c", CODE]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.read(1)
         out = subprocess.run([DUMP, str(process.pid)], stdout=subprocess.PIPE, check=False,
                              universal_newlines=True).stdout
@@ -37,40 +49,60 @@ def dump(python):
 
 
 def check():
-    pythons, bad, checked = interpreters(), 0, 0
-    for python in pythons:
-        lines = dump(python)
-        info = {word: rest for word, rest in lines if word in ("version", "build", "facts", "error")}
-        if not info.get("facts", "").startswith("DWARF") or info["build"] != "release":
-            print("%s: not compared: %s" % (python, info.get("error") or info))
+    bad, checked = 0, 0
+    for root, python in interpreters():
+        lines = dump(root, python)
+        info = {word: rest for word, rest in lines if word in ("build", "facts", "error")}
+        if not info.get("facts", "").startswith("DWARF"):
+            print("%s: not compared: %s" % (root + python, info.get("error") or info))
             continue
         differences = [rest for word, rest in lines if word == "differs"]
-        print("%s: %s" % (python, "; ".join(differences) or "%d facts equal" % sum(
+        print("%s: %s" % (root + python, "; ".join(differences) or "%d facts equal" % sum(
             word == "fact" for word, _ in lines)))
         checked += 1
         bad += bool(differences)
     return 1 if bad else 0 if checked else 77
 
 
+def known():
+    """{build: {fact: value}} of the table as it is."""
+    with open(ROWS, encoding="ascii") as file:
+        text = file.read()
+    builds = {int(build, 16): {} for build in re.findall(r"^HW_BUILD\((\w+)\)", text, re.M)}
+    for name, since, value in re.findall(r"^HW_ROW\((\w+), (\w+), (-?\d+)\)", text, re.M):
+        for build, facts in builds.items():
+            if build >= int(since, 16):
+                facts[name] = int(value)
+    return builds
+
+
 def make():
-    by_version, names = {}, []
-    for python in interpreters():
-        lines = dump(python)
+    builds, names, at_hand = known(), [], {}
+    for root, python in interpreters():
+        lines = dump(root, python)
         info = dict(line for line in lines if line[0] != "fact")
+        if not info.get("facts", "").startswith("DWARF"):
+            print("%s: left out: %s" % (root + python, info.get("error") or info), file=sys.stderr)
+            continue
         facts = [rest.split() for word, rest in lines if word == "fact"]
         names = names or [name for name, _ in facts]
-        minor = int(info["version"], 16) >> 16
-        values = {name: int(value) for name, value in facts}
-        if by_version.setdefault(minor, values) != values:
-            sys.exit("%s: two builds of one minor version differ" % python)
-    print("// Made by tests/layout/make_rows.py out of the DWARF of release builds: do not edit.")
-    print("// HW_ROW(fact, the minor version since which it has this value, value); bytes, -1 absent.")
+        build = int(info["build"], 16)
+        builds[build] = {name: int(value) for name, value in facts}
+        if at_hand.setdefault(build, builds[build]) != builds[build]:
+            sys.exit("%s: two builds of one version differ" % python)
+    for build in sorted(set(builds) - set(at_hand)):
+        print("%08x is not at hand, new facts are absent in it (tests/matrix/chroot.sh)" % build, file=sys.stderr)
+    print("// Made by tests/layout/make_rows.py out of the DWARF of these builds: do not edit.")
+    print("// HW_BUILD(PY_VERSION_HEX, + 1 for Py_DEBUG), ascending.")
+    print("// HW_ROW(fact, the build since which it has this value, value); bytes, -1 absent.")
+    for build in sorted(builds):
+        print("HW_BUILD(0x%08x)" % build)
     for name in names:
         last = -1
-        for minor in sorted(by_version):
-            value = by_version[minor][name]
+        for build in sorted(builds):
+            value = builds[build].get(name, -1)
             if value != last:
-                print("HW_ROW(%s, 0x%04x, %d)" % (name, minor, value))
+                print("HW_ROW(%s, 0x%08x, %d)" % (name, build, value))
             last = value
     return 0
 
