@@ -81,7 +81,8 @@ static inline bool hw_native_step(struct hw_native_sink *sink)
 struct hw_classifier {
 	const char *name; // of the library, for messages
 	// Is what it knows in this process at all? NULL in *ret: no, and it is asked nothing. Called once
-	// per table, on one thread: symbols may be asked for here, and nowhere else.
+	// per table, on one thread: symbols may be asked for here, and nowhere else (but C++'s asks for them
+	// and for debug information later, under a lock of its own: it is the only one).
 	struct hw_error *(*open)(const struct hw_native *native, void **ret)HW_MUST_USE;
 	void (*close)(void *state);
 	// Claims that need no block to begin with. Once, before any block is shown. May be NULL.
