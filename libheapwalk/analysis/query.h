@@ -132,6 +132,12 @@ struct hw_query {
 struct hw_error *hw_query_parse(const char *text, struct hw_query **ret) HW_MUST_USE;
 void hw_query_destroy(struct hw_query *query); // accepts NULL
 
+static inline void hw_query_cleanup(struct hw_query **query)
+{
+	hw_query_destroy(*query);
+}
+#define hw_cleanup_query __attribute__((cleanup(hw_query_cleanup)))
+
 // Room to remember verdicts on that many categories. Not having it costs only time.
 void hw_query_reserve_memo(struct hw_query *query, uint32_t category_count);
 bool hw_query_matches(struct hw_query *query, const struct hw_row *row,

@@ -327,18 +327,13 @@ static void hw_assign_memo(struct hw_query *query, uint32_t index)
 	}
 }
 
-static void hw_query_cleanup(struct hw_query **query)
-{
-	hw_query_destroy(*query);
-}
-
 struct hw_error *hw_query_parse(const char *text, struct hw_query **ret)
 {
 	text = text ? text : "";
 	if (strlen(text) > HW_QUERY_LENGTH_MAX)
 		return hw_error_create(HW_ERROR_INVALID, "the query is longer than %d bytes",
 				       HW_QUERY_LENGTH_MAX);
-	hw_cleanup_with(hw_query_cleanup) struct hw_query *query = calloc(1, sizeof(*query));
+	hw_cleanup_query struct hw_query *query = calloc(1, sizeof(*query));
 	if (!query)
 		return &hw_enomem;
 	query->limit = UINT64_MAX;

@@ -26,15 +26,6 @@ static bool hw_session_is_ours_to_stop(const struct hw_session *session)
 	return session->target->ops->kind == HW_TARGET_LIVE && !session->options.no_stop;
 }
 
-static void hw_brief_forget_python(struct hw_session *session)
-{
-	hw_python_deinit(&session->python);
-	session->python = (struct hw_python){ 0 };
-	hw_error_destroy(session->python_error);
-	session->python_error = NULL;
-	session->has_python = false;
-}
-
 // Everything about CPython that does not change while it runs. What fails here is tried again, stopped.
 static void hw_brief_prepare(struct hw_brief *brief)
 {
@@ -50,7 +41,7 @@ static void hw_brief_prepare(struct hw_brief *brief)
 		hw_pymalloc_prepare(session->target, &session->python);
 		hw_free_lists_prepare(&session->python);
 	} else {
-		hw_brief_forget_python(session);
+		hw_session_forget_python(session);
 	}
 	hw_error_destroy(err);
 	hw_issues_deinit(&issues);
@@ -93,7 +84,7 @@ static bool hw_brief_walk_at_rest(struct hw_brief *brief, struct hw_error **ret_
 		hw_session_forget_allocators(session);
 		hw_issues_cut(&session->issues, brief->issues);
 		if (session->has_python && !session->python.module)
-			hw_brief_forget_python(session);
+			hw_session_forget_python(session);
 		if (!after)
 			return false;
 	}

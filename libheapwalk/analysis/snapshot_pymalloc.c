@@ -13,26 +13,17 @@ static bool hw_add_number(sqlite3_stmt *stmt, int column, uint64_t *sum)
 	       !__builtin_add_overflow(*sum, number, sum);
 }
 
-static struct hw_error *hw_classes_read(struct hw_snapshot *snapshot,
-					struct hw_snapshot_pymalloc *pymalloc)
+static struct hw_error *hw_class_read(struct hw_snapshot *snapshot, sqlite3_stmt *stmt,
+				      void *payload)
 {
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
-	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT class,pools,blocks_in_use,blocks_free FROM size_classes",
-			     &stmt));
-	for (;;) {
-		bool is_there;
-		uint64_t class;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			return NULL;
-		if (!hw_snapshot_number(stmt, 0, &class) || class >= pymalloc->size_class_count ||
-		    !hw_add_number(stmt, 1, &pymalloc->classes[class].pools) ||
-		    !hw_add_number(stmt, 2, &pymalloc->classes[class].blocks_in_use) ||
-		    !hw_add_number(stmt, 3, &pymalloc->classes[class].blocks_free))
-			return hw_snapshot_damage(snapshot, "a row of its size_classes has values "
-							    "that can't be");
-	}
+	struct hw_snapshot_pymalloc *pymalloc = payload;
+	uint64_t class;
+	if (hw_snapshot_number(stmt, 0, &class) && class < pymalloc->size_class_count &&
+	    hw_add_number(stmt, 1, &pymalloc->classes[class].pools) &&
+	    hw_add_number(stmt, 2, &pymalloc->classes[class].blocks_in_use) &&
+	    hw_add_number(stmt, 3, &pymalloc->classes[class].blocks_free))
+		return NULL;
+	return hw_snapshot_damage(snapshot, "a row of its size_classes has values that can't be");
 }
 
 static bool hw_state_add(sqlite3_stmt *stmt, struct hw_snapshot_pymalloc *pymalloc)
@@ -59,27 +50,27 @@ static bool hw_state_add(sqlite3_stmt *stmt, struct hw_snapshot_pymalloc *pymall
 	       hw_add_number(stmt, 12, &pymalloc->arena_alignment_bytes);
 }
 
+static struct hw_error *hw_state_read(struct hw_snapshot *snapshot, sqlite3_stmt *stmt,
+				      void *payload)
+{
+	if (hw_state_add(stmt, payload))
+		return NULL;
+	return hw_snapshot_damage(snapshot, "a row of its pymalloc has values that can't be");
+}
+
 struct hw_error *hw_snapshot_read_pymalloc(struct hw_snapshot *snapshot,
 					   struct hw_snapshot_pymalloc *ret)
 {
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
 	*ret = (struct hw_snapshot_pymalloc){ .has_arena_totals = true };
-	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT arena_bytes,pool_bytes,alignment,size_classes,arenas,"
-			     "arenas_allocated_total,arenas_highwater,allocated_bytes,"
-			     "available_bytes,unused_pools,pool_header_bytes,quantization_bytes,"
-			     "arena_alignment_bytes FROM pymalloc",
-			     &stmt));
-	for (;;) {
-		bool is_there;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			break;
-		if (!hw_state_add(stmt, ret))
-			return hw_snapshot_damage(snapshot, "a row of its pymalloc has values that "
-							    "can't be");
-	}
-	return hw_classes_read(snapshot, ret);
+	HW_TRY(hw_snapshot_rows(snapshot,
+				"SELECT arena_bytes,pool_bytes,alignment,size_classes,arenas,"
+				"arenas_allocated_total,arenas_highwater,allocated_bytes,"
+				"available_bytes,unused_pools,pool_header_bytes,quantization_bytes,"
+				"arena_alignment_bytes FROM pymalloc",
+				hw_state_read, ret));
+	return hw_snapshot_rows(snapshot,
+				"SELECT class,pools,blocks_in_use,blocks_free FROM size_classes",
+				hw_class_read, ret);
 }
 
 static int hw_free_list_order(const void *left, const void *right)
@@ -90,38 +81,30 @@ static int hw_free_list_order(const void *left, const void *right)
 			: (a->object_bytes > b->object_bytes) - (a->object_bytes < b->object_bytes);
 }
 
-static struct hw_error *hw_free_list_rows(struct hw_snapshot *snapshot,
-					  struct hw_snapshot_free_lists *lists)
+static struct hw_error *hw_free_list_read(struct hw_snapshot *snapshot, sqlite3_stmt *stmt,
+					  void *payload)
 {
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
-	HW_TRY(hw_db_prepare(&snapshot->db, "SELECT name,count,size FROM free_lists", &stmt));
-	for (;;) {
-		bool is_there;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			return NULL;
-		struct hw_snapshot_free_list list = {
-			.name = hw_snapshot_text(snapshot, stmt, 0),
-			.count = sqlite3_column_int64(stmt, 1),
-		};
-		if (!list.name)
-			return &hw_enomem;
-		if (sqlite3_column_type(stmt, 1) != SQLITE_INTEGER || list.count < INT32_MIN ||
-		    list.count > INT32_MAX || !hw_snapshot_number(stmt, 2, &list.object_bytes) ||
-		    list.object_bytes > INT32_MAX || lists->list.count == HW_FREE_LISTS_MAX)
-			return hw_snapshot_damage(snapshot,
-						  "a row of its free_lists has values that "
-						  "can't be");
-		if (!hw_vec_push(&lists->list, list))
-			return &hw_enomem;
-	}
+	struct hw_snapshot_free_lists *lists = payload;
+	struct hw_snapshot_free_list list = {
+		.name = hw_snapshot_text(snapshot, stmt, 0),
+		.count = sqlite3_column_int64(stmt, 1),
+	};
+	if (!list.name)
+		return &hw_enomem;
+	if (sqlite3_column_type(stmt, 1) != SQLITE_INTEGER || list.count < INT32_MIN ||
+	    list.count > INT32_MAX || !hw_snapshot_number(stmt, 2, &list.object_bytes) ||
+	    list.object_bytes > INT32_MAX || lists->list.count == HW_FREE_LISTS_MAX)
+		return hw_snapshot_damage(snapshot,
+					  "a row of its free_lists has values that can't be");
+	return hw_vec_push(&lists->list, list) ? NULL : &hw_enomem;
 }
 
 struct hw_error *hw_snapshot_read_free_lists(struct hw_snapshot *snapshot,
 					     struct hw_snapshot_free_lists *ret)
 {
 	struct hw_snapshot_free_lists lists = { 0 };
-	struct hw_error *err = hw_free_list_rows(snapshot, &lists);
+	struct hw_error *err = hw_snapshot_rows(snapshot, "SELECT name,count,size FROM free_lists",
+						hw_free_list_read, &lists);
 	if (err) {
 		hw_vec_deinit(&lists.list);
 		return err;

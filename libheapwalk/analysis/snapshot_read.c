@@ -16,6 +16,20 @@ struct hw_error *hw_snapshot_damage(const struct hw_snapshot *snapshot, const ch
 	return hw_error_create(HW_ERROR_CORRUPT, "%s is damaged: %s", snapshot->db.name, what);
 }
 
+struct hw_error *hw_snapshot_rows(struct hw_snapshot *snapshot, const char *sql,
+				  hw_snapshot_row_fn *row, void *payload)
+{
+	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
+	HW_TRY(hw_db_prepare(&snapshot->db, sql, &stmt));
+	for (;;) {
+		bool is_there;
+		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
+		if (!is_there)
+			return NULL;
+		HW_TRY(row(snapshot, stmt, payload));
+	}
+}
+
 const char *hw_snapshot_text(struct hw_snapshot *snapshot, sqlite3_stmt *stmt, int column)
 {
 	const char *text = (const char *)sqlite3_column_text(stmt, column);
@@ -140,43 +154,42 @@ static bool hw_categories_add_up(const struct hw_snapshot *snapshot)
 }
 
 // Ids have gaps (categories without a block are not written): `ids` leads from them to indexes.
+static struct hw_error *hw_category_read(struct hw_snapshot *snapshot, sqlite3_stmt *stmt,
+					 void *payload)
+{
+	(void)payload;
+	uint64_t id;
+	struct hw_snapshot_category category = {
+		.domain = hw_snapshot_text(snapshot, stmt, 1),
+		.kind = hw_snapshot_text(snapshot, stmt, 2),
+		.detail = hw_snapshot_text(snapshot, stmt, 3),
+		.state_word = hw_snapshot_text(snapshot, stmt, 5),
+		.module = hw_snapshot_text(snapshot, stmt, 8),
+	};
+	const char *state = hw_snapshot_text(snapshot, stmt, 4);
+	if (!category.domain || !category.kind || !category.detail || !category.state_word ||
+	    !category.module || !state)
+		return &hw_enomem;
+	if (!hw_snapshot_number(stmt, 0, &id) || id >= HW_CATEGORIES_MAX ||
+	    !hw_snapshot_number(stmt, 6, &category.count) ||
+	    !hw_snapshot_number(stmt, 7, &category.bytes) || !hw_state_find(state, &category.state))
+		return hw_snapshot_damage(snapshot,
+					  "a row of its categories has values that can't be");
+	while (snapshot->ids.count < id)
+		if (!hw_vec_push(&snapshot->ids, UINT32_MAX))
+			return &hw_enomem;
+	return hw_vec_push(&snapshot->ids, (uint32_t)snapshot->categories.count) &&
+			       hw_vec_push(&snapshot->categories, category)
+		       ? NULL
+		       : &hw_enomem;
+}
+
 static struct hw_error *hw_categories_read(struct hw_snapshot *snapshot)
 {
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
-	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT id,domain,kind,detail,state,state_word,count,bytes,module "
-			     "FROM categories ORDER BY id",
-			     &stmt));
-	for (;;) {
-		bool is_there;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			break;
-		uint64_t id;
-		struct hw_snapshot_category category = {
-			.domain = hw_snapshot_text(snapshot, stmt, 1),
-			.kind = hw_snapshot_text(snapshot, stmt, 2),
-			.detail = hw_snapshot_text(snapshot, stmt, 3),
-			.state_word = hw_snapshot_text(snapshot, stmt, 5),
-			.module = hw_snapshot_text(snapshot, stmt, 8),
-		};
-		const char *state = hw_snapshot_text(snapshot, stmt, 4);
-		if (!category.domain || !category.kind || !category.detail ||
-		    !category.state_word || !category.module || !state)
-			return &hw_enomem;
-		if (!hw_snapshot_number(stmt, 0, &id) || id >= HW_CATEGORIES_MAX ||
-		    !hw_snapshot_number(stmt, 6, &category.count) ||
-		    !hw_snapshot_number(stmt, 7, &category.bytes) ||
-		    !hw_state_find(state, &category.state))
-			return hw_snapshot_damage(snapshot, "a row of its categories has values "
-							    "that can't be");
-		while (snapshot->ids.count < id)
-			if (!hw_vec_push(&snapshot->ids, UINT32_MAX))
-				return &hw_enomem;
-		if (!hw_vec_push(&snapshot->ids, (uint32_t)snapshot->categories.count) ||
-		    !hw_vec_push(&snapshot->categories, category))
-			return &hw_enomem;
-	}
+	HW_TRY(hw_snapshot_rows(snapshot,
+				"SELECT id,domain,kind,detail,state,state_word,count,bytes,module "
+				"FROM categories ORDER BY id",
+				hw_category_read, NULL));
 	if (hw_categories_add_up(snapshot))
 		return NULL;
 	return hw_snapshot_damage(snapshot, "its categories do not add up to its coverage");
@@ -184,8 +197,10 @@ static struct hw_error *hw_categories_read(struct hw_snapshot *snapshot)
 
 // ---- codes ----
 
-static struct hw_error *hw_code_read(struct hw_snapshot *snapshot, sqlite3_stmt *stmt)
+static struct hw_error *hw_code_read(struct hw_snapshot *snapshot, sqlite3_stmt *stmt,
+				     void *payload)
 {
+	(void)payload;
 	uint64_t category, code = 0;
 	struct hw_shape shape;
 	const uint8_t *bytes = sqlite3_column_blob(stmt, 0);
@@ -206,21 +221,6 @@ static struct hw_error *hw_code_read(struct hw_snapshot *snapshot, sqlite3_stmt 
 	return hw_vec_push(&snapshot->shapes[width], shape) ? NULL : &hw_enomem;
 }
 
-static struct hw_error *hw_codes_read(struct hw_snapshot *snapshot)
-{
-	hw_cleanup_stmt sqlite3_stmt *stmt = NULL;
-	HW_TRY(hw_db_prepare(&snapshot->db,
-			     "SELECT code,size,category,allocator FROM codes ORDER BY code",
-			     &stmt));
-	for (;;) {
-		bool is_there;
-		HW_TRY(hw_db_step(&snapshot->db, stmt, &is_there));
-		if (!is_there)
-			return NULL;
-		HW_TRY(hw_code_read(snapshot, stmt));
-	}
-}
-
 // ---- opening ----
 
 static struct hw_error *hw_snapshot_read(struct hw_snapshot *snapshot)
@@ -228,7 +228,9 @@ static struct hw_error *hw_snapshot_read(struct hw_snapshot *snapshot)
 	for (size_t i = 0; i < sizeof(hw_members) / sizeof(hw_members[0]); i++)
 		HW_TRY(hw_member_read(snapshot, &hw_members[i]));
 	HW_TRY(hw_categories_read(snapshot));
-	return hw_codes_read(snapshot);
+	return hw_snapshot_rows(snapshot,
+				"SELECT code,size,category,allocator FROM codes ORDER BY code",
+				hw_code_read, NULL);
 }
 
 struct hw_error *hw_snapshot_load(struct hw_db *db, const char *name, struct hw_snapshot **ret)

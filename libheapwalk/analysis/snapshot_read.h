@@ -16,6 +16,11 @@ struct hw_snapshot {
 	HW_VEC(struct hw_shape) shapes[HW_SNAPSHOT_CODE_BYTES_MAX + 1];
 };
 
+// Calls `row` for each row of the query's, until it fails.
+typedef struct hw_error *hw_snapshot_row_fn(struct hw_snapshot *snapshot, sqlite3_stmt *stmt,
+					    void *payload);
+struct hw_error *hw_snapshot_rows(struct hw_snapshot *snapshot, const char *sql,
+				  hw_snapshot_row_fn *row, void *payload) HW_MUST_USE;
 // "NAME is damaged: WHAT"
 struct hw_error *hw_snapshot_damage(const struct hw_snapshot *snapshot, const char *what);
 // A column's text, interned; NULL: out of memory.

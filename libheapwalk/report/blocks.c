@@ -8,7 +8,6 @@
 
 #include "analysis/query.h"
 #include "base/bytes.h"
-#include "base/cleanup.h"
 #include "report/report.h"
 
 enum { HW_BATCH_ROWS = 16384, HW_FIRST_BYTES = 20, HW_CHUNK_HEADER_BYTES = 16 };
@@ -223,16 +222,11 @@ static struct hw_error *hw_apply_options(const struct hw_report *report, struct 
 	return NULL;
 }
 
-static void hw_query_cleanup(struct hw_query **query)
-{
-	hw_query_destroy(*query);
-}
-
 static struct hw_error *hw_report_blocks(struct hw_report *report, const char *text,
 					 const struct hw_column *columns)
 {
 	struct hw_session *session = report->session;
-	hw_cleanup_with(hw_query_cleanup) struct hw_query *query = NULL;
+	hw_cleanup_query struct hw_query *query = NULL;
 	HW_TRY(hw_query_parse(text, &query));
 	if (hw_argument(report->arguments, "by"))
 		return hw_report_groups(report, query);

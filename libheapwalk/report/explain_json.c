@@ -2,27 +2,29 @@
 // The JSON form of `explain`; docs/commands/explain.md says what each name means.
 #include "report/explain.h"
 
-#include <stdio.h>
-
-static void hw_add_bool(struct json_object *object, const char *key, bool value)
-{
-	hw_json_add(object, key, json_object_new_boolean(value));
-}
-
 static void hw_add_optional_address(struct json_object *object, const char *key, hw_addr_t addr)
 {
-	if (addr)
-		hw_json_add_address(object, key, addr);
-	else
-		hw_json_add(object, key, NULL);
+	hw_json_add(object, key, addr ? hw_json_address(addr) : NULL);
+}
+
+static void hw_add_optional_number(struct json_object *object, const char *key, bool is_known,
+				   uint64_t number)
+{
+	hw_json_add(object, key, is_known ? json_object_new_uint64(number) : NULL);
+}
+
+// "end" is the last byte, as everywhere in reports.
+static void hw_add_range(struct json_object *object, hw_addr_t start, uint64_t size_bytes)
+{
+	hw_json_add_address(object, "start", start);
+	hw_json_add_address(object, "end", start + size_bytes - 1);
 }
 
 static struct json_object *hw_json_mapping(struct hw_report *report, const struct hw_mapping *m)
 {
 	struct json_object *object = json_object_new_object();
 	char permissions[5];
-	hw_json_add_address(object, "start", m->start);
-	hw_json_add_address(object, "end", m->end - 1);
+	hw_add_range(object, m->start, m->end - m->start);
 	hw_json_add_text(report, object, "permissions", hw_permissions(m->flags, permissions));
 	hw_json_add_number(object, "file_offset", m->file_offset);
 	hw_json_add_text(report, object, "path", m->path);
@@ -59,8 +61,7 @@ static struct json_object *hw_json_block(struct hw_report *report,
 		return NULL;
 	const struct hw_block *block = &row->block;
 	struct json_object *object = json_object_new_object();
-	hw_json_add_address(object, "start", block->start);
-	hw_json_add_address(object, "end", block->start + block->size_bytes - 1);
+	hw_add_range(object, block->start, block->size_bytes);
 	hw_json_add_number(object, "size", block->size_bytes);
 	hw_json_add_text(report, object, "allocator", block->allocator);
 	hw_json_add_text(report, object, "state", block->state_word);
@@ -90,9 +91,8 @@ static void hw_add_place(struct hw_report *report, struct json_object *object,
 			 const struct hw_explained_place *place)
 {
 	hw_json_add_text(report, object, "list", place->list);
-	hw_json_add(object, "list_position",
-		    place->list ? json_object_new_uint64(place->position) : NULL);
-	hw_add_bool(object, "list_is_known", !place->is_unknown);
+	hw_add_optional_number(object, "list_position", place->list, place->position);
+	hw_json_add_bool(object, "list_is_known", !place->is_unknown);
 }
 
 static struct json_object *hw_json_arena(const struct hw_session *session,
@@ -107,8 +107,7 @@ static struct json_object *hw_json_arena(const struct hw_session *session,
 	hw_json_add(object, "interpreter",
 		    json_object_new_int64(
 			    session->pymalloc.states.data[arena->interpreter].interpreter_id));
-	hw_json_add_address(object, "start", arena->start);
-	hw_json_add_address(object, "end", arena->start + session->pymalloc.arena_bytes - 1);
+	hw_add_range(object, arena->start, session->pymalloc.arena_bytes);
 	hw_json_add_number(object, "pools_free", arena->pools_free);
 	hw_json_add_number(object, "pools_total", arena->pools_total);
 	return object;
@@ -152,13 +151,10 @@ static void hw_add_pool_header(struct json_object *object, const struct hw_pool_
 static void hw_add_free_list(struct json_object *object, const struct hw_explained_pool *p)
 {
 	struct json_object *list = json_object_new_array();
-	char text[32];
-	for (size_t i = 0; list && i < p->free_list.count; i++) {
-		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)p->free_list.data[i]);
-		json_object_array_add(list, json_object_new_string(text));
-	}
+	for (size_t i = 0; list && i < p->free_list.count; i++)
+		json_object_array_add(list, hw_json_address(p->free_list.data[i]));
 	hw_json_add(object, "free_list", list);
-	hw_add_bool(object, "free_list_is_whole", p->free_list_is_whole);
+	hw_json_add_bool(object, "free_list_is_whole", p->free_list_is_whole);
 }
 
 static struct json_object *hw_json_pool(struct hw_report *report, const struct hw_explanation *e)
@@ -184,10 +180,8 @@ static struct json_object *hw_json_pool(struct hw_report *report, const struct h
 	hw_json_add_number(object, "blocks_in_use", p->pool->ref_count);
 	hw_json_add_number(object, "blocks_free", p->free_blocks);
 	hw_json_add_number(object, "blocks_virgin", p->virgin_blocks);
-	hw_json_add(object, "block_index",
-		    p->has_block ? json_object_new_uint64(p->block_index) : NULL);
-	hw_json_add(object, "free_list_position",
-		    p->block_is_listed ? json_object_new_uint64(p->block_position) : NULL);
+	hw_add_optional_number(object, "block_index", p->has_block, p->block_index);
+	hw_add_optional_number(object, "free_list_position", p->block_is_listed, p->block_position);
 	hw_add_free_list(object, p);
 	return object;
 }
@@ -204,14 +198,13 @@ static struct json_object *hw_json_chunk(struct hw_report *report, const struct 
 	if (c->has_header) {
 		hw_json_add_number(object, "prev_size", c->prev_size);
 		hw_json_add_address(object, "size_field", c->size_field);
-		hw_add_bool(object, "prev_in_use", c->size_field & 1);
-		hw_add_bool(object, "is_mmapped", c->size_field >> 1 & 1);
-		hw_add_bool(object, "non_main_arena", c->size_field >> 2 & 1);
+		hw_json_add_bool(object, "prev_in_use", c->size_field & 1);
+		hw_json_add_bool(object, "is_mmapped", c->size_field >> 1 & 1);
+		hw_json_add_bool(object, "non_main_arena", c->size_field >> 2 & 1);
 	}
 	struct json_object *region = json_object_new_object();
 	hw_json_add_text(report, region, "kind", hw_region_kind_word(c->region->kind));
-	hw_json_add_address(region, "start", c->region->start);
-	hw_json_add_address(region, "end", c->region->end - 1);
+	hw_add_range(region, c->region->start, c->region->end - c->region->start);
 	hw_json_add(object, "region", region);
 	hw_add_optional_address(object, "arena", c->arena ? c->arena->address : 0);
 	return object;
@@ -227,37 +220,26 @@ static struct json_object *hw_json_object(struct hw_report *report, const struct
 	hw_json_add_text(report, object, "type", o->type);
 	hw_json_add_address(object, "type_address", o->type_address);
 	hw_json_add(object, "refcount", o->is_immortal ? NULL : json_object_new_int64(o->refcount));
-	hw_add_bool(object, "immortal", o->is_immortal);
-	hw_json_add(object, "size", o->size_bytes ? json_object_new_uint64(o->size_bytes) : NULL);
+	hw_json_add_bool(object, "immortal", o->is_immortal);
+	hw_add_optional_number(object, "size", o->size_bytes, o->size_bytes);
 	hw_json_add_number(object, "head_bytes", o->head_bytes);
 	hw_json_add_text(report, object, "value", e->value);
-	hw_add_bool(object, "value_is_exact", e->value_is_exact);
+	hw_json_add_bool(object, "value_is_exact", e->value_is_exact);
 	return object;
 }
 
-static struct json_object *hw_json_owners(struct hw_report *report, const struct hw_explanation *e)
+// Each with the owner's object when others own this block, without it when it is the owner itself.
+static struct json_object *hw_json_links(struct hw_report *report,
+					 const struct hw_explained_links *links, bool with_owner)
 {
 	struct json_object *array = json_object_new_array();
-	hw_vec_foreach(link, &e->owners.list)
+	hw_vec_foreach(link, &links->list)
 	{
 		struct json_object *object = json_object_new_object();
-		hw_json_add_address(object, "owner", link->ownership.owner);
-		hw_json_add_text(report, object, "type", link->ownership.owner_type);
-		hw_json_add_text(report, object, "field", link->ownership.field);
-		hw_json_add_address(object, "pointer", link->ownership.target);
-		hw_json_add(object, "block", hw_json_block(report, &link->row));
-		if (!array || json_object_array_add(array, object))
-			json_object_put(object);
-	}
-	return array;
-}
-
-static struct json_object *hw_json_owns(struct hw_report *report, const struct hw_explanation *e)
-{
-	struct json_object *array = json_object_new_array();
-	hw_vec_foreach(link, &e->owns.list)
-	{
-		struct json_object *object = json_object_new_object();
+		if (with_owner) {
+			hw_json_add_address(object, "owner", link->ownership.owner);
+			hw_json_add_text(report, object, "type", link->ownership.owner_type);
+		}
 		hw_json_add_text(report, object, "field", link->ownership.field);
 		hw_json_add_address(object, "pointer", link->ownership.target);
 		hw_json_add(object, "block", hw_json_block(report, &link->row));
@@ -285,10 +267,10 @@ struct json_object *hw_explain_json(struct hw_report *report, const struct hw_ex
 	hw_json_add(object, "pool", hw_json_pool(report, e));
 	hw_json_add(object, "chunk", hw_json_chunk(report, e));
 	hw_json_add(object, "object", hw_json_object(report, e));
-	hw_json_add(object, "owners", hw_json_owners(report, e));
+	hw_json_add(object, "owners", hw_json_links(report, &e->owners, true));
 	hw_json_add_number(object, "owner_count", e->owners.count);
 	hw_json_add_text(report, object, "root", *e->root ? e->root : NULL);
-	hw_json_add(object, "owns", hw_json_owns(report, e));
+	hw_json_add(object, "owns", hw_json_links(report, &e->owns, false));
 	hw_json_add_number(object, "owns_count", e->owns.count);
 	hw_json_add(object, "before", hw_json_block(report, &e->before));
 	hw_json_add(object, "after", hw_json_block(report, &e->after));

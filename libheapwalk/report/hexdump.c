@@ -74,11 +74,7 @@ static struct hw_error *hw_hexdump_print(struct hw_report *report, hw_addr_t add
 				   (unsigned long long)addr);
 	bool chars_only = hw_argument(report->arguments, "c") != NULL;
 	hw_report_begin(report, "hexdump");
-	struct json_object *start = NULL;
-	char text[32];
-	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)addr);
-	start = json_object_new_string(text);
-	hw_report_member(report, "start", start);
+	hw_report_member(report, "start", hw_json_address(addr));
 	hw_table_begin(report, "rows", chars_only ? hw_hexdump_char_columns : hw_hexdump_columns,
 		       HW_HEXDUMP_CELLS);
 	uint64_t done = 0;

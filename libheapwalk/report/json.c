@@ -20,17 +20,27 @@ void hw_json_add_number(struct json_object *object, const char *key, uint64_t nu
 	hw_json_add(object, key, json_object_new_uint64(number));
 }
 
+void hw_json_add_bool(struct json_object *object, const char *key, bool value)
+{
+	hw_json_add(object, key, json_object_new_boolean(value));
+}
+
 void hw_json_add_text(struct hw_report *report, struct json_object *object, const char *key,
 		      const char *text)
 {
 	hw_json_add(object, key, text ? json_object_new_string(hw_clean_text(report, text)) : NULL);
 }
 
-void hw_json_add_address(struct json_object *object, const char *key, hw_addr_t addr)
+struct json_object *hw_json_address(hw_addr_t addr)
 {
 	char text[32];
 	snprintf(text, sizeof(text), "0x%" PRIx64, addr);
-	hw_json_add(object, key, json_object_new_string(text));
+	return json_object_new_string(text);
+}
+
+void hw_json_add_address(struct json_object *object, const char *key, hw_addr_t addr)
+{
+	hw_json_add(object, key, hw_json_address(addr));
 }
 
 static void hw_json_cell(struct hw_report *report, struct json_object *object, const char *key,
@@ -51,7 +61,7 @@ static void hw_json_cell(struct hw_report *report, struct json_object *object, c
 		hw_json_add_address(object, key, cell->number);
 		break;
 	case HW_CELL_BOOL:
-		hw_json_add(object, key, json_object_new_boolean(cell->boolean));
+		hw_json_add_bool(object, key, cell->boolean);
 		break;
 	case HW_CELL_NONE:
 		hw_json_add(object, key, NULL);

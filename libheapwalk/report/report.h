@@ -176,9 +176,11 @@ struct hw_error *hw_defaults_apply(struct hw_session *session,
 // Add to an object; both tolerate a NULL object (json-c was out of memory). Take `value`.
 void hw_json_add(struct json_object *object, const char *key, struct json_object *value);
 void hw_json_add_number(struct json_object *object, const char *key, uint64_t number);
+void hw_json_add_bool(struct json_object *object, const char *key, bool value);
 void hw_json_add_text(struct hw_report *report, struct json_object *object, const char *key,
 		      const char *text); // NULL: null
 void hw_json_add_address(struct json_object *object, const char *key, hw_addr_t addr);
+struct json_object *hw_json_address(hw_addr_t addr); // "0x…"
 struct json_object *hw_json_row(struct hw_report *report, const struct hw_column *columns,
 				size_t column_count, const struct hw_cell *cells);
 
