@@ -233,6 +233,22 @@ static void hw_visit_old_instance(const struct hw_owner *owner)
 						  .field = "in_dict" });
 }
 
+// A buffer of its own; since 3.15 a bytes object's.
+static void hw_visit_bytearray(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	uint64_t object;
+	if (l->bytearray_bytes_object == HW_ABSENT)
+		hw_owner_claim_field(owner, l->bytearray_ob_bytes, "ob_bytes",
+				     HW_CLAIM_BYTEARRAY_BUFFER);
+	else if (hw_owner_u64(owner, l->bytearray_bytes_object, &object))
+		hw_owner_claim(owner, &(struct hw_claim){ .address = object,
+							  .kind = HW_CLAIM_OBJECT,
+							  .detail = HW_DETAIL_TEXT,
+							  .text = "bytearray",
+							  .field = "ob_bytes_object" });
+}
+
 // 2.7: a buffer of its own; 3.5+: a bytes object, which is a block of its own name.
 static void hw_visit_bytesio(const struct hw_owner *owner)
 {
@@ -286,7 +302,7 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "frozenset", FIELD(set_table), .kind = HW_CLAIM_SET_TABLE },
 	{ .type = "str", VISIT(hw_visit_str) },
 	{ .type = "unicode", VISIT(hw_visit_str) },
-	{ .type = "bytearray", FIELD(bytearray_ob_bytes), .kind = HW_CLAIM_BYTEARRAY_BUFFER },
+	{ .type = "bytearray", VISIT(hw_visit_bytearray) },
 	{ .type = "array.array", AT(24, "ob_item"), .kind = HW_CLAIM_ARRAY_BUFFER },
 	{ .type = "collections.deque", VISIT(hw_visit_deque) },
 	{ .type = "collections.OrderedDict", VISIT(hw_visit_odict) },

@@ -40,6 +40,10 @@ static hw_addr_t hw_find_type_type(struct hw_target *target, struct hw_modules *
 	if (hw_modules_with_symbol(modules, "PyType_Type", &symbol) &&
 	    hw_is_its_own_type(target, &python->layout, symbol.address))
 		return symbol.address;
+	hw_addr_t found;
+	if (hw_python_search_type_type(target, python->module, &found) &&
+	    hw_is_its_own_type(target, &python->layout, found))
+		return found;
 	return 0;
 }
 
@@ -180,6 +184,8 @@ static void hw_find_runtime(struct hw_target *target, struct hw_python *python)
 	else if (hw_module_section(python->module, ".PyRuntime", &addr, &size) &&
 		 hw_python_debug_offsets(target, addr, &offsets))
 		python->runtime = addr;
+	else
+		hw_python_search_runtime(target, python->module, &python->runtime);
 	if (hw_python_debug_offsets(target, python->runtime, &offsets))
 		python->is_free_threaded = offsets.is_free_threaded;
 }
@@ -195,12 +201,14 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 	python->version_hex = hw_python_version_of(target, module, python->runtime);
 	if (!python->version_hex)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "%s defines PyType_Type, but nothing in it tells which "
+				       "%s has CPython's types, but nothing in it tells which "
 				       "version of CPython it is",
 				       module->path);
 	hw_python_format_version(python->version_hex, python->version, sizeof(python->version));
 	// Py_REF_DEBUG, which Py_DEBUG switches on, has a function for negative reference counts.
-	python->is_debug = hw_module_symbol(module, "_Py_NegativeRefcount", &symbol);
+	python->is_debug = hw_module_symbol(module, "PyType_Type", &symbol)
+				   ? hw_module_symbol(module, "_Py_NegativeRefcount", &symbol)
+				   : hw_python_has_debug_text(target, module);
 	snprintf(python->build, sizeof(python->build), "%s",
 		 python->is_free_threaded ? "free-threaded"
 		 : python->is_debug       ? "debug"
@@ -215,6 +223,32 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 	if (!python->is_from_table)
 		HW_TRY(hw_prove_types(target, modules, python));
 	return hw_python_find_interpreters(target, issues, python);
+}
+
+// A program that links with libpython.a and exports nothing.
+static struct hw_error *hw_find_hidden_cpython(struct hw_target *target, struct hw_modules *modules,
+					       struct hw_issues *issues, struct hw_python *ret)
+{
+	struct hw_error *first_err = NULL;
+	for (size_t i = 0; i < hw_modules_count(modules); i++) {
+		struct hw_module *module = hw_modules_get(modules, i);
+		struct hw_python python = { 0 };
+		hw_addr_t type_type;
+		if (!hw_python_search_type_type(target, module, &type_type))
+			continue;
+		struct hw_error *err = hw_python_examine(target, modules, module, issues, &python);
+		if (!err) {
+			hw_error_destroy(first_err);
+			*ret = python;
+			return NULL;
+		}
+		hw_python_deinit(&python);
+		if (first_err)
+			hw_error_destroy(err);
+		else
+			first_err = err;
+	}
+	return first_err;
 }
 
 // Extension modules without an interpreter: its symbols must have been taken away.
@@ -262,6 +296,9 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 	hw_layout_init(&ret->layout);
 	hw_layout_init(&best.layout);
 	if (!hw_modules_with_symbol(modules, "PyType_Type", &symbol)) {
+		HW_TRY(hw_find_hidden_cpython(target, modules, issues, ret));
+		if (ret->module)
+			return NULL;
 		hw_report_hidden_cpython(modules, issues);
 		return hw_find_pypy(modules);
 	}

@@ -58,6 +58,14 @@ enum hw_offsets_verdict {
 enum hw_offsets_verdict hw_layout_ask_offsets(struct hw_target *target, hw_addr_t runtime,
 					      struct hw_python_layout *layout);
 
+// python_hidden.c: where no symbol tells. Each is proved by what it is, so the first is the one.
+bool hw_python_search_type_type(struct hw_target *target, struct hw_module *module, hw_addr_t *ret);
+bool hw_python_search_static_type(struct hw_target *target, const struct hw_python *python,
+				  const char *name, hw_addr_t *ret);
+bool hw_python_search_runtime(struct hw_target *target, struct hw_module *module, hw_addr_t *ret);
+// Is the message of _Py_NegativeRefcount, which only Py_REF_DEBUG builds have, among its constants?
+bool hw_python_has_debug_text(struct hw_target *target, struct hw_module *module);
+
 // Fills python->interpreters, main first.
 struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw_issues *issues,
 					     struct hw_python *python) HW_MUST_USE;

@@ -58,14 +58,29 @@ static unsigned hw_chain_length(struct hw_target *target, const struct hw_python
 
 // interp_head of a build without symbols: the variable that leads to the most interpreters, for other
 // statics of pystate.c point to the main one, which is the last.
+// The list's head is a member of _PyRuntime since 3.7: then the main interpreter is another of them.
+static bool hw_is_in_runtime(struct hw_target *target, const struct hw_python *python,
+			     hw_addr_t place)
+{
+	const struct hw_python_layout *l = &python->layout;
+	uint64_t main_interp;
+	return l->runtime_interpreters_main == HW_ABSENT ||
+	       (hw_read_word(target,
+			     place - (hw_addr_t)l->runtime_interpreters_head +
+				     (hw_addr_t)l->runtime_interpreters_main,
+			     &main_interp) &&
+		hw_interpreter_is_plausible(target, l, main_interp));
+}
+
 static bool hw_search_interpreter_head(struct hw_target *target, const struct hw_python *python,
 				       hw_addr_t *ret)
 {
-	static const char *const sections[] = { ".bss", ".data" };
+	static const char *const sections[] = { ".bss", ".data", ".PyRuntime" };
 	struct hw_symbol dict_type;
 	unsigned longest = 0;
 	if (python->layout.interp_modules == HW_ABSENT ||
-	    !hw_module_symbol(python->module, "PyDict_Type", &dict_type))
+	    (!hw_module_symbol(python->module, "PyDict_Type", &dict_type) &&
+	     !hw_python_search_static_type(target, python, "dict", &dict_type.address)))
 		return false;
 	for (size_t s = 0; s < sizeof(sections) / sizeof(sections[0]); s++) {
 		hw_addr_t start;
@@ -84,7 +99,7 @@ static bool hw_search_interpreter_head(struct hw_target *target, const struct hw
 				continue;
 			unsigned length = hw_chain_length(target, &python->layout, value,
 							  dict_type.address);
-			if (length > longest) {
+			if (length > longest && hw_is_in_runtime(target, python, start + i)) {
 				longest = length;
 				*ret = start + i;
 			}
@@ -93,8 +108,8 @@ static bool hw_search_interpreter_head(struct hw_target *target, const struct hw
 	return longest > 0;
 }
 
-static struct hw_error *hw_find_interpreter_head(struct hw_target *target,
-						 const struct hw_python *python, hw_addr_t *ret)
+static struct hw_error *hw_find_interpreter_head(struct hw_target *target, struct hw_python *python,
+						 hw_addr_t *ret)
 {
 	const struct hw_python_layout *layout = &python->layout;
 	hw_addr_t place;
@@ -110,6 +125,8 @@ static struct hw_error *hw_find_interpreter_head(struct hw_target *target,
 			"neither _PyRuntime nor interp_head is known in %s, so CPython %s's "
 			"interpreters can't be found; install its debug information",
 			python->module->path, python->version);
+	if (!python->runtime && layout->runtime_interpreters_head != HW_ABSENT)
+		python->runtime = place - (hw_addr_t)layout->runtime_interpreters_head;
 	if (!hw_read_word(target, place, ret))
 		return hw_error_at(HW_ERROR_FAULT, place,
 				   "CPython's list of interpreters can't be read");

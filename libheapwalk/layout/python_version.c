@@ -101,6 +101,31 @@ static uint32_t hw_version_from_buffer(struct hw_target *target, struct hw_modul
 	return end && *end == ' ' ? hex : 0;
 }
 
+// The same buffer where no symbol tells: "3.8.18 (default, Mar  1 2024, 10:00:00) \n[GCC 12.2.0]".
+static uint32_t hw_version_from_data(struct hw_target *target, struct hw_module *module)
+{
+	static const char *const sections[] = { ".bss", ".data" };
+	for (size_t s = 0; s < sizeof(sections) / sizeof(sections[0]); s++) {
+		hw_addr_t start;
+		uint64_t size;
+		if (!hw_module_section(module, sections[s], &start, &size))
+			continue;
+		size = hw_min(size, HW_RODATA_BYTES_MAX);
+		hw_cleanup_free char *bytes = calloc(1, size + 1);
+		size_t got = bytes ? hw_target_read_some(target, start, bytes, size) : 0;
+		for (size_t i = 0; i + HW_VERSION_TEXT_BYTES < got; i++) {
+			uint32_t hex;
+			if ((i && bytes[i - 1]) || (bytes[i] != '2' && bytes[i] != '3') ||
+			    bytes[i + 1] != '.')
+				continue;
+			const char *end = hw_python_parse_version(bytes + i, &hex);
+			if (end && end[0] == ' ' && end[1] == '(' && strstr(end, ") "))
+				return hex;
+		}
+	}
+	return 0;
+}
+
 struct hw_version_scan {
 	uint32_t versions[16];
 	unsigned count;
@@ -178,5 +203,7 @@ uint32_t hw_python_version_of(struct hw_target *target, struct hw_module *module
 	if (hw_python_debug_offsets(target, runtime, &offsets))
 		return offsets.version_hex;
 	uint32_t hex = hw_version_from_buffer(target, module);
+	if (!hex && !hw_module_symbol(module, "PyType_Type", &symbol))
+		hex = hw_version_from_data(target, module);
 	return hex ? hex : hw_version_from_rodata(target, module);
 }

@@ -7,6 +7,7 @@ The rows have to be the same, byte for byte: live and from a core, with the debu
 """
 
 import argparse
+import glob
 import os
 import shutil
 import struct
@@ -63,17 +64,20 @@ def make_copy(interpreter, folder, is_headless):
         strip(source, destination, is_headless)
         if not has_debug_info(source):
             continue  # Debian's: /usr/lib/debug has it
-        identity = build_id(source)
-        os.makedirs(os.path.join(debug, ".build-id", identity[:2]), exist_ok=True)
-        link = os.path.join(debug, ".build-id", identity[:2], identity[2:] + ".debug")
-        if not os.path.lexists(link):
-            os.symlink(source, link)
+        link_debug_file(debug, build_id(source), source)
     environment = {"LD_LIBRARY_PATH": folder}
     if library.startswith("/usr/"):
         environment["PYTHONHOME"] = "/usr"
     else:
         environment["PYTHONHOME"] = os.path.dirname(os.path.dirname(library))
     return executable, environment, debug + ":/usr/lib/debug"
+
+
+def link_debug_file(debug, identity, path):
+    os.makedirs(os.path.join(debug, ".build-id", identity[:2]), exist_ok=True)
+    link = os.path.join(debug, ".build-id", identity[:2], identity[2:] + ".debug")
+    if not os.path.lexists(link):
+        os.symlink(path, link)
 
 
 def ask(options, where, debug_dirs):
@@ -105,6 +109,72 @@ def compare(source, wanted, got):
         for key in mine:
             if not agrees(mine[key], theirs.get(key)):
                 yield "%s: %s: %s differs: %.300r, not %.300r" % (source, command, key, theirs.get(key), mine[key])
+
+
+# What a program that has Python inside may look like. It exports nothing: extension modules in files of
+# their own can't be loaded, so the target's script does without.
+EMBEDDING = """
+#include <Python.h>
+int main(int argc, char **argv)
+{
+	return Py_BytesMain(argc, argv);
+}
+"""
+EMBEDDED_SCRIPT = """
+import _collections, _signal, gc, sys
+class Thing:
+    def __init__(self, i):
+        self.number = i
+keep = [[Thing(i), str(i), (i, float(i)), {i: str(i)}, {i}, bytearray(i), 'interned'] for i in range(5000)]
+keep.append(_collections.deque(range(1000)))
+del keep[::3]
+gc.collect()
+_signal.signal(_signal.SIGUSR1, lambda *_: None)
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
+while True:
+    _signal.pause()
+"""
+
+
+def archives():
+    """{name: (archive, folder of headers)} of the libpython.a that Debian's -dev packages have."""
+    found = {}
+    for archive in sorted(glob.glob("/usr/lib/python3.*/config-*/libpython3.*.a")):
+        name = os.path.basename(archive)[len("libpython"):-len(".a")]
+        headers = "/usr/include/python" + name
+        if not name.endswith("-pic") and os.path.exists(headers + "/Python.h"):
+            found[name] = archive, headers
+    return found
+
+
+def check_embedded(archive, headers, options):
+    """A program that links with libpython.a, without a single symbol, and with them."""
+    folder = tempfile.mkdtemp(prefix="heapwalk-embedded-")
+    try:
+        source, script = os.path.join(folder, "program.c"), os.path.join(folder, "script.py")
+        whole, bare = os.path.join(folder, "whole"), os.path.join(folder, "program")
+        with open(source, "w") as f:
+            f.write(EMBEDDING)
+        with open(script, "w") as f:
+            f.write(EMBEDDED_SCRIPT)
+        subprocess.run(["cc", "-no-pie", "-Wl,--build-id", "-I", headers, "-o", whole, source, archive,
+                        "-lm", "-ldl", "-lpthread", "-lz", "-lexpat"], check=True)
+        strip(whole, bare, False)
+        debug = os.path.join(folder, "debug")
+        link_debug_file(debug, build_id(whole), whole)
+        with Target([bare, script], {"PYTHONHOME": "/usr"}) as target:
+            where = ["-p", str(target.pid)]
+            wanted = ask(options, where, debug)
+            if not any(row.get("kind") == "Thing" for row in wanted["all"].report["rows"]):
+                yield "no object of the script's was found"
+            for source, where in (("live", where), ("core", ["-c", target.gcore(0x33)])):
+                try:
+                    yield from compare(source, wanted, ask(options, where, NOWHERE))
+                except TestError as error:
+                    yield "%s: %s" % (source, error)
+    finally:
+        shutil.rmtree(folder)
 
 
 def check(interpreter, workload, is_headless, options):
@@ -158,6 +228,13 @@ def main():
                 say("     " + line)
             ran += 1
             failed += bool(lines)
+    for name, (archive, headers) in archives().items() if not options.name else ():
+        lines = list(check_embedded(archive, headers, options))
+        say("%s %s in a program that exports nothing" % ("FAIL" if lines else "ok  ", name))
+        for line in lines[:8]:
+            say("     " + line)
+        ran += 1
+        failed += bool(lines)
     say("%d of %d passed" % (ran - failed, ran))
     return 1 if failed else 0 if ran else 77
 

@@ -51,7 +51,9 @@ TP_NAME = object.__basicsize__ + 8
 # Where an object keeps the address of a buffer of its own: {type: [(word, offset)]}, offsets of 64-bit
 # release and debug builds (Include/cpython/*.h, Objects/*.c of each version).
 OWNED = {list: [("ob_item", 24)]}
-if sys.version_info[0] == 2:
+if sys.version_info >= (3, 15):  # a bytearray's bytes are an object, which the census has
+    OWNED.update({dict: [("keys", 32)], set: [("table", 40)], frozenset: [("table", 40)]})
+elif sys.version_info[0] == 2:
     OWNED.update({dict: [("table", 40)], set: [("table", 40)], bytearray: [("ob_bytes", 40)]})
 else:
     OWNED.update({dict: [("keys", 32)], set: [("table", 40)], frozenset: [("table", 40)],
