@@ -3,6 +3,7 @@
 """What a census costs, as ratios measured in one run. See README.md for what the columns mean."""
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.join(HERE, "../../build/bin")
 
 
 def read_once(options, source):
@@ -33,23 +35,31 @@ def peak_anonymous(pid):
     return 0
 
 
-def census(options, where):
-    """(best wall seconds, peak of anonymous memory in bytes, report)"""
-    best, report = None, None
-    command = [options.heapwalk] + where + ["--format", "json"]
-    for _ in range(options.runs):
+def peak_of(command):
+    """Bytes of anonymous memory at the most, sampled in a run of its own: looking slows it down. Sampling sees a
+    peak that lasts; the kernel's own peak (ru_maxrss) has a core's mapped pages in it."""
+    peak, process = 0, subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    while process.poll() is None:
+        peak = max(peak, peak_anonymous(process.pid))
+    return peak
+
+
+def best_of(runs, command):
+    """(wall seconds, what it printed)"""
+    best = out = None
+    for _ in range(runs):
         start = time.perf_counter()
-        done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True)
+        out = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True).stdout
         took = time.perf_counter() - start
         best = took if best is None else min(best, took)
-        report = json.loads(done.stdout)
-    # A run of its own: looking slows it down. Sampling sees a peak that lasts; the kernel's own peak
-    # (ru_maxrss) has a core's mapped pages in it.
-    peak = 0
-    walk = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    while walk.poll() is None:
-        peak = max(peak, peak_anonymous(walk.pid))
-    return best, peak, report
+    return best, out
+
+
+def census(options, where):
+    """(best wall seconds, peak of anonymous memory in bytes, report)"""
+    command = [options.heapwalk] + where + ["--format", "json"]
+    best, out = best_of(options.runs, command)
+    return best, peak_of(command), json.loads(out)
 
 
 def count_blocks(options, where):
@@ -65,7 +75,9 @@ def count_blocks(options, where):
     return blocks + sum(a["in_use_chunks"] + a["free_chunks"] for a in arenas["arenas"]) + arenas["mmapped"]["count"]
 
 
-def measure(options, kind, number, directory):
+@contextlib.contextmanager
+def running(options, kind, number, directory):
+    """A target of about `number` blocks; ends with the block."""
     command = {
         "python": [options.python, os.path.join(HERE, "python_target.py"), str(number)],
         "malloc": [options.malloc_target, str(number)],
@@ -76,6 +88,16 @@ def measure(options, kind, number, directory):
     try:
         if target.stdout.readline() != b"ready\n":
             raise SystemExit("bench: %s did not start" % " ".join(command))
+        yield target
+    finally:
+        if target.poll() is None:
+            target.kill()
+            target.wait()
+        target.stdout.close()
+
+
+def measure(options, kind, number, directory):
+    with running(options, kind, number, directory) as target:
         where = ["-p", str(target.pid)]
         blocks = count_blocks(options, where)
         yield ("live", blocks) + read_once(options, target.pid) + census(options, where)
@@ -90,23 +112,23 @@ def measure(options, kind, number, directory):
         core = os.path.join(directory, names[0])
         yield ("core", blocks) + read_once(options, core) + census(options, ["-c", core])
         os.unlink(core)
-    finally:
-        if target.poll() is None:
-            target.kill()
-            target.wait()
-        target.stdout.close()
 
 
-def main():
-    build = os.path.join(HERE, "../../build/bin")
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--heapwalk", default=os.path.join(build, "heapwalk"))
-    parser.add_argument("--read-once", default=os.path.join(build, "bench_read_once"))
-    parser.add_argument("--malloc-target", default=os.path.join(build, "bench_malloc_target"))
+def parser_of(description):
+    """The options of a benchmark that runs the targets here."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--heapwalk", default=os.path.join(BUILD, "heapwalk"))
+    parser.add_argument("--malloc-target", default=os.path.join(BUILD, "bench_malloc_target"))
     parser.add_argument("--python", default="/usr/bin/python3", help="interpreter of the Python targets")
     parser.add_argument("--kinds", default="python,malloc")
     parser.add_argument("--sizes", default="1e5,1e6,1e7", help="blocks, in rising order")
     parser.add_argument("--runs", type=int, default=3, help="the best of so many counts")
+    return parser
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--read-once", default=os.path.join(BUILD, "bench_read_once"))
     parser.add_argument("--json", help="write the numbers to this file too")
     options = parser.parse_args()
     line = "%-7s %-5s %11s %9s %8s %8s %7s %9s %11s %8s"

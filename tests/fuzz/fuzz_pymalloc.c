@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct world w;
 	static uint8_t *heap;
 	static const uint64_t words[] = { INTERP,
-					  INTERP + OBMALLOC,
+					  INTERP + OFF_OBMALLOC,
 					  OBJECTS,
 					  OBJECTS + 48,
 					  HEAP,

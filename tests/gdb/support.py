@@ -200,6 +200,27 @@ def python_target(path):
     return running(path, HERE / "target.py")
 
 
+def live_and_core(path, script, ask, after=None):
+    """What ask(heap, facts) returns of a Python process, and of its core. `script` writes what is true of it, as
+    JSON, to the file that is its argument. after(core, exe, facts) may spoil the core."""
+    sys.path.insert(0, str(TOP / "gdbext"))
+    import heapwalk  # pylint: disable=import-outside-toplevel
+    with tempfile.TemporaryDirectory() as folder:
+        said, core = os.path.join(folder, "facts"), os.path.join(folder, "core")
+        with running(path, HERE / script, said) as process:
+            with open(said, encoding="utf-8") as file:
+                facts = json.load(file)
+            exe = os.readlink("/proc/%d/exe" % process.pid)
+            with heapwalk.attach(process.pid) as heap, heap.stopped():
+                live = ask(heap, facts)
+            gcore(process, core)
+        with heapwalk.open_core(core, exe=exe) as heap:
+            dead = ask(heap, facts)
+        if after:
+            after(core, exe, facts)
+    return live, dead
+
+
 def c_target():
     return running(BUILD / "bin" / "gdb_target")
 

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`explain` on Python's objects: what it says is what Python itself said, live and in a core."""
 
-import json
-import os
 import struct
 import sys
-import tempfile
 
-from support import (HERE, TOP, check, check_equal, gcore, interpreters, main, running)
+from support import TOP, check, check_equal, interpreters, live_and_core, main
 
 sys.path.insert(0, str(TOP / "gdbext"))
 import heapwalk  # pylint: disable=wrong-import-position
@@ -88,6 +85,7 @@ def check_all(heap, expected):
         check_equal(int(instance["owners"][0]["owner"], 16), objects["instance"]["id"], "owner of the dict")
         check_equal(instance["owners"][0]["field"], "__dict__", "field of the dict")
     check(instance["owner_count"] == 1, "owners of the instance's dict:", instance["owners"])
+    return [explain(heap, fact["id"]) for fact in objects.values()]
 
 
 def cut_before(core, address):
@@ -117,20 +115,8 @@ def check_missing(core, exe, fact):
 
 
 def check_interpreter(name, path):
-    with tempfile.TemporaryDirectory() as folder:
-        facts, core = os.path.join(folder, "facts"), os.path.join(folder, "core")
-        with running(path, HERE / "explain_target.py", facts) as process:
-            with open(facts, encoding="utf-8") as file:
-                expected = json.load(file)
-            exe = os.readlink("/proc/%d/exe" % process.pid)
-            with heapwalk.attach(process.pid) as heap, heap.stopped():
-                check_all(heap, expected)
-                live = [explain(heap, fact["id"]) for fact in expected["objects"].values()]
-            gcore(process, core)
-        with heapwalk.open_core(core, exe=exe) as heap:
-            dead = [explain(heap, fact["id"]) for fact in expected["objects"].values()]
-            check_all(heap, expected)
-        check_missing(core, exe, expected["objects"]["list"])
+    live, dead = live_and_core(path, "explain_target.py", check_all,
+                               lambda core, exe, expected: check_missing(core, exe, expected["objects"]["list"]))
     for ours, theirs in zip(live, dead):
         for report in (ours, theirs):
             for member in ("target", "coverage", "mapping", "stack"):  # a core tells them otherwise

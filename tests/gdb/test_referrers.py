@@ -1,15 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`referrers`: all that hold an object, and nothing else, live and in a core, on each Python."""
 
-import json
-import os
-import sys
-import tempfile
-
-from support import HERE, TOP, check, check_equal, gcore, interpreters, main, running
-
-sys.path.insert(0, str(TOP / "gdbext"))
-import heapwalk  # pylint: disable=wrong-import-position
+from support import check, check_equal, interpreters, live_and_core, main
 
 DIRECT = {"tuple", "Slotted", "cell"}  # the pointer is in the object itself
 SMALL_SET = {"set"}  # in the object, as long as it has few members
@@ -42,17 +34,7 @@ def check_referrers(heap, facts):
 
 
 def check_interpreter(name, path):
-    with tempfile.TemporaryDirectory() as folder:
-        facts, core = os.path.join(folder, "facts"), os.path.join(folder, "core")
-        with running(path, HERE / "referrers_target.py", facts) as process:
-            with open(facts, encoding="utf-8") as file:
-                expected = json.load(file)
-            exe = os.readlink("/proc/%d/exe" % process.pid)
-            with heapwalk.attach(process.pid) as heap, heap.stopped():
-                live = check_referrers(heap, expected)
-            gcore(process, core)
-        with heapwalk.open_core(core, exe=exe) as heap:
-            dead = check_referrers(heap, expected)
+    live, dead = live_and_core(path, "referrers_target.py", check_referrers)
     check_equal(live["rows"], dead["rows"], "%s: live and core" % name)
     print("ran on %s" % name)
 

@@ -6,6 +6,7 @@
 
 #include "cpython/owners.h"
 #include "check.h"
+#include "forged_python.h"
 
 // One writable mapping; the layout is that of a GIL build of 3.12.
 enum {
@@ -18,13 +19,6 @@ enum {
 	MANAGED = BASE + 0x4000, // a class with GC and pre-header
 	LIST = BASE + 0x5000,
 	NAMES = BASE + 0xf000,
-	OFF_NAME = 24,
-	OFF_BASICSIZE = 32,
-	OFF_ITEMSIZE = 40,
-	OFF_FLAGS = 168,
-	OFF_BASE = 256,
-	OFF_DICTOFFSET = 288,
-	GC_HEAD = 16,
 };
 
 static uint8_t image[BYTES];
@@ -37,7 +31,7 @@ static struct hw_object_prover prover;
 
 static void put(hw_addr_t at, uint64_t value)
 {
-	memcpy(image + (at - BASE), &value, sizeof(value));
+	put64(image + (at - BASE), value);
 }
 
 static void make_type(hw_addr_t at, const char *name, hw_addr_t metatype, uint64_t flags,
@@ -45,11 +39,7 @@ static void make_type(hw_addr_t at, const char *name, hw_addr_t metatype, uint64
 {
 	static hw_addr_t next_name = NAMES;
 	memcpy(image + (next_name - BASE), name, strlen(name) + 1);
-	put(at, 1);
-	put(at + 8, metatype);
-	put(at + OFF_NAME, next_name);
-	put(at + OFF_BASICSIZE, basicsize);
-	put(at + OFF_FLAGS, flags | HW_TPFLAGS_READY);
+	forged_type(image + (at - BASE), metatype, next_name, flags, basicsize, 0);
 	next_name += strlen(name) + 1;
 }
 
@@ -60,23 +50,8 @@ static void start(void)
 					       .len = BYTES,
 					       .flags = HW_MAP_READ | HW_MAP_WRITE,
 					       .path = "" };
-	memset(&python.layout, 0xff, sizeof(python.layout));
-	struct hw_python_layout *l = &python.layout;
-	l->object_size = 16;
-	l->ob_refcnt = 0;
-	l->ob_type = 8;
-	l->ob_size = 16;
-	l->gc_head_size = GC_HEAD;
-	l->type_size = 416;
-	l->tp_name = OFF_NAME;
-	l->tp_basicsize = OFF_BASICSIZE;
-	l->tp_itemsize = OFF_ITEMSIZE;
-	l->tp_flags = OFF_FLAGS;
-	l->tp_base = OFF_BASE;
-	l->tp_dictoffset = OFF_DICTOFFSET;
-	l->ht_tpname = 888;
-	l->long_lv_tag = 16;
-	l->list_ob_item = 24;
+	forged_layout(&python.layout);
+	forged_layout_objects(&python.layout);
 	python.type_type = TYPE;
 	make_type(TYPE, "type", TYPE, HW_TPFLAGS_TYPE_SUBCLASS | HW_TPFLAGS_HAVE_GC, 920);
 	make_type(META, "Meta", TYPE, HW_TPFLAGS_TYPE_SUBCLASS | HW_TPFLAGS_HAVE_GC, 920);

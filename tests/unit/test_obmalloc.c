@@ -6,27 +6,21 @@
 
 #include "cpython/obmalloc.h"
 #include "check.h"
+#include "forged_python.h"
 
 enum {
 	INTERP = 0x100000, // interpreters, each with an embedded state
 	INTERP_BYTES = 0x1000,
-	OBMALLOC = 64, // in an interpreter
-	USED = 0,
-	ARENAS = 512,
-	MAXARENAS = 520,
-	NARENAS = 1064,
 	OBJECTS = 0x200000, // the array of arena objects
 	OBJECT_COUNT = 16,
 	HEAP = 0x1000000,
 	HEAP_BYTES = 4 << 20,
-	POOL = 4096,
-	ARENA = 256 << 10,
 };
 
 struct world {
 	struct hw_python python;
 	uint8_t interps[2 * INTERP_BYTES];
-	uint8_t objects[OBJECT_COUNT * 48];
+	uint8_t objects[OBJECT_COUNT * ARENA_OBJECT];
 	uint8_t *heap;
 	size_t heap_readable;
 	struct hw_target *target;
@@ -35,51 +29,21 @@ struct world {
 	hw_addr_t interpreters[2];
 };
 
-static void put64(void *at, uint64_t v)
-{
-	memcpy(at, &v, sizeof(v));
-}
-static void put32(void *at, uint32_t v)
-{
-	memcpy(at, &v, sizeof(v));
-}
-
 static void make_layout(struct hw_python_layout *l)
 {
-	memset(l, 0xff, sizeof(*l)); // HW_ABSENT everywhere
-	l->obmalloc_is_pointer = false;
-	l->usedpools_count = 64;
-	l->pool_header_size = 48;
-	l->pool_ref_count = 0;
-	l->pool_freeblock = 8;
-	l->pool_nextpool = 16;
-	l->pool_prevpool = 24;
-	l->pool_arenaindex = 32;
-	l->pool_szidx = 36;
-	l->pool_nextoffset = 40;
-	l->pool_maxnextoffset = 44;
-	l->arena_object_size = 48;
-	l->arena_address = 0;
-	l->arena_pool_address = 8;
-	l->arena_nfreepools = 16;
-	l->arena_ntotalpools = 20;
-	l->arena_freepools = 24;
+	forged_layout(l);
+	forged_layout_obmalloc(l);
 	l->interp_id = 8;
 	l->interp_feature_flags = 16;
-	l->interp_obmalloc = OBMALLOC;
-	l->obmalloc_used = USED;
-	l->obmalloc_arenas = ARENAS;
-	l->obmalloc_maxarenas = MAXARENAS;
-	l->obmalloc_arenas_allocated = NARENAS;
 }
 
 static uint8_t *state_of(struct world *w, unsigned interp)
 {
-	return w->interps + interp * INTERP_BYTES + OBMALLOC;
+	return w->interps + interp * INTERP_BYTES + OFF_OBMALLOC;
 }
 static uint8_t *object_of(struct world *w, unsigned index)
 {
-	return w->objects + index * 48;
+	return w->objects + index * ARENA_OBJECT;
 }
 static uint8_t *heap_at(struct world *w, hw_addr_t addr)
 {
@@ -88,10 +52,10 @@ static uint8_t *heap_at(struct world *w, hw_addr_t addr)
 
 static void make_usedpools(struct world *w, unsigned interp)
 {
-	hw_addr_t used = INTERP + interp * INTERP_BYTES + OBMALLOC + USED;
+	hw_addr_t used = INTERP + interp * INTERP_BYTES + OFF_OBMALLOC + OFF_USED;
 	for (unsigned i = 0; i < 32; i++) {
-		put64(state_of(w, interp) + USED + i * 16, used + i * 16 - 16);
-		put64(state_of(w, interp) + USED + i * 16 + 8, used + i * 16 - 16);
+		put64(state_of(w, interp) + OFF_USED + i * 16, used + i * 16 - 16);
+		put64(state_of(w, interp) + OFF_USED + i * 16 + 8, used + i * 16 - 16);
 	}
 }
 
@@ -115,9 +79,9 @@ static void make_world(struct world *w)
 
 static void make_array(struct world *w, unsigned interp, uint32_t slots, uint64_t narenas)
 {
-	put64(state_of(w, interp) + ARENAS, OBJECTS);
-	put32(state_of(w, interp) + MAXARENAS, slots);
-	put64(state_of(w, interp) + NARENAS, narenas);
+	put64(state_of(w, interp) + OFF_ARENAS, OBJECTS);
+	put32(state_of(w, interp) + OFF_MAXARENAS, slots);
+	put64(state_of(w, interp) + OFF_NARENAS, narenas);
 }
 
 static void make_arena(struct world *w, unsigned index, hw_addr_t start, unsigned carved,
@@ -130,24 +94,11 @@ static void make_arena(struct world *w, unsigned index, hw_addr_t start, unsigne
 	put32(object + 20, ARENA / POOL);
 }
 
-// The first `carved` blocks were handed out; `freed` of them, from the last down, are on the list.
 static uint8_t *make_pool(struct world *w, unsigned arena, hw_addr_t start, unsigned szidx,
 			  unsigned carved, unsigned freed)
 {
 	uint8_t *pool = heap_at(w, start);
-	unsigned size = (szidx + 1) * 16;
-	hw_addr_t head = 0;
-	put32(pool, carved - freed);
-	for (unsigned i = 0; i < freed; i++) {
-		unsigned offset = 48 + (carved - 1 - i) * size;
-		put64(pool + offset, head);
-		head = start + offset;
-	}
-	put64(pool + 8, head);
-	put32(pool + 32, arena);
-	put32(pool + 36, szidx);
-	put32(pool + 40, 48 + carved * size);
-	put32(pool + 44, POOL - size);
+	forged_pool(pool, start, arena, szidx, carved, freed);
 	return pool;
 }
 
@@ -284,7 +235,7 @@ static void test_no_arenas(void)
 	end_world(&w);
 
 	make_world(&w); // the same, but nothing proves that this is where the arenas would be
-	put64(state_of(&w, 0) + USED + 8, 0);
+	put64(state_of(&w, 0) + OFF_USED + 8, 0);
 	CHECK(fails_with(walk(&w), HW_ERROR_CORRUPT, "usedpools"));
 	end_world(&w);
 }
@@ -433,17 +384,17 @@ static void test_bad_arenas(void)
 {
 	struct world w;
 	make_healthy(&w);
-	put64(state_of(&w, 0) + ARENAS, 0x7000);
+	put64(state_of(&w, 0) + OFF_ARENAS, 0x7000);
 	CHECK(fails_with(walk(&w), HW_ERROR_FAULT, "can't be read"));
 	end_world(&w);
 
 	make_healthy(&w);
-	put32(state_of(&w, 0) + MAXARENAS, UINT32_MAX);
+	put32(state_of(&w, 0) + OFF_MAXARENAS, UINT32_MAX);
 	CHECK(fails_with(walk(&w), HW_ERROR_CORRUPT, "maxarenas 4294967295"));
 	end_world(&w);
 
 	make_healthy(&w); // more than the array's mapping holds: what is there counts
-	put32(state_of(&w, 0) + MAXARENAS, 1 << 20);
+	put32(state_of(&w, 0) + OFF_MAXARENAS, 1 << 20);
 	CHECK(!walk(&w));
 	CHECK(has_issue(&w, HW_ERROR_FAULT, "only 16 of the 1048576"));
 	CHECK(w.pm.arenas.count == 2);
@@ -505,7 +456,7 @@ static void test_interpreters(void)
 	w.python.interpreters.count = 2;
 	make_array(&w, 0, 2, 1);
 	make_array(&w, 1, 2, 1);
-	put64(state_of(&w, 1) + ARENAS, OBJECTS + 2 * 48);
+	put64(state_of(&w, 1) + OFF_ARENAS, OBJECTS + 2 * 48);
 	put32(heap_at(&w, HEAP + ARENA) + 32, 1);
 	CHECK(!walk(&w));
 	CHECK(w.issues.list.count == 0);
@@ -527,8 +478,8 @@ static void test_interpreters(void)
 	w.python.interpreters.count = 2;
 	w.python.layout.obmalloc_is_pointer = true;
 	w.python.layout.interp_obmalloc = 24;
-	put64(w.interps + 24, INTERP + OBMALLOC);
-	put64(w.interps + INTERP_BYTES + 24, INTERP + OBMALLOC);
+	put64(w.interps + 24, INTERP + OFF_OBMALLOC);
+	put64(w.interps + INTERP_BYTES + 24, INTERP + OFF_OBMALLOC);
 	CHECK(!walk(&w));
 	CHECK(w.issues.list.count == 0 && w.pm.states.count == 1 && w.pm.arenas.count == 2);
 	end_world(&w);
@@ -536,7 +487,7 @@ static void test_interpreters(void)
 	make_healthy(&w); // one state's damage leaves the other
 	w.python.interpreters.count = 2;
 	make_array(&w, 1, 16, 1);
-	put64(state_of(&w, 1) + ARENAS, 0x7000);
+	put64(state_of(&w, 1) + OFF_ARENAS, 0x7000);
 	CHECK(!walk(&w));
 	CHECK(has_issue(&w, HW_ERROR_FAULT, "can't be read") && w.pm.arenas.count == 2);
 	end_world(&w);

@@ -5,23 +5,21 @@
 
 #include "check.h"
 #include "cpython/obmalloc_lists.h"
+#include "forged_python.h"
 
 enum {
 	INTERP = 0x100000,
 	INTERP_BYTES = 0x1000,
-	STATE = INTERP + 64,
+	STATE = INTERP + OFF_OBMALLOC,
 	OBJECTS = 0x200000, // the array of arena objects
 	OBJECT_COUNT = 16,
-	OBJECT_BYTES = 48,
 	HEAP = 0x1000000,
-	POOL = 4096,
-	ARENA = 256 << 10,
 	CARVED = 6, // pools: 0 and 1 of class 0 in use, 2 full, 3 and 4 empty, 5 of class 3 in use
 };
 
 struct world {
 	struct hw_python python;
-	uint8_t interp[INTERP_BYTES], objects[OBJECT_COUNT * OBJECT_BYTES];
+	uint8_t interp[INTERP_BYTES], objects[OBJECT_COUNT * ARENA_OBJECT];
 	uint8_t *heap; // two arenas
 	hw_addr_t interpreter;
 	struct hw_target *target;
@@ -40,14 +38,14 @@ static uint8_t *at(struct world *w, hw_addr_t addr)
 				 : w->interp + (addr - INTERP);
 }
 
-static void put64(struct world *w, hw_addr_t addr, uint64_t value)
+static void set64(struct world *w, hw_addr_t addr, uint64_t value)
 {
-	memcpy(at(w, addr), &value, sizeof(value));
+	put64(at(w, addr), value);
 }
 
-static void put32(struct world *w, hw_addr_t addr, uint32_t value)
+static void set32(struct world *w, hw_addr_t addr, uint32_t value)
 {
-	memcpy(at(w, addr), &value, sizeof(value));
+	put32(at(w, addr), value);
 }
 
 static hw_addr_t pool_at(unsigned index)
@@ -57,7 +55,7 @@ static hw_addr_t pool_at(unsigned index)
 
 static hw_addr_t object_at(unsigned index)
 {
-	return OBJECTS + (hw_addr_t)index * OBJECT_BYTES;
+	return OBJECTS + (hw_addr_t)index * ARENA_OBJECT;
 }
 
 static hw_addr_t used_head(unsigned size_class)
@@ -67,78 +65,45 @@ static hw_addr_t used_head(unsigned size_class)
 
 static void make_layout(struct hw_python_layout *l)
 {
-	memset(l, 0xff, sizeof(*l)); // HW_ABSENT everywhere
-	l->obmalloc_is_pointer = false;
-	l->usedpools_count = 64;
-	l->pool_header_size = 48;
-	l->pool_ref_count = 0;
-	l->pool_freeblock = 8;
-	l->pool_nextpool = 16;
-	l->pool_prevpool = 24;
-	l->pool_arenaindex = 32;
-	l->pool_szidx = 36;
-	l->pool_nextoffset = 40;
-	l->pool_maxnextoffset = 44;
-	l->arena_object_size = OBJECT_BYTES;
-	l->arena_address = 0;
-	l->arena_pool_address = 8;
-	l->arena_nfreepools = 16;
-	l->arena_ntotalpools = 20;
-	l->arena_freepools = 24;
+	forged_layout(l);
+	forged_layout_obmalloc(l);
 	l->arena_nextarena = 32;
 	l->arena_prevarena = 40;
-	l->interp_obmalloc = STATE - INTERP;
-	l->obmalloc_used = 0;
-	l->obmalloc_arenas = 512;
-	l->obmalloc_maxarenas = 520;
 	l->obmalloc_unused_arena_objects = 528;
 	l->obmalloc_usable_arenas = 536;
-	l->obmalloc_arenas_allocated = 1064;
 }
 
-// Blocks 0 … carved - 1 were handed out; `freed` of them, from the last down, are on the list.
 static void make_pool(struct world *w, unsigned index, unsigned szidx, unsigned carved,
 		      unsigned freed)
 {
-	hw_addr_t pool = pool_at(index), head = 0;
-	unsigned size = (szidx + 1) * 16;
-	for (unsigned i = 0; i < freed; i++) {
-		hw_addr_t block = pool + 48 + (hw_addr_t)(carved - 1 - i) * size;
-		put64(w, block, head);
-		head = block;
-	}
-	put32(w, pool, carved - freed);
-	put64(w, pool + 8, head);
-	put32(w, pool + 36, szidx);
-	put32(w, pool + 40, 48 + carved * size);
-	put32(w, pool + 44, POOL - size);
+	forged_pool(at(w, pool_at(index)), pool_at(index), 0, szidx, carved, freed);
 }
 
 static void link_pools(struct world *w, hw_addr_t before, hw_addr_t after)
 {
-	put64(w, before + 16, after);
-	put64(w, after + 24, before);
+	set64(w, before + 16, after);
+	set64(w, after + 24, before);
 }
 
 static void make_arenas(struct world *w)
 {
 	for (unsigned i = 0; i < OBJECT_COUNT; i++) // the last one ends the list
-		put64(w, object_at(i) + 32, i + 1 < OBJECT_COUNT ? object_at(i + 1) : 0);
+		set64(w, object_at(i) + 32, i + 1 < OBJECT_COUNT ? object_at(i + 1) : 0);
 	for (unsigned i = 0; i < 2; i++) {
-		put64(w, object_at(i), HEAP + (hw_addr_t)i * ARENA);
-		put64(w, object_at(i) + 8, HEAP + (hw_addr_t)i * ARENA + (i ? 0 : CARVED * POOL));
-		put32(w, object_at(i) + 16, i ? 64 : 64 - CARVED + 2);
-		put32(w, object_at(i) + 20, 64);
+		set64(w, object_at(i), HEAP + (hw_addr_t)i * ARENA);
+		set64(w, object_at(i) + 8, HEAP + (hw_addr_t)i * ARENA + (i ? 0 : CARVED * POOL));
+		set32(w, object_at(i) + 16, i ? 64 : 64 - CARVED + 2);
+		set32(w, object_at(i) + 20, 64);
 	}
-	put64(w, object_at(0) + 24, pool_at(4)); // freepools
-	put64(w, object_at(0) + 32, object_at(1));
-	put64(w, object_at(1) + 32, 0);
-	put64(w, object_at(1) + 40, object_at(0));
-	put64(w, STATE + 512, OBJECTS);
-	put32(w, STATE + 520, OBJECT_COUNT);
-	put64(w, STATE + 528, object_at(2));
-	put64(w, STATE + 536, object_at(0));
-	put64(w, STATE + 1064, 2);
+	set64(w, object_at(0) + 24, pool_at(4)); // freepools
+	set64(w, object_at(0) + 32, object_at(1));
+	set64(w, object_at(1) + 32, 0);
+	set64(w, object_at(1) + 40, object_at(0));
+	set64(w, STATE + 512, OBJECTS);
+	set32(w, STATE + 520, OBJECT_COUNT);
+	set64(w, STATE + 528, object_at(2));
+	set64(w, STATE + 536, object_at(0));
+	set64(w, STATE + 1064, 2);
 }
 
 static void make_world(struct world *w)
@@ -151,8 +116,8 @@ static void make_world(struct world *w)
 	w->heap = calloc(2, ARENA);
 	hw_issues_init(&w->issues);
 	for (unsigned i = 0; i < 32; i++) {
-		put64(w, STATE + i * 16, used_head(i));
-		put64(w, STATE + i * 16 + 8, used_head(i));
+		set64(w, STATE + i * 16, used_head(i));
+		set64(w, STATE + i * 16 + 8, used_head(i));
 	}
 	make_pool(w, 0, 0, 10, 3);
 	make_pool(w, 1, 0, 20, 1);
@@ -165,7 +130,7 @@ static void make_world(struct world *w)
 	link_pools(w, pool_at(0), used_head(0));
 	link_pools(w, used_head(3), pool_at(5));
 	link_pools(w, pool_at(5), used_head(3));
-	put64(w, pool_at(4) + 16, pool_at(3));
+	set64(w, pool_at(4) + 16, pool_at(3));
 	make_arenas(w);
 }
 
@@ -265,7 +230,7 @@ static void damage(enum list list, hw_addr_t where, uint64_t value, uint64_t cou
 	else if (where == HEAP + 8)
 		w.pm.pools.data[0].freeblock = value;
 	else
-		put64(&w, where, value);
+		set64(&w, where, value);
 	CHECK(!visit(&w, list), "%s", issue);
 	CHECK(w.count <= count_max, "%s: %llu members", issue, (unsigned long long)w.count);
 	CHECK(w.issues.list.count == 1 && strstr(hw_error_message(w.issues.list.data[0]), issue),

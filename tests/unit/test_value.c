@@ -7,6 +7,7 @@
 #include "check.h"
 #include "cpython/value.h"
 #include "cpython/value_text.h"
+#include "forged_python.h"
 
 // One writable mapping, the interpreter's own file; the layout is that of a GIL build of 3.12.
 enum {
@@ -37,7 +38,7 @@ static struct hw_target *target;
 
 static void put(hw_addr_t at, uint64_t value)
 {
-	memcpy(image + (at - BASE), &value, sizeof(value));
+	put64(image + (at - BASE), value);
 }
 
 static void put_bytes(hw_addr_t at, const void *bytes, size_t len)
@@ -50,33 +51,14 @@ static void make_type(hw_addr_t at, const char *name, uint64_t flags, uint64_t b
 {
 	static hw_addr_t next_name = NAMES;
 	put_bytes(next_name, name, strlen(name) + 1);
-	put(at, 1);
-	put(at + 8, TYPE);
-	put(at + 24, next_name);
-	put(at + 32, basicsize);
-	put(at + 40, itemsize);
-	put(at + 168, flags | HW_TPFLAGS_READY);
+	forged_type(image + (at - BASE), TYPE, next_name, flags, basicsize, itemsize);
 	next_name += strlen(name) + 1;
 }
 
 static void make_layout(struct hw_python_layout *l)
 {
-	memset(l, 0xff, sizeof(*l));
-	l->object_size = 16;
-	l->ob_refcnt = 0;
-	l->ob_type = 8;
-	l->ob_size = 16;
-	l->gc_head_size = 16;
-	l->type_size = 416;
-	l->tp_name = 24;
-	l->tp_basicsize = 32;
-	l->tp_itemsize = 40;
-	l->tp_flags = 168;
-	l->tp_base = 256;
-	l->tp_dictoffset = 288;
-	l->ht_tpname = 888;
-	l->long_lv_tag = 16;
-	l->list_ob_item = 24;
+	forged_layout(l);
+	forged_layout_objects(l);
 	l->dict_ma_used = 16;
 	l->dict_ma_keys = 32;
 	l->dict_ma_values = 40;
