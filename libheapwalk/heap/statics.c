@@ -17,7 +17,8 @@ enum {
 	HW_FREE_FLOATS_MAX = 100, // PyFloat_MAXFREELIST
 	HW_FREE_KEYS_SLOTS = 8,   // PyDict_MINSIZE
 	HW_MAP_ARENAS_PROVED = 16,
-	HW_ARENA_BITS = 20, // 3.10, which brought the radix tree
+	HW_EMPTY_BLOCKS_MAX = 4096, // in a row
+	HW_ARENA_BITS = 20,         // 3.10, which brought the radix tree
 };
 
 struct hw_static_search {
@@ -147,25 +148,45 @@ static void hw_static_try_keys(struct hw_static_search *search, hw_addr_t keys)
 		hw_issues_take(search->worker->heap->in.issues, &hw_enomem);
 }
 
-// 2.7: a chunk of int or float objects, some of them alive; in the others' ob_type is a link.
-static void hw_static_try_block_list(struct hw_static_search *search, hw_addr_t place,
-				     hw_addr_t block)
+static bool hw_static_is_slot_block(const struct hw_static_search *search, hw_addr_t block)
+{
+	struct hw_slot slot = hw_heap_slot_at(search->worker->heap, block);
+	uint64_t bytes = (uint64_t)search->layout->int_block_size;
+	return slot.category && block == slot.user && slot.bytes > bytes &&
+	       slot.bytes <= bytes + 32;
+}
+
+// 2.7: a chunk of int or float objects; in those that are free, ob_type is a link. False: it is none.
+static bool hw_static_block_type(const struct hw_static_search *search, hw_addr_t block,
+				 const struct hw_type **ret)
 {
 	const struct hw_python_layout *l = search->layout;
-	const struct hw_type *of = NULL;
 	for (int32_t at = l->int_block_objects; at + l->int_size <= l->int_block_size;
 	     at += l->int_size) {
 		uint64_t word;
 		if (!hw_static_read(search, block + (uint64_t)at, l->ob_type, &word))
-			return;
+			return false;
 		if (!word || hw_heap_slot_at(search->worker->heap, word).category)
 			continue;
 		const struct hw_type *type = hw_type_at(&search->worker->cache, word);
-		if (!type || (of && type != of) ||
+		if (!type || (*ret && type != *ret) ||
 		    (strcmp(type->name, "int") && strcmp(type->name, "float")))
-			return;
-		of = type;
+			return false;
+		*ret = type;
 	}
+	return true;
+}
+
+// The newest blocks may have no object that is alive: the list goes on until one tells.
+static void hw_static_try_block_list(struct hw_static_search *search, hw_addr_t place,
+				     hw_addr_t block)
+{
+	const struct hw_type *of = NULL;
+	for (unsigned n = 0; !of && n < HW_EMPTY_BLOCKS_MAX; n++)
+		if (!hw_static_is_slot_block(search, block) ||
+		    !hw_static_block_type(search, block, &of) ||
+		    !hw_static_read(search, block, 0, &block))
+			return;
 	if (of && !strcmp(of->name, "int"))
 		search->found->int_blocks = place;
 	else if (of)
@@ -185,9 +206,7 @@ static void hw_static_try(struct hw_static_search *search, hw_addr_t place, hw_a
 	    l->obmalloc_state_size == HW_ABSENT && heap->in.pymalloc->arenas.count)
 		hw_static_try_map_root(search, place);
 	if (l->int_block_size > 0 && l->int_size > 0 && l->int_block_objects >= 0) {
-		if (value == slot.user && slot.bytes > (uint64_t)l->int_block_size &&
-		    slot.bytes <= (uint64_t)l->int_block_size + 32)
-			hw_static_try_block_list(search, place, value);
+		hw_static_try_block_list(search, place, value);
 		return; // 2.7 has no other lists that are looked for
 	}
 	if (l->interp_float_free_list == HW_ABSENT && l->ob_size != HW_ABSENT)
