@@ -42,6 +42,8 @@ class OptionsStruct(ctypes.Structure):  # struct hw_options
         ("progress", ProgressFn),
         ("progress_payload", ctypes.c_void_p),
         ("rules", ctypes.c_char_p),
+        ("copy", ctypes.c_bool),
+        ("debuginfod", ctypes.c_bool),
     ]
 
 

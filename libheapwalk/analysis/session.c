@@ -115,10 +115,11 @@ struct hw_error *hw_session_open_pid(int pid, const struct hw_options *options,
 {
 	struct hw_session *session;
 	HW_TRY(hw_session_create(options, &session));
-	return hw_session_opened(session,
-				 hw_target_open_live(pid, session->options.sysroot,
-						     session->options.no_stop, &session->target),
-				 ret);
+	struct hw_error *err = hw_target_open_live(pid, session->options.sysroot,
+						   session->options.no_stop, &session->target);
+	if (!err && session->options.copy)
+		hw_target_copy_when_stopped(session->target, &session->open_issues);
+	return hw_session_opened(session, err, ret);
 }
 
 struct hw_error *hw_session_open_core(const char *path, const struct hw_options *options,

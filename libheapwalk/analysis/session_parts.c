@@ -79,8 +79,11 @@ struct hw_error *hw_session_make_modules(struct hw_session *session)
 	if (session->modules)
 		return NULL;
 	const char *exe = session->options.exe ? session->options.exe : session->target->exe;
-	return hw_modules_open(session->target, exe, session->options.debug_dirs, &session->issues,
-			       &session->modules);
+	HW_TRY(hw_modules_open(session->target, exe, session->options.debug_dirs, &session->issues,
+			       &session->modules));
+	if (session->options.debuginfod)
+		hw_modules_use_debuginfod(session->modules);
+	return NULL;
 }
 
 struct hw_error *hw_session_make_python(struct hw_session *session)

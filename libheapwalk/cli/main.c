@@ -29,8 +29,12 @@ static const struct argp_option hw_global_options[] = {
 	  "Directories of detached debug files, ':' between (default /usr/lib/debug)", 2 },
 	{ "threads", HW_KEY_THREADS, "N", 0, "Use N threads (default: one a processor, at most 8)",
 	  2 },
+	{ "copy", HW_KEY_COPY, NULL, 0,
+	  "Copy the process's writable memory, let it run on, then look at the copy", 2 },
 	{ "no-stop", HW_KEY_NO_STOP, NULL, 0,
-	  "Don't stop the process: somebody else has stopped it already", 2 },
+	  "Don't stop the process; if nobody else has, the report is partial", 2 },
+	{ "debuginfod", HW_KEY_DEBUGINFOD, NULL, 0,
+	  "Download debug files that are missing from the servers in $DEBUGINFOD_URLS", 2 },
 	{ "debug", HW_KEY_DEBUG, NULL, 0, "Run the dear checks and show every issue", 2 },
 	{ "color", HW_KEY_COLOR, "WHEN", OPTION_ARG_OPTIONAL,
 	  "Set parts of the text off: auto (the default: on a terminal), always, never", 2 },
@@ -83,6 +87,12 @@ static error_t hw_parse_global(int key, char *arg, struct argp_state *state)
 		break;
 	case HW_KEY_NO_STOP:
 		cli->options.no_stop = true;
+		break;
+	case HW_KEY_COPY:
+		cli->options.copy = true;
+		break;
+	case HW_KEY_DEBUGINFOD:
+		cli->options.debuginfod = true;
 		break;
 	case HW_KEY_DEBUG:
 		cli->options.debug = true;
@@ -260,7 +270,12 @@ static int hw_run(struct hw_cli *cli)
 				 .styles = hw_cli_styles(cli->color) };
 	if (isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
 		out.width = size.ws_col;
-	err = hw_session_run(session, HW_OPTION_STYLE_GNU, cli->argc, cli->argv, &out);
+	// All that a command looks at is then of one copy.
+	bool is_held = cli->options.copy && cli->pid;
+	if (is_held)
+		err = hw_session_stop(session);
+	if (!err)
+		err = hw_session_run(session, HW_OPTION_STYLE_GNU, cli->argc, cli->argv, &out);
 	hw_cli_clear_progress(cli);
 	atomic_store(&hw_interruptible, NULL);
 	hw_session_close(session);
@@ -290,6 +305,9 @@ int main(int argc, char **argv)
 		hw_die("no target was given: -p PID or -c CORE (see heapwalk --help)");
 	if (cli.pid && cli.core)
 		hw_die("-p and -c are two targets: give one of them");
+	if (cli.options.copy && (!cli.pid || cli.options.no_stop))
+		hw_die("--copy is for a live process that is stopped: not for -c, nor with "
+		       "--no-stop");
 	if (!cli.quiet && isatty(STDERR_FILENO)) {
 		cli.options.progress = hw_show_progress;
 		cli.options.progress_payload = &cli;

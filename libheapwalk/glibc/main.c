@@ -96,11 +96,21 @@ static struct hw_error *hw_walk_main_run(struct hw_main_walk *walk, hw_addr_t fi
 	return NULL;
 }
 
-static bool hw_is_taken(struct hw_glibc_walker *w, hw_addr_t addr, hw_addr_t *ret_end)
+// The first `sorted` regions are in address order; those found since lie behind the search.
+static bool hw_is_taken(struct hw_glibc_walker *w, size_t sorted, hw_addr_t addr,
+			hw_addr_t *ret_end)
 {
-	hw_vec_foreach(region, &w->glibc->regions) if (addr >= region->start && addr < region->end)
-	{
-		*ret_end = region->end;
+	const struct hw_region *regions = w->glibc->regions.data;
+	size_t low = 0, high = sorted;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (regions[mid].end <= addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low < sorted && addr >= regions[low].start) {
+		*ret_end = regions[low].end;
 		return true;
 	}
 	return w->claimed && w->claimed(w->claimed_payload, addr, ret_end) && *ret_end > addr;
@@ -112,6 +122,8 @@ static struct hw_error *hw_walk_mapped_regions(struct hw_main_walk *walk)
 {
 	struct hw_glibc_walker *w = walk->w;
 	uint64_t system_bytes = w->glibc->arenas.data[0].system_bytes;
+	hw_glibc_sort_regions(w);
+	size_t sorted = w->glibc->regions.count;
 	for (size_t i = 0; i < w->target->mappings.count; i++) {
 		const struct hw_mapping *m = &w->target->mappings.data[i];
 		if (!hw_is_brk_mapping(m))
@@ -121,7 +133,7 @@ static struct hw_error *hw_walk_mapped_regions(struct hw_main_walk *walk)
 			hw_addr_t taken_end;
 			if (walk->found_bytes >= system_bytes && walk->saw_top)
 				return NULL;
-			if (hw_is_taken(w, addr, &taken_end)) {
+			if (hw_is_taken(w, sorted, addr, &taken_end)) {
 				addr = hw_target_next_page(w->target, taken_end - 1, m->end);
 				continue;
 			}

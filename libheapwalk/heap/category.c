@@ -136,6 +136,13 @@ static bool hw_category_string(struct hw_categories *c, const char **text)
 	return true;
 }
 
+// Caller holds the lock. The block is in the table all the same; the report says what it lacks.
+static uint32_t hw_category_give_up(struct hw_categories *c)
+{
+	c->is_exhausted = true;
+	return HW_CATEGORY_UNCATEGORIZED;
+}
+
 static uint32_t hw_category_intern_locked(struct hw_categories *c,
 					  const struct hw_category *category,
 					  enum hw_claim_kind claim_kind)
@@ -143,20 +150,20 @@ static uint32_t hw_category_intern_locked(struct hw_categories *c,
 	struct hw_category key = *category;
 	if (!hw_category_string(c, &key.domain) || !hw_category_string(c, &key.kind) ||
 	    !hw_category_string(c, &key.detail) || !hw_category_string(c, &key.state_word))
-		return HW_CATEGORY_UNCATEGORIZED;
+		return hw_category_give_up(c);
 	if ((size_t)(c->count + 1) * 2 > c->slot_count && !hw_categories_rehash(c))
-		return HW_CATEGORY_UNCATEGORIZED;
+		return hw_category_give_up(c);
 	size_t at = hw_category_hash(&key) & (c->slot_count - 1);
 	for (; c->slots[at]; at = (at + 1) & (c->slot_count - 1))
 		if (hw_category_equal(&hw_category_entry(c, c->slots[at] - 1)->category, &key))
 			return c->slots[at] - 1;
 	uint32_t id = c->count, segment = id / HW_CATEGORY_SEGMENT;
 	if (segment >= HW_CATEGORY_SEGMENTS)
-		return HW_CATEGORY_UNCATEGORIZED;
+		return hw_category_give_up(c);
 	if (!c->segments[segment]) {
 		c->segments[segment] = calloc(HW_CATEGORY_SEGMENT, sizeof(**c->segments));
 		if (!c->segments[segment])
-			return HW_CATEGORY_UNCATEGORIZED;
+			return hw_category_give_up(c);
 	}
 	struct hw_category_entry *entry = hw_category_entry(c, id);
 	entry->category = key;
@@ -179,6 +186,7 @@ const char *hw_categories_intern_text(struct hw_categories *c, const char *text)
 {
 	pthread_mutex_lock(&c->lock);
 	bool ok = hw_category_string(c, &text);
+	c->is_exhausted |= !ok;
 	pthread_mutex_unlock(&c->lock);
 	return ok ? text : "";
 }

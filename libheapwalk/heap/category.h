@@ -63,6 +63,7 @@ struct hw_categories {
 	_Atomic uint32_t count;
 	uint32_t *slots; // ids + 1 by content, open addressing
 	size_t slot_count;
+	bool is_exhausted; // out of memory or of ids: some blocks are uncategorized for that alone
 };
 
 struct hw_error *hw_categories_init(struct hw_categories *categories) HW_MUST_USE;
@@ -74,7 +75,7 @@ static inline struct hw_category_entry *hw_category_entry(const struct hw_catego
 	return &categories->segments[id / HW_CATEGORY_SEGMENT][id % HW_CATEGORY_SEGMENT];
 }
 
-// Strings are copied. Out of memory or out of ids: HW_CATEGORY_UNCATEGORIZED.
+// Strings are copied. Out of memory or out of ids: HW_CATEGORY_UNCATEGORIZED, and is_exhausted is set.
 uint32_t hw_category_intern(struct hw_categories *categories, const struct hw_category *category,
 			    enum hw_claim_kind claim_kind);
 

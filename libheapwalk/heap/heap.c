@@ -57,6 +57,11 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 	HW_TRY(hw_heap_scan(heap));
 	hw_heap_check_rules(heap);
 	hw_heap_mark_gaps(heap);
+	if (heap->categories.is_exhausted) // the report is partial then
+		hw_issues_add(heap->in.issues, HW_ERROR_NO_MEMORY, 0,
+			      "not all categories could be kept (%u are): the blocks of the others "
+			      "are shown as uncategorized",
+			      (unsigned)heap->categories.count);
 	HW_TRY(hw_heap_build_spans(heap));
 	return hw_heap_count(heap);
 }

@@ -92,13 +92,17 @@ struct hw_options {
 	const char *debug_dirs; /**< directories of detached debug files, ':' between; NULL:
 				     /usr/lib/debug */
 	unsigned threads;       /**< workers of a census; 0: one a processor, at most 8 */
-	bool no_stop;           /**< pid: do not stop it (somebody else has, gdb for one) */
+	bool no_stop;           /**< pid: do not stop it (somebody else has, gdb for one); when it
+				     runs nevertheless, reports say so and are partial */
 	bool debug;             /**< run the dear checks and report every conflict */
 	hw_progress_fn *progress; /**< may be NULL; called on the caller's thread only */
 	void *progress_payload;
 	const char
 		*rules; /**< a file of rules that name what objects own (docs/CLASSIFIERS.md); NULL:
 				none */
+	bool copy;      /**< pid: copy its private writable memory and let it run on, then look at
+			      the copy; takes as much memory as that is */
+	bool debuginfod; /**< ask the servers in $DEBUGINFOD_URLS for debug files that are missing */
 };
 
 /**

@@ -211,6 +211,14 @@ static void hw_text_issues(struct hw_report *report, const struct hw_issues *iss
 	}
 }
 
+// A process that is ours to stop; stats has more to say of it.
+static bool hw_report_stops(const struct hw_report *report)
+{
+	const struct hw_session *session = report->session;
+	return session->target && session->target->ops->kind == HW_TARGET_LIVE &&
+	       !session->options.no_stop && !report->tells_stop;
+}
+
 static void hw_text_end(struct hw_report *report, const struct hw_error *err)
 {
 	struct hw_session *session = report->session;
@@ -228,6 +236,9 @@ static void hw_text_end(struct hw_report *report, const struct hw_error *err)
 					      "  … and %llu more (the JSON form lists them)",
 					      (unsigned long long)(count - shown));
 	}
+	if (hw_report_stops(report))
+		hw_report_line(report, "the process was stopped for %.3f ms",
+			       (double)hw_target_stopped_nanoseconds(session->target) / 1e6);
 	if (err)
 		hw_report_styled_line(report, HW_STYLE_HIGHLIGHT, "%s%s",
 				      err->code == HW_ERROR_PARTIAL ? "" : "PARTIAL: ",
@@ -250,6 +261,14 @@ void hw_report_end(struct hw_report *report, const struct hw_error *err)
 	case HW_FORMAT_JSON:
 		break;
 	}
+	if (!report->tells_stop)
+		hw_report_member(
+			report, "stopped_seconds",
+			hw_report_stops(report)
+				? json_object_new_double(
+					  (double)hw_target_stopped_nanoseconds(session->target) /
+					  1e9)
+				: NULL);
 	// Only now is it known whether everything was written.
 	hw_report_member(report, "partial", json_object_new_boolean(err != NULL));
 	hw_report_member(report, "partial_reason",

@@ -110,6 +110,7 @@ struct hw_report {
 	uint64_t top;                   // rows to print, UINT64_MAX: all
 	struct hw_table table;
 	bool is_begun;
+	bool tells_stop;         // says itself for how long the process was stopped
 	HW_VEC(char) scratch;    // for hw_clean_text()
 	struct json_object *row; // JSON: the row being filled, reused
 };

@@ -129,6 +129,7 @@ static void hw_stats_type_lines(struct hw_report *report, const struct hw_stats 
 
 static void hw_stats_text(struct hw_report *report, const struct hw_stats *stats)
 {
+	report->tells_stop = true;
 	hw_report_begin(report, "stats");
 	if (stats->has_pool_lines) {
 		hw_stats_class_lines(report, stats);

@@ -143,6 +143,7 @@ void hw_stats_json(struct hw_report *report, const struct hw_stats *stats)
 	const struct hw_session *session = report->session;
 	struct hw_stats_number numbers[HW_STATS_NUMBERS];
 	const char *allocator = hw_in_force_word(session->pymalloc.in_force);
+	report->tells_stop = true;
 	hw_report_begin(report, "stats");
 	hw_report_member(report, "interpreter", json_object_new_int64(stats->interpreter_id));
 	hw_report_member(report, "interpreter_count",
@@ -199,6 +200,7 @@ void hw_stats_csv(struct hw_report *report, const struct hw_stats *stats)
 {
 	struct hw_stats_number numbers[HW_STATS_NUMBERS];
 	char name[HW_STATS_NAME_BYTES];
+	report->tells_stop = true;
 	hw_report_begin(report, "stats");
 	hw_table_begin(report, "rows", hw_stats_columns, HW_ARRAY_COUNT(hw_stats_columns));
 	size_t count = hw_stats_numbers(report->session, stats, numbers);

@@ -127,7 +127,7 @@ static int hw_debug_file_find(Dwfl_Module *dwfl_module, void **userdata, const c
 		if (fd >= 0)
 			return fd;
 	}
-	const char *urls = getenv("DEBUGINFOD_URLS");
+	const char *urls = modules->may_download ? getenv("DEBUGINFOD_URLS") : NULL;
 	if (urls && *urls) // libdwfl asks a debuginfod server, by build-id
 		return dwfl_standard_find_debuginfo(dwfl_module, userdata, name, base, file_name,
 						    link, checksum, ret_path);

@@ -129,6 +129,11 @@ struct hw_error *hw_modules_open(struct hw_target *target, const char *exe, cons
 	return NULL;
 }
 
+void hw_modules_use_debuginfod(struct hw_modules *modules)
+{
+	modules->may_download = true;
+}
+
 void hw_modules_close(struct hw_modules *modules)
 {
 	if (!modules)

@@ -30,6 +30,8 @@ struct hw_symbol {
 struct hw_error *hw_modules_open(struct hw_target *target, const char *exe, const char *debug_dirs,
 				 struct hw_issues *issues, struct hw_modules **ret) HW_MUST_USE;
 void hw_modules_close(struct hw_modules *modules); // accepts NULL
+// Debug files that are nowhere here may be asked of the servers in $DEBUGINFOD_URLS. Before the first question.
+void hw_modules_use_debuginfod(struct hw_modules *modules);
 
 size_t hw_modules_count(const struct hw_modules *modules);
 struct hw_module *hw_modules_get(struct hw_modules *modules, size_t index);  // by address

@@ -40,6 +40,7 @@ struct hw_modules {
 	struct hw_issues *issues;
 	char *exe;        // where the executable is on this machine, NULL: by its name
 	char *debug_dirs; // ':' between
+	bool may_download;
 	HW_VEC(struct hw_module) list;
 };
 

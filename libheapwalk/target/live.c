@@ -14,11 +14,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "target/rest.h"
 #include "target/target.h"
+#include "target/live_copy.h"
 #include "target/tracer.h"
 
 struct hw_live {
@@ -31,6 +33,9 @@ struct hw_live {
 	bool has_no_readv; // process_vm_readv is missing or forbidden (seccomp): use mem_fd
 	unsigned stop_count;
 	struct hw_tracer *tracer; // NULL: not stopped by us
+	bool copies;              // it runs on as soon as its memory was copied
+	struct hw_issues *issues; // of copies, borrowed
+	struct hw_copy *copy;     // while it is "stopped"; NULL: none
 };
 
 static size_t hw_live_read_mem(struct hw_live *live, hw_addr_t addr, void *buf, size_t len)
@@ -73,6 +78,33 @@ static size_t hw_live_read_some(struct hw_target *self, hw_addr_t addr, void *bu
 		break; // EFAULT: a hole; ESRCH: it has exited
 	}
 	return done;
+}
+
+static size_t hw_live_copy_read_some(struct hw_target *self, hw_addr_t addr, void *buf, size_t len)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	size_t done = 0;
+	while (live->copy && done < len) {
+		size_t have;
+		const uint8_t *bytes = hw_copy_at(live->copy, addr + done, &have);
+		if (!bytes)
+			break;
+		have = hw_min(have, len - done);
+		memcpy((char *)buf + done, bytes, have);
+		done += have;
+	}
+	// What it can't have changed since, or shares with others.
+	return done < len
+		       ? done + hw_live_read_some(self, addr + done, (char *)buf + done, len - done)
+		       : done;
+}
+
+static const void *hw_live_copy_map(struct hw_target *self, hw_addr_t addr, size_t len)
+{
+	struct hw_live *live = (struct hw_live *)self;
+	size_t have;
+	const uint8_t *bytes = live->copy ? hw_copy_at(live->copy, addr, &have) : NULL;
+	return bytes && have >= len ? bytes : NULL;
 }
 
 static size_t hw_live_read_many(struct hw_target *self, const struct hw_span *spans, size_t count,
@@ -305,14 +337,52 @@ static bool hw_live_find_task(struct hw_live *live)
 	return true;
 }
 
+// Nobody stopped it, not even somebody else: then what is read is of no one moment.
+static struct hw_error *hw_live_note_race(struct hw_live *live)
+{
+	hw_vec_foreach(thread, &live->target.threads)
+	{
+		char state = hw_proc_state(live->proc_fd, thread->tid);
+		if (live->target.shortfall || !state || strchr("tTZX", state))
+			continue;
+		live->target.shortfall = strdup(
+			"the process ran while it was read, what it changed "
+			"meanwhile may be counted twice or not at all");
+		if (!live->target.shortfall)
+			return &hw_enomem;
+	}
+	return NULL;
+}
+
 static struct hw_error *hw_live_refresh(struct hw_target *self)
 {
 	struct hw_live *live = (struct hw_live *)self;
+	if (live->copy && !live->tracer)
+		return NULL; // it runs again: what is known is of the moment of the copy
 	if (!hw_live_find_task(live))
 		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
 	HW_TRY(hw_live_open_mem(live));
 	HW_TRY(hw_live_read_maps(live));
-	return hw_live_read_threads(live);
+	HW_TRY(hw_live_read_threads(live));
+	// A program that looks at itself knows what it does meanwhile.
+	return live->no_stop && self->pid != getpid() ? hw_live_note_race(live) : NULL;
+}
+
+static uint64_t hw_live_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void hw_live_let_go(struct hw_live *live)
+{
+	if (!live->tracer)
+		return;
+	hw_tracer_resume(live->tracer);
+	live->tracer = NULL;
+	live->target.stopped_nanoseconds += hw_live_now() - live->target.stop_began;
+	live->target.stop_began = 0;
 }
 
 static void hw_live_resume(struct hw_target *self)
@@ -320,18 +390,38 @@ static void hw_live_resume(struct hw_target *self)
 	struct hw_live *live = (struct hw_live *)self;
 	if (!live->stop_count || --live->stop_count)
 		return;
-	hw_tracer_resume(live->tracer);
-	live->tracer = NULL;
+	hw_live_let_go(live);
+	hw_copy_free(live->copy);
+	live->copy = NULL;
 }
 
 static int hw_live_open_proc(struct hw_target *self, const char *name)
 {
+	if (((struct hw_live *)self)->copy)
+		return -1; // it runs: the kernel would tell of another moment than the copy's
 	return openat(((struct hw_live *)self)->task_fd, name, O_RDONLY | O_CLOEXEC);
 }
 
 static bool hw_live_is_alive(struct hw_target *self)
 {
+	if (((struct hw_live *)self)->copy)
+		return true; // as far as the copy goes
 	return hw_live_find_task((struct hw_live *)self);
+}
+
+// NULL: it stays stopped, and an issue says why.
+static struct hw_copy *hw_live_prepare_copy(struct hw_live *live, int pagemap_fd)
+{
+	struct hw_copy *copy = NULL;
+	struct hw_error *err = hw_live_find_task(live) ? hw_live_read_maps(live) : NULL;
+	if (!err)
+		err = hw_copy_prepare(&live->target, pagemap_fd, &copy);
+	if (err && live->issues)
+		hw_issues_add(live->issues, HW_ERROR_OS, 0,
+			      "process %d is not copied but stays stopped while it is read: %s",
+			      (int)live->target.pid, err->message);
+	hw_error_destroy(err);
+	return copy;
 }
 
 static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
@@ -340,12 +430,29 @@ static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
 	if (live->stop_count++)
 		return NULL;
 	struct hw_error *err = NULL;
+	hw_cleanup_close int pagemap_fd = -1;
+	struct hw_copy *copy = NULL;
 	if (!hw_live_is_alive(self))
 		err = hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
-	if (!err && !live->no_stop)
+	if (!err && live->copies && refresh) {
+		pagemap_fd = openat(live->task_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+		copy = hw_live_prepare_copy(live, pagemap_fd);
+	}
+	if (!err && !live->no_stop) {
+		self->stop_began = hw_live_now();
 		err = hw_tracer_stop(self->pid, live->proc_fd, &live->tracer);
+	}
 	if (!err && refresh)
 		err = hw_live_refresh(self);
+	if (!err && copy) {
+		err = hw_copy_take(copy, self, pagemap_fd, hw_live_read_some);
+		if (!err) {
+			live->copy = copy;
+			copy = NULL;
+			hw_live_let_go(live);
+		}
+	}
+	hw_copy_free(copy);
 	if (err)
 		hw_live_resume(self);
 	return err;
@@ -370,6 +477,7 @@ static void hw_live_close(struct hw_target *self)
 {
 	struct hw_live *live = (struct hw_live *)self;
 	hw_tracer_resume(live->tracer);
+	hw_copy_free(live->copy);
 	if (live->mem_fd >= 0)
 		close(live->mem_fd);
 	if (live->task_fd >= 0)
@@ -396,6 +504,31 @@ static const struct hw_reader_ops hw_live_ops = {
 	.is_alive = hw_live_is_alive,
 	.close = hw_live_close,
 };
+
+static const struct hw_reader_ops hw_live_copy_ops = {
+	.name = "live process",
+	.kind = HW_TARGET_LIVE,
+	.is_live = true,
+	.is_thread_safe = true,
+	.read_some = hw_live_copy_read_some,
+	.map = hw_live_copy_map,
+	.stop = hw_live_stop,
+	.resume = hw_live_resume,
+	.refresh = hw_live_refresh,
+	.open_proc = hw_live_open_proc,
+	.is_alive = hw_live_is_alive,
+	.close = hw_live_close,
+};
+
+void hw_target_copy_when_stopped(struct hw_target *target, struct hw_issues *issues)
+{
+	struct hw_live *live = (struct hw_live *)target;
+	if (target->ops != &hw_live_ops || live->no_stop)
+		return;
+	live->copies = true;
+	live->issues = issues;
+	target->ops = &hw_live_copy_ops;
+}
 
 // The target's own name of its executable, and whether this is a program that we can read.
 static struct hw_error *hw_live_check_exe(struct hw_live *live)

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/bytes.h"
 #include "target/window.h"
@@ -79,6 +80,16 @@ struct hw_error *hw_target_stop_briefly(struct hw_target *target)
 char *hw_target_rest(struct hw_target *target)
 {
 	return target->ops->rest ? target->ops->rest(target) : NULL;
+}
+
+uint64_t hw_target_stopped_nanoseconds(const struct hw_target *target)
+{
+	struct timespec now;
+	if (!target->stop_began)
+		return target->stopped_nanoseconds;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return target->stopped_nanoseconds + (uint64_t)now.tv_sec * 1000000000u +
+	       (uint64_t)now.tv_nsec - target->stop_began;
 }
 
 void hw_target_resume(struct hw_target *target)

@@ -110,6 +110,8 @@ struct hw_target {
 	char *file_root;     // what to put before the target's file names to open them here: the
 			     // sysroot, else "/proc/PID/root" of a process that lives in another
 			     // root or mount namespace, else ""
+	uint64_t stopped_nanoseconds; // how long it stood still for us, stops that ended
+	uint64_t stop_began;          // of the stop under way, CLOCK_MONOTONIC; 0: none
 	char *shortfall; // why its bytes are not all there, a clause; NULL: nothing is known of that
 	HW_VEC(struct hw_mapping) mappings; // sorted, disjoint
 	HW_VEC(struct hw_thread) threads;
@@ -141,11 +143,18 @@ struct hw_error *hw_target_open_image(const struct hw_image_piece *pieces, size_
 
 void hw_target_close(struct hw_target *target); // accepts NULL
 
+// A live process, from its next stop on, runs again as soon as its private writable memory was copied into
+// ours: reads until hw_target_resume() are of the copy. Where that takes more than half of the memory that is
+// available it stays stopped; `issues` (borrowed as long as the target lives) say so.
+void hw_target_copy_when_stopped(struct hw_target *target, struct hw_issues *issues);
+
 // The outermost stop also refreshes mappings and threads.
 struct hw_error *hw_target_stop(struct hw_target *target) HW_MUST_USE;
 // Mappings and threads stay as they were read last: for a look at addresses that are known already.
 struct hw_error *hw_target_stop_briefly(struct hw_target *target) HW_MUST_USE;
 void hw_target_resume(struct hw_target *target);
+// For how long a live process stood still for us until now.
+uint64_t hw_target_stopped_nanoseconds(const struct hw_target *target);
 
 // A live process whose threads all sleep need not be stopped to be read: a text (owned) that says when each
 // was on a processor last, NULL when one is there now or nothing tells. What was read between two
