@@ -92,6 +92,7 @@ static const char *hw_place_name(struct hw_group_rows *rows, const struct hw_pla
 	case HW_PLACE_MMAPPED:
 		return "mmapped";
 	case HW_PLACE_PYMALLOC:
+	case HW_PLACE_MIMALLOC:
 		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)place->start);
 		break;
 	case HW_PLACE_NONE:
@@ -105,7 +106,7 @@ static uint32_t hw_group_place(struct hw_group_scan *scan, const struct hw_row *
 {
 	if (row->start < scan->place.start || row->start >= scan->place.end)
 		hw_heap_place(scan->heap, row->start, &scan->place);
-	return (uint32_t)scan->place.kind << 30 | (scan->place.index & ~(UINT32_C(3) << 30));
+	return (uint32_t)scan->place.kind << 29 | (scan->place.index & ~(UINT32_C(7) << 29));
 }
 
 static bool hw_group_block(void *payload, const struct hw_row *row)

@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 
-enum { HW_POLL_ROWS = 1 << 16, HW_ALLOCATORS = HW_ALLOCATOR_PYMALLOC + 1 };
+enum { HW_POLL_ROWS = 1 << 16, HW_ALLOCATORS = HW_ALLOCATOR_COUNT };
 
 static const char *const hw_map_words[HW_LINE_COUNT] = {
 #define HW_X(name, word) word,
@@ -40,6 +40,8 @@ static enum hw_map_line hw_line_of_used(const struct hw_category *category,
 		return HW_LINE_PYTHON_BUFFERS;
 	if (allocator == HW_ALLOCATOR_PYMALLOC)
 		return HW_LINE_PYMALLOC_USED;
+	if (allocator == HW_ALLOCATOR_MIMALLOC)
+		return HW_LINE_MIMALLOC_USED;
 	return allocator == HW_ALLOCATOR_GLIBC ? HW_LINE_MALLOC_USED : HW_LINE_ANONYMOUS;
 }
 
@@ -56,6 +58,8 @@ static enum hw_map_line hw_line_of(const struct hw_category *category, enum hw_a
 	bool is_free = category->state == HW_STATE_FREE;
 	if (allocator == HW_ALLOCATOR_PYMALLOC)
 		return is_free ? HW_LINE_PYMALLOC_FREE : HW_LINE_PYMALLOC_OVERHEAD;
+	if (allocator == HW_ALLOCATOR_MIMALLOC)
+		return is_free ? HW_LINE_MIMALLOC_FREE : HW_LINE_MIMALLOC_OVERHEAD;
 	return is_free ? HW_LINE_MALLOC_FREE : HW_LINE_MALLOC_OVERHEAD;
 }
 

@@ -16,6 +16,9 @@
 	X(PYMALLOC_USED, "pymalloc, other blocks in use")                                          \
 	X(PYMALLOC_FREE, "pymalloc free")                                                          \
 	X(PYMALLOC_OVERHEAD, "pymalloc overhead")                                                  \
+	X(MIMALLOC_USED, "mimalloc, other blocks in use")                                          \
+	X(MIMALLOC_FREE, "mimalloc free")                                                          \
+	X(MIMALLOC_OVERHEAD, "mimalloc overhead")                                                  \
 	X(MALLOC_USED, "malloc in use")                                                            \
 	X(MALLOC_FREE, "malloc free")                                                              \
 	X(MALLOC_OVERHEAD, "malloc overhead")                                                      \

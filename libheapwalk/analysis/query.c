@@ -5,7 +5,12 @@
 
 #include "base/cleanup.h"
 
-enum { HW_MEMO_NO = 1, HW_MEMO_YES = 2, HW_ALLOCATORS_MAX = 4, HW_POLL_ROWS = 1 << 16 };
+enum {
+	HW_MEMO_NO = 1,
+	HW_MEMO_YES = 2,
+	HW_ALLOCATORS_MAX = HW_ALLOCATOR_COUNT,
+	HW_POLL_ROWS = 1 << 16
+};
 enum { HW_MEMO_BYTES_MAX = 64 << 20 };
 
 const char *hw_allocator_word(enum hw_allocator allocator)
@@ -15,7 +20,10 @@ const char *hw_allocator_word(enum hw_allocator allocator)
 		return "glibc";
 	case HW_ALLOCATOR_PYMALLOC:
 		return "pymalloc";
+	case HW_ALLOCATOR_MIMALLOC:
+		return "mimalloc";
 	case HW_ALLOCATOR_NONE:
+	case HW_ALLOCATOR_COUNT:
 		break;
 	}
 	return "none";

@@ -38,8 +38,9 @@ const char *hw_attribute_name(enum hw_attribute attribute);
 bool hw_attribute_is_text(enum hw_attribute attribute);
 enum hw_attribute hw_attribute_find(const char *name, size_t len);
 
-const char *hw_allocator_word(enum hw_allocator allocator); // "glibc", "pymalloc", "none"
-const char *hw_state_class_word(enum hw_state state);       // "in use", "free", …
+const char *
+hw_allocator_word(enum hw_allocator allocator);       // "glibc", "pymalloc", "mimalloc", "none"
+const char *hw_state_class_word(enum hw_state state); // "in use", "free", …
 
 enum hw_compare {
 	HW_COMPARE_NONE,

@@ -25,6 +25,7 @@ struct hw_session {
 	struct hw_modules *modules; // NULL: not made yet
 	struct hw_python python;
 	struct hw_pymalloc pymalloc;
+	struct hw_mimalloc mimalloc; // made with pymalloc
 	struct hw_glibc glibc;
 	struct hw_heap *heap;          // NULL: not made yet
 	struct hw_rules *rules;        // a user's, that the table is made with; NULL: none

@@ -20,6 +20,7 @@ void hw_session_forget_allocators(struct hw_session *session)
 	session->glibc = (struct hw_glibc){ 0 };
 	hw_pymalloc_deinit(&session->pymalloc);
 	session->pymalloc = (struct hw_pymalloc){ 0 };
+	hw_mimalloc_deinit(&session->mimalloc);
 	hw_error_destroy(session->pymalloc_error);
 	session->pymalloc_error = NULL;
 	session->has_pymalloc = session->has_allocators = false;
@@ -133,7 +134,8 @@ static bool hw_session_claims(void *payload, hw_addr_t addr, hw_addr_t *ret_end)
 		*ret_end = arena->start + session->pymalloc.arena_bytes;
 		return true;
 	}
-	return hw_session_stack_claims(session->target, addr, ret_end);
+	return hw_mimalloc_claims(&session->mimalloc, addr, ret_end) ||
+	       hw_session_stack_claims(session->target, addr, ret_end);
 }
 
 struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
@@ -151,7 +153,9 @@ struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 		hw_pymalloc_deinit(&session->pymalloc);
 		session->pymalloc = (struct hw_pymalloc){ .target = session->target };
 	}
-	return hw_session_tolerate(session, err, &session->pymalloc_error);
+	HW_TRY(hw_session_tolerate(session, err, &session->pymalloc_error));
+	return hw_mimalloc_walk(session->target, &session->python, &session->issues,
+				&session->progress, &session->mimalloc);
 }
 
 // A process that is killed is not a zombie at once: first its memory goes, which can take a while.
@@ -209,6 +213,7 @@ static struct hw_error *hw_session_check_allocators(struct hw_session *session)
 	if (!session->options.debug)
 		return NULL;
 	hw_glibc_check(&session->glibc, &session->issues);
+	HW_TRY(hw_mimalloc_check(&session->mimalloc, &session->issues, &session->progress));
 	if (!session->pymalloc.arenas.count)
 		return NULL;
 	return hw_pymalloc_check(&session->pymalloc, &session->issues, &session->progress);
@@ -227,6 +232,7 @@ static struct hw_error *hw_session_make_heap(struct hw_session *session)
 		.modules = session->modules,
 		.python = &session->python,
 		.pymalloc = &session->pymalloc,
+		.mimalloc = &session->mimalloc,
 		.glibc = &session->glibc,
 		.rules = session->rules,
 		.threads = session->options.threads,

@@ -79,7 +79,7 @@ const struct hw_snapshot_table *hw_snapshot_tables(int schema)
 bool hw_allocator_find(const char *word, enum hw_allocator *ret)
 {
 	static const enum hw_allocator all[] = { HW_ALLOCATOR_NONE, HW_ALLOCATOR_GLIBC,
-						 HW_ALLOCATOR_PYMALLOC };
+						 HW_ALLOCATOR_PYMALLOC, HW_ALLOCATOR_MIMALLOC };
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		if (!strcmp(word, hw_allocator_word(all[i]))) {
 			*ret = all[i];

@@ -25,6 +25,22 @@ enum hw_fixed_category {
 	HW_CATEGORY_MISSING,        // bytes that can't be read
 	HW_CATEGORY_MAYBE_FREE,     // a chunk whose list, if it is on one, can't be read
 	HW_CATEGORY_FREE_LIST_MISSING,
+	HW_CATEGORY_MI_HEADER,      // of a segment: what is before its first page
+	HW_CATEGORY_MI_FREE_SLICES, // of a segment: a run without a page
+	HW_CATEGORY_MI_BAD,
+	HW_CATEGORY_MI_OFFSET,   // of a page: before its first block
+	HW_CATEGORY_MI_UNCARVED, // of a page: blocks that were never given out
+	HW_CATEGORY_MI_TAIL,     // of a page: what no whole block fits into
+	HW_CATEGORY_MI_FREE_BLOCK,
+	HW_CATEGORY_MI_LOCAL_FREE_BLOCK,
+	HW_CATEGORY_MI_THREAD_FREE_BLOCK,
+	HW_CATEGORY_MI_DELAYED_FREE_BLOCK,
+	HW_CATEGORY_MI_ARENA_FREE,
+	HW_CATEGORY_MI_ARENA_PADDING,
+	HW_CATEGORY_MI_ARENA_MISSING,
+	HW_CATEGORY_MI_ARENA_HEADER,
+	HW_CATEGORY_MI_THREAD_DATA,
+	HW_CATEGORY_MI_CACHED_THREAD,
 	HW_CATEGORY_MMAP_PADDING, // an mmapped chunk's mapping around the chunk
 	HW_CATEGORY_UNCATEGORIZED,
 	HW_CATEGORY_C_STRING,

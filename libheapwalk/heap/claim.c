@@ -84,7 +84,7 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 	}
 	struct hw_region *region = hw_glibc_find_region(heap->in.glibc, addr);
 	if (!region)
-		return slot;
+		return hw_heap_segment_slot(heap, addr);
 	uint32_t i = hw_region_find_chunk(region, addr);
 	if (i >= region->count)
 		return slot;

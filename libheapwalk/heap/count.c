@@ -25,7 +25,7 @@ struct hw_count_work {
 	size_t pool_count;
 	struct hw_counter *counters; // one a thread; owned
 	unsigned threads;
-	_Atomic size_t next_pool, next_piece;
+	_Atomic size_t next_pool, next_piece, next_span;
 };
 
 static void hw_count_work_deinit(struct hw_count_work *work)
@@ -197,11 +197,32 @@ static void hw_count_regions(struct hw_count_work *work, struct hw_counter *coun
 	}
 }
 
+static bool hw_count_row(void *payload, const struct hw_row *row)
+{
+	hw_count(payload, row->category, 1, row->size_bytes);
+	return true;
+}
+
+// A segment at a time, row by row.
+static void hw_count_segments(struct hw_count_work *work, struct hw_counter *counter)
+{
+	struct hw_row_visit v = {
+		.heap = work->heap, .to = UINT64_MAX, .visit = hw_count_row, .payload = counter
+	};
+	size_t i;
+	while ((i = atomic_fetch_add(&work->next_span, 1)) < work->heap->spans.count) {
+		const struct hw_stretch *span = &work->heap->spans.data[i];
+		if (span->kind == HW_STRETCH_SEGMENT)
+			hw_heap_emit_segment(&v, span);
+	}
+}
+
 static void hw_count_run(void *payload, unsigned worker)
 {
 	struct hw_count_work *work = payload;
 	hw_count_pools(work, &work->counters[worker]);
 	hw_count_regions(work, &work->counters[worker]);
+	hw_count_segments(work, &work->counters[worker]);
 }
 
 // All threads' sums into the first's.
@@ -289,7 +310,7 @@ struct hw_error *hw_heap_count(struct hw_heap *heap)
 		spans_bytes += span->end - span->start;
 		if (span->kind == HW_STRETCH_ARENA)
 			hw_count_arena(heap, span, counter);
-		else if (span->kind == HW_STRETCH_PLAIN)
+		else if (span->kind == HW_STRETCH_PLAIN || span->kind == HW_STRETCH_AREA)
 			hw_count(counter, span->index, 1, span->end - span->start);
 	}
 	if (!hw_heap_take_rows(heap, counter, &rows_bytes))

@@ -20,6 +20,7 @@ static struct hw_error *hw_heap_reserve(struct hw_heap *heap)
 		if (!pool->is_empty && !pool->is_bad)
 			count += pool->capacity;
 	}
+	HW_TRY(hw_heap_reserve_segments(heap));
 	heap->pool_slots_bytes = (count + 1) * sizeof(*heap->pool_slots);
 	heap->pool_slots = hw_map_zeroed(heap->pool_slots_bytes);
 	return heap->pool_slots ? NULL : &hw_enomem;
@@ -90,6 +91,8 @@ void hw_heap_destroy(struct hw_heap *heap)
 	hw_types_deinit(&heap->types);
 	hw_unmap(heap->pool_slots, heap->pool_slots_bytes);
 	free(heap->pool_first_slot);
+	hw_unmap(heap->page_slots, heap->page_slots_bytes);
+	free(heap->page_first_slot);
 	hw_vec_deinit(&heap->slot_blocks);
 	hw_vec_deinit(&heap->split_blocks);
 	hw_vec_deinit(&heap->slot_categories);

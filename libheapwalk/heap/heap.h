@@ -11,10 +11,17 @@
 
 #include "base/rules.h"
 #include "base/strtab.h"
+#include "cpython/mimalloc.h"
 #include "cpython/obmalloc.h"
 #include "glibc/malloc.h"
 
-enum hw_allocator { HW_ALLOCATOR_NONE, HW_ALLOCATOR_GLIBC, HW_ALLOCATOR_PYMALLOC };
+enum hw_allocator {
+	HW_ALLOCATOR_NONE,
+	HW_ALLOCATOR_GLIBC,
+	HW_ALLOCATOR_PYMALLOC,
+	HW_ALLOCATOR_MIMALLOC, // CPython's own copy of it
+	HW_ALLOCATOR_COUNT
+};
 
 // What a block is. Interned: equal content, equal id; ids are indexes of hw_heap_category().
 struct hw_category {
@@ -53,6 +60,7 @@ struct hw_heap_inputs {
 	struct hw_modules *modules;
 	const struct hw_python *python; // module NULL: none
 	struct hw_pymalloc *pymalloc;   // borrowed for the heap's life
+	struct hw_mimalloc *mimalloc;   // the same
 	struct hw_glibc *glibc;         // the same; its states are rewritten to category ids
 	struct hw_rules *rules;         // a user's, resolved; NULL: none
 	unsigned threads;
@@ -90,10 +98,16 @@ bool hw_heap_module(const struct hw_heap *heap, uint32_t category, struct hw_pag
 		    char *buf, size_t size);
 
 // Whose memory a row is cut from.
-enum hw_place_kind { HW_PLACE_NONE, HW_PLACE_MALLOC, HW_PLACE_MMAPPED, HW_PLACE_PYMALLOC };
+enum hw_place_kind {
+	HW_PLACE_NONE,
+	HW_PLACE_MALLOC,
+	HW_PLACE_MMAPPED,
+	HW_PLACE_PYMALLOC,
+	HW_PLACE_MIMALLOC
+};
 struct hw_place {
 	enum hw_place_kind kind;
-	uint32_t index;       // of the malloc arena; of the pymalloc arena
+	uint32_t index;       // of the malloc arena, the pymalloc arena, the mimalloc segment
 	hw_addr_t start, end; // the same for all rows in between
 };
 void hw_heap_place(const struct hw_heap *heap, hw_addr_t addr, struct hw_place *ret);

@@ -8,12 +8,18 @@
 
 // A stretch of a private writable mapping that one thing explains. Sorted, disjoint, and together they
 // are the mappings.
-enum hw_stretch_kind { HW_STRETCH_ARENA, HW_STRETCH_REGION, HW_STRETCH_PLAIN };
+enum hw_stretch_kind {
+	HW_STRETCH_ARENA,
+	HW_STRETCH_REGION,
+	HW_STRETCH_SEGMENT, // of mimalloc, or the part of one that is in a mapping
+	HW_STRETCH_AREA,    // of mimalloc, outside of segments
+	HW_STRETCH_PLAIN
+};
 
 struct hw_stretch {
 	hw_addr_t start, end;
 	enum hw_stretch_kind kind;
-	uint32_t index; // arena, region, or the category of a plain span
+	uint32_t index; // arena, region, segment, or the category of an area or a plain span
 };
 
 typedef HW_VEC(struct hw_stretch) hw_stretch_vec;
@@ -60,7 +66,10 @@ struct hw_heap {
 
 	uint32_t *pool_slots; // category ids of all pools' blocks
 	size_t pool_slots_bytes;
-	uint64_t *pool_first_slot;                 // by pool
+	uint64_t *pool_first_slot; // by pool
+	uint32_t *page_slots;      // category ids of the blocks of all mimalloc pages
+	size_t page_slots_bytes;
+	uint64_t *page_first_slot;                 // by page
 	HW_VEC(struct hw_slot_block) slot_blocks;  // sorted by chunk
 	HW_VEC(struct hw_slot_block) split_blocks; // those that classifiers made, as they came
 	HW_VEC(uint32_t) slot_categories;
@@ -132,6 +141,7 @@ struct hw_worker {
 	uint32_t owner_category;                // of the object whose claims are being made
 	HW_VEC(struct hw_pending_dict) pending; // dicts that got a detail after they were visited
 	struct hw_worker_native native;
+	uint8_t *page_blocks; // enum hw_mi_block of a mimalloc page's; NULL: the process has none
 };
 
 struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap) HW_MUST_USE;
@@ -218,6 +228,33 @@ static inline bool hw_mapping_is_file(const struct hw_mapping *m)
 {
 	return m->path[0] == '/';
 }
+
+// rows.c: the rows of one span, whole, whatever a visitor asks for.
+struct hw_row_visit {
+	const struct hw_heap *heap;
+	hw_addr_t from, to; // rows that overlap this
+	bool (*visit)(void *payload, const struct hw_row *row);
+	void *payload;
+};
+bool hw_heap_emit_row(struct hw_row_visit *v, hw_addr_t start, hw_addr_t end,
+		      enum hw_allocator allocator, uint32_t slot);
+// segments.c: mimalloc's part of the table.
+struct hw_error *hw_heap_reserve_segments(struct hw_heap *heap) HW_MUST_USE;
+// Segments and areas, as far as they are in private writable mappings. False: out of memory.
+bool hw_heap_add_segments(struct hw_heap *heap, hw_stretch_vec *spans);
+bool hw_heap_emit_segment(struct hw_row_visit *v, const struct hw_stretch *span);
+struct hw_slot hw_heap_segment_slot(const struct hw_heap *heap, hw_addr_t addr);
+void hw_worker_segment(struct hw_worker *worker, const struct hw_mi_segment *segment);
+// scan.c: one block in use.
+void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes, size_t len,
+		     uint64_t capacity, uint32_t *slot);
+// Unless an owner has said what it is.
+static inline void hw_slot_set(uint32_t *slot, uint32_t id)
+{
+	uint32_t none = 0;
+	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+}
+enum { HW_BLOCK_LOOK_BYTES = 4096 }; // of a large block
 
 // count.c
 struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;

@@ -219,6 +219,28 @@ static void hw_inspect_pool(struct hw_inspector *inspector, const struct hw_pool
 	}
 }
 
+static void hw_inspect_page(struct hw_inspector *inspector, const struct hw_mi_page *page)
+{
+	struct hw_worker *worker = &inspector->worker;
+	const struct hw_heap *heap = worker->heap;
+	if (!hw_mi_page_has_blocks(page) || page->is_missing)
+		return;
+	const uint32_t *slots =
+		&heap->page_slots[heap->page_first_slot[page - heap->in.mimalloc->pages.data]];
+	hw_addr_t block = page->first;
+	for (uint32_t i = 0; i < page->capacity && !inspector->is_stopped;
+	     i++, block += page->block_bytes) {
+		size_t len;
+		if (!hw_category_may_own(heap, slots[i]))
+			continue;
+		const uint8_t *bytes = hw_window_get_some(
+			&worker->window, block,
+			(size_t)hw_min(page->block_bytes, HW_OBJECT_LOOK_BYTES), &len);
+		if (bytes && len)
+			hw_inspect_owner(inspector, block, bytes, len, page->block_bytes);
+	}
+}
+
 static void hw_inspect_region(struct hw_inspector *inspector, const struct hw_region *region)
 {
 	struct hw_worker *worker = &inspector->worker;
@@ -261,6 +283,12 @@ static void hw_inspect_all(struct hw_inspector *inspector)
 			return;
 		atomic_store(&progress->done, i);
 		hw_inspect_pool(inspector, &pm->pools.data[i]);
+	}
+	hw_vec_foreach(page, &heap->in.mimalloc->pages)
+	{
+		if (hw_inspect_is_stopped(inspector))
+			return;
+		hw_inspect_page(inspector, page);
 	}
 	hw_vec_foreach(region, &heap->in.glibc->regions)
 	{

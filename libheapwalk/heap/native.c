@@ -92,7 +92,8 @@ static bool hw_native_find(struct hw_native_sink *sink, hw_addr_t start, uint64_
 {
 	struct hw_worker_native *native = (struct hw_worker_native *)sink;
 	struct hw_heap *heap = native->heap;
-	if (hw_pymalloc_find_arena(heap->in.pymalloc, start))
+	if (hw_pymalloc_find_arena(heap->in.pymalloc, start) ||
+	    hw_mimalloc_find_segment(heap->in.mimalloc, start))
 		return false; // which of its blocks are free is not known yet
 	struct hw_slot slot = hw_heap_slot_at(heap, start);
 	if (slot.category &&

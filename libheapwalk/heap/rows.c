@@ -4,15 +4,8 @@
 #include "cpython/text.h"
 #include "heap/heap_internal.h"
 
-struct hw_row_visit {
-	const struct hw_heap *heap;
-	hw_addr_t from, to; // rows that overlap this
-	bool (*visit)(void *payload, const struct hw_row *row);
-	void *payload;
-};
-
-static bool hw_emit(struct hw_row_visit *v, hw_addr_t start, hw_addr_t end,
-		    enum hw_allocator allocator, uint32_t slot)
+bool hw_heap_emit_row(struct hw_row_visit *v, hw_addr_t start, hw_addr_t end,
+		      enum hw_allocator allocator, uint32_t slot)
 {
 	if (start >= end || end <= v->from)
 		return true;
@@ -29,19 +22,21 @@ static bool hw_emit_pool(struct hw_row_visit *v, const struct hw_pool *pool)
 	const struct hw_pymalloc *pm = v->heap->in.pymalloc;
 	hw_addr_t end = pool->start + pm->pool_bytes;
 	if (pool->is_empty || pool->is_bad)
-		return hw_emit(v, pool->start, end, HW_ALLOCATOR_PYMALLOC,
-			       pool->is_bad ? HW_CATEGORY_POOL_BAD : HW_CATEGORY_POOL_FREED);
+		return hw_heap_emit_row(v, pool->start, end, HW_ALLOCATOR_PYMALLOC,
+					pool->is_bad ? HW_CATEGORY_POOL_BAD
+						     : HW_CATEGORY_POOL_FREED);
 	uint32_t size = hw_pool_block_bytes(pm, pool);
 	const uint32_t *slots =
 		&v->heap->pool_slots[v->heap->pool_first_slot[pool - pm->pools.data]];
 	hw_addr_t at = pool->start + HW_POOL_HEADER_BYTES;
-	if (!hw_emit(v, pool->start, at, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_POOL_HEADER))
+	if (!hw_heap_emit_row(v, pool->start, at, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_POOL_HEADER))
 		return false;
 	uint32_t i = v->from > at ? (uint32_t)hw_min((v->from - at) / size, pool->capacity) : 0;
 	for (at += (hw_addr_t)i * size; i < pool->capacity; i++, at += size)
-		if (!hw_emit(v, at, at + size, HW_ALLOCATOR_PYMALLOC, hw_slot_load(&slots[i])))
+		if (!hw_heap_emit_row(v, at, at + size, HW_ALLOCATOR_PYMALLOC,
+				      hw_slot_load(&slots[i])))
 			return false;
-	return hw_emit(v, at, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_ALIGNMENT_POOL);
+	return hw_heap_emit_row(v, at, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_ALIGNMENT_POOL);
 }
 
 static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
@@ -49,9 +44,10 @@ static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
 	const struct hw_pymalloc *pm = v->heap->in.pymalloc;
 	hw_addr_t end = arena->start + pm->arena_bytes;
 	if (arena->is_missing)
-		return hw_emit(v, arena->start, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_MISSING);
-	if (!hw_emit(v, arena->start, arena->first_pool, HW_ALLOCATOR_PYMALLOC,
-		     HW_CATEGORY_ALIGNMENT_ARENA))
+		return hw_heap_emit_row(v, arena->start, end, HW_ALLOCATOR_PYMALLOC,
+					HW_CATEGORY_MISSING);
+	if (!hw_heap_emit_row(v, arena->start, arena->first_pool, HW_ALLOCATOR_PYMALLOC,
+			      HW_CATEGORY_ALIGNMENT_ARENA))
 		return false;
 	uint32_t i = v->from > arena->first_pool
 			     ? (uint32_t)hw_min((v->from - arena->first_pool) / pm->pool_bytes,
@@ -63,9 +59,10 @@ static bool hw_emit_arena(struct hw_row_visit *v, const struct hw_arena *arena)
 	}
 	hw_addr_t carved_end = arena->first_pool + (hw_addr_t)arena->pool_count * pm->pool_bytes;
 	hw_addr_t pools_end = arena->first_pool + (hw_addr_t)arena->pools_total * pm->pool_bytes;
-	return hw_emit(v, carved_end, pools_end, HW_ALLOCATOR_PYMALLOC,
-		       HW_CATEGORY_POOL_NEVER_USED) &&
-	       hw_emit(v, pools_end, end, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_ALIGNMENT_ARENA);
+	return hw_heap_emit_row(v, carved_end, pools_end, HW_ALLOCATOR_PYMALLOC,
+				HW_CATEGORY_POOL_NEVER_USED) &&
+	       hw_heap_emit_row(v, pools_end, end, HW_ALLOCATOR_PYMALLOC,
+				HW_CATEGORY_ALIGNMENT_ARENA);
 }
 
 static bool hw_emit_slot_block(struct hw_row_visit *v, hw_addr_t chunk)
@@ -76,13 +73,13 @@ static bool hw_emit_slot_block(struct hw_row_visit *v, hw_addr_t chunk)
 		if (!block)
 			break;
 		at = block->first;
-		if (!hw_emit(v, block->chunk, at, HW_ALLOCATOR_GLIBC, block->header))
+		if (!hw_heap_emit_row(v, block->chunk, at, HW_ALLOCATOR_GLIBC, block->header))
 			return false;
 		for (uint32_t i = 0; i < block->count; i++, at += block->slot_bytes)
-			if (!hw_emit(v, at, at + block->slot_bytes, HW_ALLOCATOR_GLIBC,
-				     v->heap->slot_categories.data[block->slots + i]))
+			if (!hw_heap_emit_row(v, at, at + block->slot_bytes, HW_ALLOCATOR_GLIBC,
+					      v->heap->slot_categories.data[block->slots + i]))
 				return false;
-		if (!hw_emit(v, at, block->chunk_end, HW_ALLOCATOR_GLIBC, block->padding))
+		if (!hw_heap_emit_row(v, at, block->chunk_end, HW_ALLOCATOR_GLIBC, block->padding))
 			return false;
 		at = block->chunk_end;
 		is_continued = block->is_continued;
@@ -98,8 +95,8 @@ static bool hw_emit_region(struct hw_row_visit *v, const struct hw_region *regio
 		uint32_t slot = hw_slot_load(&region->state[i]);
 		if (HW_SLOT_CATEGORY(slot) == HW_CATEGORY_SLOT_HEADER
 			    ? !hw_emit_slot_block(v, start)
-			    : !hw_emit(v, start, hw_region_chunk_end(region, i), HW_ALLOCATOR_GLIBC,
-				       slot))
+			    : !hw_heap_emit_row(v, start, hw_region_chunk_end(region, i),
+						HW_ALLOCATOR_GLIBC, slot))
 			return false;
 	}
 	return true;
@@ -119,11 +116,17 @@ bool hw_heap_visit(const struct hw_heap *heap, hw_addr_t from, hw_addr_t to,
 			ok = hw_emit_arena(&v, &heap->in.pymalloc->arenas.data[span->index]);
 		else if (span->kind == HW_STRETCH_REGION)
 			ok = hw_emit_region(&v, &heap->in.glibc->regions.data[span->index]);
+		else if (span->kind == HW_STRETCH_SEGMENT)
+			ok = hw_heap_emit_segment(&v, span);
+		else if (span->kind == HW_STRETCH_AREA)
+			ok = hw_heap_emit_row(&v, span->start, span->end, HW_ALLOCATOR_MIMALLOC,
+					      span->index);
 		else
-			ok = hw_emit(&v, span->start, span->end,
-				     span->index == HW_CATEGORY_HEAP_TAIL ? HW_ALLOCATOR_GLIBC
-									  : HW_ALLOCATOR_NONE,
-				     span->index);
+			ok = hw_heap_emit_row(&v, span->start, span->end,
+					      span->index == HW_CATEGORY_HEAP_TAIL
+						      ? HW_ALLOCATOR_GLIBC
+						      : HW_ALLOCATOR_NONE,
+					      span->index);
 		if (!ok)
 			return false;
 	}
@@ -149,7 +152,7 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 		return false;
 	const struct hw_type *type = heap->types.all.data[category->type - 1];
 	hw_addr_t object = row->start;
-	if (row->allocator == HW_ALLOCATOR_PYMALLOC || !hw_heap_slot_block_at(heap, row->start)) {
+	if (row->allocator != HW_ALLOCATOR_GLIBC || !hw_heap_slot_block_at(heap, row->start)) {
 		// Behind malloc's header, whose first word is the chunk's before.
 		struct hw_slot slot = hw_heap_slot_at(
 			heap, row->start + (row->allocator == HW_ALLOCATOR_GLIBC ? 16 : 0));
@@ -188,6 +191,11 @@ void hw_heap_place(const struct hw_heap *heap, hw_addr_t addr, struct hw_place *
 	ret->end = span->end;
 	if (span->kind == HW_STRETCH_ARENA) {
 		ret->kind = HW_PLACE_PYMALLOC;
+		ret->index = span->index;
+		return;
+	}
+	if (span->kind == HW_STRETCH_SEGMENT) {
+		ret->kind = HW_PLACE_MIMALLOC;
 		ret->index = span->index;
 		return;
 	}

@@ -17,9 +17,9 @@ enum {
 	HW_WORKER_LINKS_MAX = 1 << 27,
 };
 
-// A piece of work: arenas [from, to), or chunks [from, to) of a region.
+// A piece of work: arenas [from, to), segments [from, to), or chunks [from, to) of a region.
 struct hw_item {
-	bool is_arenas;
+	enum hw_stretch_kind kind;
 	uint32_t region, from, to;
 };
 
@@ -43,6 +43,11 @@ struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 	worker->sink.cache = &worker->cache;
 	worker->sink.links_left = HW_WORKER_LINKS_MAX;
 	hw_worker_native_init(&worker->native, heap, &worker->pages, HW_WORKER_LINKS_MAX);
+	if (heap->in.mimalloc->segments.count) {
+		worker->page_blocks = malloc(HW_MI_BLOCKS_MAX);
+		if (!worker->page_blocks)
+			return &hw_enomem;
+	}
 	return NULL;
 }
 
@@ -52,17 +57,11 @@ void hw_worker_deinit(struct hw_worker *worker)
 	hw_pages_deinit(&worker->pages);
 	hw_vec_deinit(&worker->pending);
 	hw_vec_deinit(&worker->native.claims);
+	free(worker->page_blocks);
 }
 
-// Unless an owner has said what it is.
-static void hw_slot_set(uint32_t *slot, uint32_t id)
-{
-	uint32_t none = HW_CATEGORY_NONE;
-	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-}
-
-static void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
-			    size_t len, uint64_t capacity, uint32_t *slot)
+void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes, size_t len,
+		     uint64_t capacity, uint32_t *slot)
 {
 	struct hw_heap *heap = worker->heap;
 	const struct hw_python_layout *layout = &heap->in.python->layout;
@@ -152,8 +151,6 @@ static void hw_worker_arena(struct hw_worker *worker, const struct hw_arena *are
 
 // ---- malloc ------------------------------------------------------------------------------------
 
-enum { HW_CHUNK_LOOK_BYTES = 4096 };
-
 static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *region, uint32_t i)
 {
 	uint32_t *slot = &region->state[i];
@@ -170,7 +167,7 @@ static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *re
 	if (user >= limit)
 		return;
 	uint64_t capacity = limit - user;
-	size_t want = (size_t)hw_min(hw_min(capacity, end - user), HW_CHUNK_LOOK_BYTES), len;
+	size_t want = (size_t)hw_min(hw_min(capacity, end - user), HW_BLOCK_LOOK_BYTES), len;
 	const uint8_t *bytes = hw_window_get_some(&worker->window, user, want, &len);
 	if (!bytes || !len) {
 		hw_slot_set(slot, HW_CATEGORY_MISSING);
@@ -184,7 +181,12 @@ static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *re
 static void hw_worker_item(struct hw_worker *worker, const struct hw_item *item)
 {
 	struct hw_heap *heap = worker->heap;
-	if (item->is_arenas) {
+	if (item->kind == HW_STRETCH_SEGMENT) {
+		for (uint32_t i = item->from; i < item->to; i++)
+			hw_worker_segment(worker, &heap->in.mimalloc->segments.data[i]);
+		return;
+	}
+	if (item->kind == HW_STRETCH_ARENA) {
 		for (uint32_t i = item->from; i < item->to; i++)
 			hw_worker_arena(worker, &heap->in.pymalloc->arenas.data[i]);
 		return;
@@ -196,8 +198,10 @@ static void hw_worker_item(struct hw_worker *worker, const struct hw_item *item)
 
 static uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *item)
 {
-	if (item->is_arenas)
+	if (item->kind == HW_STRETCH_ARENA)
 		return (uint64_t)heap->in.pymalloc->arena_bytes * (item->to - item->from);
+	if (item->kind == HW_STRETCH_SEGMENT)
+		return HW_MI_SEGMENT_BYTES * (item->to - item->from);
 	const struct hw_region *region = &heap->in.glibc->regions.data[item->region];
 	return hw_region_chunk_end(region, item->to - 1) -
 	       hw_region_chunk_start(region, item->from);
@@ -225,9 +229,14 @@ static bool hw_scan_add_items(struct hw_scan *scan)
 	const struct hw_glibc *glibc = scan->heap->in.glibc;
 	uint64_t step = pm->arena_bytes ? hw_max(HW_ARENA_BYTES_AN_ITEM / pm->arena_bytes, 1) : 1;
 	for (uint64_t from = 0; from < pm->arenas.count; from += step) {
-		struct hw_item item = { .is_arenas = true,
+		struct hw_item item = { .kind = HW_STRETCH_ARENA,
 					.from = (uint32_t)from,
 					.to = (uint32_t)hw_min(from + step, pm->arenas.count) };
+		if (!hw_vec_push(&scan->items, item))
+			return false;
+	}
+	for (uint32_t i = 0; i < scan->heap->in.mimalloc->segments.count; i++) {
+		struct hw_item item = { .kind = HW_STRETCH_SEGMENT, .from = i, .to = i + 1 };
 		if (!hw_vec_push(&scan->items, item))
 			return false;
 	}
@@ -236,7 +245,8 @@ static bool hw_scan_add_items(struct hw_scan *scan)
 		     from += HW_CHUNKS_AN_ITEM) {
 			uint64_t to = hw_min(from + HW_CHUNKS_AN_ITEM,
 					     glibc->regions.data[i].count);
-			struct hw_item item = { .region = i,
+			struct hw_item item = { .kind = HW_STRETCH_REGION,
+						.region = i,
 						.from = (uint32_t)from,
 						.to = (uint32_t)to };
 			if (!hw_vec_push(&scan->items, item))

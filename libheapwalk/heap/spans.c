@@ -26,6 +26,8 @@ static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
 							      HW_STRETCH_ARENA, i })))
 			return false;
 	}
+	if (!hw_heap_add_segments(heap, spans))
+		return false;
 	for (uint32_t i = 0; i < glibc->regions.count; i++) {
 		const struct hw_region *region = &glibc->regions.data[i];
 		if (!hw_vec_push(spans, ((struct hw_stretch){ region->start, region->end,

@@ -180,7 +180,7 @@ enum hw_state { HW_STATE_UNKNOWN, HW_STATE_IN_USE, HW_STATE_FREE, HW_STATE_OVERH
 struct hw_block {
 	hw_addr_t start;
 	uint64_t size_bytes;   /**< the whole block: a size class, a chunk with its header */
-	const char *allocator; /**< "glibc", "pymalloc", "none" */
+	const char *allocator; /**< "glibc", "pymalloc", "mimalloc", "none" */
 	enum hw_state state;
 	const char *state_word; /**< "in use", or which kind of free */
 	const char *domain, *kind, *detail;

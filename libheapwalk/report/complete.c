@@ -102,7 +102,7 @@ static void hw_offer_text(struct hw_completion *completion, const char *text)
 
 static void hw_offer_values(struct hw_completion *completion, enum hw_attribute attribute)
 {
-	static const char *const allocators[] = { "glibc", "pymalloc", "none", NULL };
+	static const char *const allocators[] = { "glibc", "pymalloc", "mimalloc", "none", NULL };
 	static const char *const states[] = { "in use", "free", "overhead", "unknown", NULL };
 	const char *const *fixed = attribute == HW_ATTRIBUTE_ALLOCATOR ? allocators
 				   : attribute == HW_ATTRIBUTE_STATE   ? states

@@ -214,6 +214,10 @@ static struct hw_error *hw_map_print(struct hw_map_report *r)
 	bool ok = true;
 	for (unsigned i = 0; ok && i < HW_LINE_FIRST_ELSEWHERE; i++) {
 		struct hw_cell cells[HW_MAPS_CELLS];
+		// Few processes have mimalloc: the others' readers need no word of it.
+		if (report->format == HW_FORMAT_TEXT && i >= HW_LINE_MIMALLOC_USED &&
+		    i <= HW_LINE_MIMALLOC_OVERHEAD && !r->map->lines[i].virtual_bytes)
+			continue;
 		hw_map_cells(r->map, hw_map_line_word(i), &r->map->lines[i], false, cells);
 		ok = hw_rows_push(&rows, cells);
 	}
