@@ -516,16 +516,8 @@ class Session:
             self._set_defaults(dict.fromkeys(defaults or {}))
         return not stopped
 
-    @property
-    def was_interrupted(self):
-        return self._interrupted
-
     def invalidate(self):
         self.library.c.hw_session_invalidate(self.handle)
-
-    @property
-    def is_open(self):
-        return bool(self.handle)
 
     def close(self):
         handle, self.handle = self.handle, None

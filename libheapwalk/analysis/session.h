@@ -48,7 +48,6 @@ struct hw_session {
 // Each makes what it needs first; a second call costs nothing. Live: the target is stopped
 // meanwhile. When they return NULL the parts are there; session->python.module may still be NULL
 // (no CPython, or python_error says why it is not understood), and pymalloc empty (pymalloc_error).
-struct hw_error *hw_session_need_python(struct hw_session *session) HW_MUST_USE;
 // pymalloc alone, and what `read` (may be NULL) reads besides, at one moment. A live target is disturbed as
 // little as it can be: what symbols and debug information tell is asked before; then it is read while all
 // its threads sleep, or, when one did not, stopped. `read` may be called again for a new try.

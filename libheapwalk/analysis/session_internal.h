@@ -13,9 +13,5 @@ void hw_session_forget_allocators(struct hw_session *session);
 void hw_session_forget_python(struct hw_session *session);
 // The process has exited while it was read: an error.
 struct hw_error *hw_session_check_alive(struct hw_session *session) HW_MUST_USE;
-// A failure that the rest of the walk can live without: facts or proofs that are missing. Kept in
-// *kept and shown as an issue. Anything else comes back.
-struct hw_error *hw_session_tolerate(struct hw_session *session, struct hw_error *err,
-				     struct hw_error **kept) HW_MUST_USE;
 
 #endif

@@ -53,8 +53,10 @@ void hw_session_invalidate(struct hw_session *session)
 
 // ---- making ----
 
-struct hw_error *hw_session_tolerate(struct hw_session *session, struct hw_error *err,
-				     struct hw_error **kept)
+// A failure that the rest of the walk can live without: facts or proofs that are missing. Kept in
+// *kept and shown as an issue. Anything else comes back.
+static struct hw_error *hw_session_tolerate(struct hw_session *session, struct hw_error *err,
+					    struct hw_error **kept)
 {
 	if (!err)
 		return NULL;
@@ -256,11 +258,6 @@ static struct hw_error *hw_session_make(struct hw_session *session,
 	struct hw_error *err = make(session);
 	hw_session_resume(session);
 	return err;
-}
-
-struct hw_error *hw_session_need_python(struct hw_session *session)
-{
-	return session->has_python ? NULL : hw_session_make(session, hw_session_make_python);
 }
 
 struct hw_error *hw_session_need_allocators(struct hw_session *session)

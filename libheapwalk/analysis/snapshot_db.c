@@ -16,7 +16,8 @@ static int hw_db_errno(const struct hw_db *db)
 	return os_errno;
 }
 
-struct hw_error *hw_db_error(const struct hw_db *db, int code)
+// What SQLite's last call on it complains of, as a sentence. `code` is what that call returned.
+static struct hw_error *hw_db_error(const struct hw_db *db, int code)
 {
 	int primary = code & 0xff;
 	int os_errno = hw_db_errno(db);

@@ -33,8 +33,6 @@ struct hw_db {
 	struct hw_progress *progress; // may be NULL; borrowed
 };
 
-// What SQLite's last call on it complains of, as a sentence. `code` is what that call returned.
-struct hw_error *hw_db_error(const struct hw_db *db, int code);
 struct hw_error *hw_db_open(struct hw_db *db, const char *path, int flags,
 			    const char *vfs) HW_MUST_USE;
 void hw_db_close(struct hw_db *db);

@@ -8,7 +8,7 @@
 
 enum { HW_CHUNKS_PER_BUCKET = 2, HW_MARKED_UNSORTED = 254, HW_MARKED_SORTED = 255 };
 
-// Ordinals from here on are bin heads: HW_ORDINAL_HEADS + bin.
+// Ordinals from here on are bin heads: hw_ordinal_heads + bin.
 static const uint32_t hw_ordinal_heads = UINT32_MAX - HW_GLIBC_BINS;
 static const uint32_t hw_ordinal_none = UINT32_MAX;
 

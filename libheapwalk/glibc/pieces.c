@@ -9,8 +9,7 @@
 
 enum {
 	HW_PIECE_BYTES_MIN = 8 << 20,
-	HW_PIECES_A_THREAD = 4, // so that no thread waits long for the last one
-	HW_PIECES_MAX = HW_PIECES_A_THREAD * HW_PARALLEL_MAX,
+	HW_PIECES_A_THREAD = 4,   // so that no thread waits long for the last one
 	HW_GUESS_BYTES = 1 << 16, // from where a piece should begin: how far a start is looked for
 	HW_GUESS_HOPS = 24,       // headers that fit each other by chance: never seen
 };

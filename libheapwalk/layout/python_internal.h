@@ -36,8 +36,6 @@ const char *hw_layout_missing(const struct hw_python_layout *layout);
 // PY_VERSION_HEX out of the target or its file, 0 when nothing tells. `runtime` may be 0.
 uint32_t hw_python_version_of(struct hw_target *target, struct hw_module *module,
 			      hw_addr_t runtime);
-// "3.11.0rc1" → 0x030b00c1; NULL or the first character after it.
-const char *hw_python_parse_version(const char *text, uint32_t *ret);
 void hw_python_format_version(uint32_t hex, char *buf, size_t size);
 
 // The head of _PyRuntime since 3.13, struct _Py_DebugOffsets: false when it is not one.

@@ -27,7 +27,8 @@ static const char *hw_parse_byte(const char *s, uint32_t *ret)
 	return digits && n <= 255 ? s : NULL;
 }
 
-const char *hw_python_parse_version(const char *text, uint32_t *ret)
+// "3.11.0rc1" → 0x030b00c1; NULL or the first character after it.
+static const char *hw_python_parse_version(const char *text, uint32_t *ret)
 {
 	uint32_t part[3], level = 0xf, serial = 0;
 	const char *s = text;

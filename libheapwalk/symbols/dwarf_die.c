@@ -10,7 +10,6 @@ enum {
 	HW_DIE_DEPTH = 16, // of anonymous members, of imports
 	HW_DIE_CHAIN = 64, // of typedefs and qualifiers
 	HW_DIE_DIMENSIONS = 16,
-	HW_DIE_NAME_BYTES = 128, // of one step of a dotted path
 };
 
 // ---- the walk ----

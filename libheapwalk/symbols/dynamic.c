@@ -15,7 +15,8 @@ enum {
 	HW_DYNAMIC_STRINGS_MAX = 256 << 20,
 };
 
-bool hw_module_read_image(struct hw_module *module, hw_addr_t vaddr, void *buf, size_t len)
+// Bytes of the module's file at one of its own addresses, or of its image where there is no file.
+static bool hw_module_read_image(struct hw_module *module, hw_addr_t vaddr, void *buf, size_t len)
 {
 	hw_addr_t addr = vaddr + module->priv->bias;
 	return hw_module_read_file(module, addr, buf, len) ||

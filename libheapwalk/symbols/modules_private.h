@@ -52,8 +52,6 @@ struct hw_dynamic {
 	uint64_t symbols, strings, strings_bytes, hash, gnu_hash;
 };
 bool hw_module_dynamic(struct hw_module *module, struct hw_dynamic *ret);
-// Bytes of the module's file at one of its own addresses, or of its image where there is no file.
-bool hw_module_read_image(struct hw_module *module, hw_addr_t vaddr, void *buf, size_t len);
 // .dynsym without section headers: how many, 0: none. Both are owned.
 size_t hw_module_dynamic_symbols(struct hw_module *module, Elf64_Sym **ret_symbols,
 				 char **ret_strings, size_t *ret_strings_bytes);
