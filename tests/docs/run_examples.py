@@ -33,6 +33,9 @@ ADDR_NO_RANDOMIZE = 0x0040000
 READV = "19"  # of x86-64
 
 
+STOPPED = re.compile(r"the process was stopped for [0-9.]+ ms$")
+
+
 def skip(why):
     print("skip: %s" % why)
     sys.exit(77)
@@ -112,8 +115,10 @@ class Runner:
         if done.returncode not in (0, 141):
             raise SystemExit("%s: status %d\n%s" % (command, done.returncode, done.stdout))
         pid = self.environment["PID"] if self.program else None
+        # The pages leave out how long it was stopped, where that is not their subject.
         return [re.sub(r"\b%s\b" % pid, "PID", line).rstrip() if pid else line.rstrip()
-                for line in done.stdout.splitlines()]
+                for line in done.stdout.splitlines()
+                if not STOPPED.match(line)]
 
 
 def normal(line, numbers_vary):
