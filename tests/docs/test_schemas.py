@@ -141,7 +141,8 @@ def main():
         core = os.path.join(folder, "core")
         try:
             with heapwalk.attach(process.pid) as heap:
-                check_target(heap, checker, True)
+                with heap.stopped():
+                    check_target(heap, checker, True)
                 check_snapshots(heap, checker, process, folder)
             subprocess.run(["gcore", "-o", core, str(process.pid)], check=True, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
@@ -152,7 +153,7 @@ def main():
             check_target(heap, checker, True)
     process = start([os.path.join(BUILD, "bin/bench_malloc_target"), "1000"])
     try:
-        with heapwalk.attach(process.pid) as heap:
+        with heapwalk.attach(process.pid) as heap, heap.stopped():
             check_target(heap, checker, False)
     finally:
         stop(process)
