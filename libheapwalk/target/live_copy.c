@@ -2,6 +2,7 @@
 #include "target/live_copy.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/parallel.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 // Linux 5.14
@@ -18,6 +20,8 @@
 enum {
 	HW_COPY_PAGE_BYTES = 4096,
 	HW_COPY_ENTRIES = 8192, // of pagemap at once
+	HW_COPY_RANGE_BYTES = 8 << 20,
+	HW_COPY_THREADS = 8,
 };
 
 // linux/Documentation/admin-guide/mm/pagemap.rst
@@ -139,23 +143,51 @@ struct hw_error *hw_copy_prepare(const struct hw_target *target, int pagemap_fd,
 	return NULL;
 }
 
+// Ranges of the pieces, for several threads: the kernel copies with as many as ask it to.
+struct hw_copy_range {
+	const struct hw_copy_piece *piece;
+	hw_addr_t start, end;
+};
+
 struct hw_copy_work {
-	struct hw_copy_piece *piece;
 	struct hw_target *target;
 	hw_copy_read_fn *read;
+	int pagemap_fd;
+	HW_VEC(struct hw_copy_range) ranges;
+	atomic_size_t next;
+};
+
+struct hw_copy_run {
+	const struct hw_copy_work *work;
+	const struct hw_copy_piece *piece;
 };
 
 static struct hw_error *hw_copy_run(void *payload, hw_addr_t start, hw_addr_t end)
 {
-	struct hw_copy_work *work = payload;
+	const struct hw_copy_run *run = payload;
+	const struct hw_copy_piece *piece = run->piece;
 	size_t got;
 	// A guard page inside a run is a hole; the copy has zeroes there.
 	for (; start < end; start += got + HW_COPY_PAGE_BYTES) {
-		got = work->read(work->target, start,
-				 work->piece->bytes + (start - work->piece->start), end - start);
+		got = run->work->read(run->work->target, start,
+				      piece->bytes + (start - piece->start), end - start);
 		got = hw_align_down(got, HW_COPY_PAGE_BYTES);
 	}
 	return NULL;
+}
+
+static void hw_copy_work_run(void *payload, unsigned worker)
+{
+	struct hw_copy_work *work = payload;
+	size_t i;
+	(void)worker;
+	while ((i = atomic_fetch_add(&work->next, 1)) < work->ranges.count) {
+		const struct hw_copy_range *range = &work->ranges.data[i];
+		struct hw_copy_run run = { work, range->piece };
+		// hw_copy_run() never fails
+		hw_error_destroy(hw_copy_runs(work->pagemap_fd, range->start, range->end,
+					      hw_copy_run, &run));
+	}
 }
 
 static int hw_copy_compare(const void *a, const void *b)
@@ -201,13 +233,23 @@ static struct hw_error *hw_copy_match(struct hw_copy *copy, const struct hw_targ
 struct hw_error *hw_copy_take(struct hw_copy *copy, struct hw_target *target, int pagemap_fd,
 			      hw_copy_read_fn *read)
 {
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	struct hw_copy_work work = { .target = target, .read = read, .pagemap_fd = pagemap_fd };
+	bool ok = true;
 	HW_TRY(hw_copy_match(copy, target));
 	hw_vec_foreach(piece, &copy->pieces)
 	{
-		struct hw_copy_work work = { piece, target, read };
-		HW_TRY(hw_copy_runs(pagemap_fd, piece->start, piece->end, hw_copy_run, &work));
+		for (hw_addr_t at = piece->start; ok && at < piece->end;
+		     at += HW_COPY_RANGE_BYTES) {
+			hw_addr_t end = at + hw_min(piece->end - at, HW_COPY_RANGE_BYTES);
+			ok = hw_vec_push(&work.ranges, ((struct hw_copy_range){ piece, at, end }));
+		}
 	}
-	return NULL;
+	if (ok)
+		hw_parallel(processors > 1 ? (unsigned)hw_min(processors, HW_COPY_THREADS) : 1,
+			    hw_copy_work_run, &work);
+	hw_vec_deinit(&work.ranges);
+	return ok ? NULL : &hw_enomem;
 }
 
 void hw_copy_free(struct hw_copy *copy)

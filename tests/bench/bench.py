@@ -62,6 +62,13 @@ def census(options, where):
     return best, peak_of(command), json.loads(out)
 
 
+def frozen(options, where):
+    """Seconds that a live process stands still for a census of a copy of it, at best."""
+    command = [options.heapwalk] + where + ["--copy", "--top", "1", "--format", "json"]
+    return min(json.loads(subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                         check=True).stdout)["stopped_seconds"] for _ in range(options.runs))
+
+
 def count_blocks(options, where):
     """In use and free, pool by pool and chunk by chunk: what the census had to look at."""
     def ask(name):
@@ -100,7 +107,7 @@ def measure(options, kind, number, directory):
     with running(options, kind, number, directory) as target:
         where = ["-p", str(target.pid)]
         blocks = count_blocks(options, where)
-        yield ("live", blocks) + read_once(options, target.pid) + census(options, where)
+        yield ("live", blocks) + read_once(options, target.pid) + census(options, where) + (frozen(options, where),)
         with open("/proc/%d/coredump_filter" % target.pid, "w") as f:
             f.write("0x33")
         target.send_signal(signal.SIGABRT)
@@ -110,7 +117,7 @@ def measure(options, kind, number, directory):
             print("skip: the kernel wrote no core (core_pattern must be a plain file name)")
             return
         core = os.path.join(directory, names[0])
-        yield ("core", blocks) + read_once(options, core) + census(options, ["-c", core])
+        yield ("core", blocks) + read_once(options, core) + census(options, ["-c", core]) + (None,)
         os.unlink(core)
 
 
@@ -131,15 +138,16 @@ def main():
     parser.add_argument("--read-once", default=os.path.join(BUILD, "bench_read_once"))
     parser.add_argument("--json", help="write the numbers to this file too")
     options = parser.parse_args()
-    line = "%-7s %-5s %11s %9s %8s %8s %7s %9s %11s %8s"
-    print(line % ("target", "from", "blocks", "MiB", "read s", "census s", "ratio", "Mblock/s", "own B/block", "growth"))
+    line = "%-7s %-5s %11s %9s %8s %8s %7s %9s %11s %8s %8s"
+    print(line % ("target", "from", "blocks", "MiB", "read s", "census s", "ratio", "Mblock/s", "own B/block", "growth",
+                  "frozen"))
     results = []
     directory = tempfile.mkdtemp(prefix="heapwalk-bench-")
     try:
         for kind in options.kinds.split(","):
             last = {}
             for size in (int(float(s)) for s in options.sizes.split(",")):
-                for source, blocks, nbytes, read_s, census_s, peak, report in measure(options, kind, size, directory):
+                for source, blocks, nbytes, read_s, census_s, peak, report, still in measure(options, kind, size, directory):
                     growth = ""
                     if source in last:
                         before = last[source]
@@ -147,10 +155,12 @@ def main():
                     last[source] = blocks, census_s
                     print(line % (kind, source, blocks, "%.1f" % (nbytes / 1048576), "%.4f" % read_s,
                                   "%.4f" % census_s, "%.2f" % (census_s / read_s), "%.2f" % (blocks / census_s / 1e6),
-                                  "%.1f" % (peak / blocks), growth))
+                                  "%.1f" % (peak / blocks), growth,
+                                  "%.2f" % (still / read_s) if still else ""))
                     sys.stdout.flush()
                     results.append({"target": kind, "source": source, "blocks": blocks, "bytes": nbytes,
                                     "read_seconds": read_s, "census_seconds": census_s, "peak_anonymous_bytes": peak,
+                                    "frozen_seconds": still,
                                     "missing_bytes": report["coverage"]["missing_bytes"]})
     finally:
         shutil.rmtree(directory)
