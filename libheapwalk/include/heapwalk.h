@@ -67,6 +67,7 @@ enum hw_error_code {
 /** A failure. NULL is success. Owned by the caller: hw_error_destroy(). */
 struct hw_error;
 
+/** None of the functions on an error but hw_error_destroy() accepts NULL. */
 HW_API enum hw_error_code hw_error_code(const struct hw_error *err);
 /** One sentence without a full stop; borrowed until the error is destroyed. */
 HW_API const char *hw_error_message(const struct hw_error *err);
@@ -81,10 +82,17 @@ HW_API void hw_error_destroy(struct hw_error *err);
 
 struct hw_session;
 
-/** Says how far a long walk is. Return true to stop it: what was found is then marked partial. */
+/**
+ * Says how far a long walk is: `done` of `total` units (bytes, blocks, runs of them; only the quotient says
+ * anything) of `what`, which may be NULL. `total` 0: not known. Return true to stop it: what was found
+ * is then marked partial.
+ */
 typedef bool hw_progress_fn(void *payload, const char *what, uint64_t done, uint64_t total);
 
-/** Start with `.size = sizeof(struct hw_options)`, zero the rest: zero means the default. */
+/**
+ * Start with `.size = sizeof(struct hw_options)`, zero the rest: zero means the default. Strings are copied,
+ * and NULL in place of the structure is all defaults.
+ */
 struct hw_options {
 	size_t size;
 	const char *exe;        /**< executable of a core; NULL: found from the core's own notes */
@@ -97,26 +105,30 @@ struct hw_options {
 	bool debug;             /**< run the dear checks and report every conflict */
 	hw_progress_fn *progress; /**< may be NULL; called on the caller's thread only */
 	void *progress_payload;
-	const char
-		*rules; /**< a file of rules that name what objects own (docs/CLASSIFIERS.md); NULL:
-				none */
-	bool copy;      /**< pid: copy its private writable memory and let it run on, then look at
+	const char *rules; /**< file of rules that name what objects own; NULL: none */
+	bool copy;       /**< pid: copy its private writable memory and let it run on, then look at
 			      the copy; takes as much memory as that is */
 	bool debuginfod; /**< ask the servers in $DEBUGINFOD_URLS for debug files that are missing */
 };
 
 /**
- * Look at a live process. It is stopped (all its threads, by ptrace, without a signal that it could
- * see) when the first walk begins and let go when that walk ends, unless `no_stop`.
+ * Look at a live process; *ret is owned: hw_session_close(). It is stopped (all its threads, by ptrace,
+ * without a signal that it could see) when the first walk begins and let go when that walk ends, unless
+ * `no_stop`. HW_ERROR_NOT_FOUND: there is no process of that number; HW_ERROR_OS: it can't be read, for want
+ * of permission as a rule; HW_ERROR_UNSUPPORTED: it is of another kind of machine.
  */
 HW_API struct hw_error *hw_session_open_pid(int pid, const struct hw_options *options,
 					    struct hw_session **ret) HW_MUST_USE;
 
-/** Look at a core file, mapped and never copied. A compressed one is unpacked first (see `progress`). */
+/**
+ * Look at a core file, mapped and never copied; *ret is owned. A compressed one is unpacked first, in this
+ * call, which progress can stop. HW_ERROR_INVALID: the file is no core; HW_ERROR_UNSUPPORTED: it is one of
+ * another kind of machine.
+ */
 HW_API struct hw_error *hw_session_open_core(const char *path, const struct hw_options *options,
 					     struct hw_session **ret) HW_MUST_USE;
 
-/** One line of a target's memory map. */
+/** One line of a target's memory map: [start, end) is file_offset and the bytes behind it of the file. */
 struct hw_map_entry {
 	hw_addr_t start, end;
 	uint64_t file_offset;
@@ -124,22 +136,29 @@ struct hw_map_entry {
 	const char *path; /**< "" for anonymous memory, "[heap]", "[stack]"; copied */
 };
 
-/** A target that somebody else reads: a debugger on a remote machine, a test. */
+/** A target that somebody else reads: a debugger on a remote machine, a test. Copied, but for the payload. */
 struct hw_callbacks {
-	size_t size;
+	size_t size; /**< sizeof(struct hw_callbacks) */
 	/** All of [addr, addr + len) into buf, or false. Called on the caller's thread only. */
 	bool (*read)(void *payload, hw_addr_t addr, void *buf, size_t len);
 	void *payload;
-	const struct hw_map_entry *maps;
+	const struct hw_map_entry *maps; /**< in any order */
 	size_t map_count;
 	int pid; /**< 0 when there is none */
 };
 
+/**
+ * Look at a target through callbacks; *ret is owned. HW_ERROR_INVALID: there is no `read`, or a line of the
+ * map ends before it begins. Nothing is stopped: whoever reads keeps the target as it is.
+ */
 HW_API struct hw_error *hw_session_open_callbacks(const struct hw_callbacks *callbacks,
 						  const struct hw_options *options,
 						  struct hw_session **ret) HW_MUST_USE;
 
-/** No target: for commands that read files alone (diff of snapshots), and to keep labels. */
+/**
+ * No target: for commands that read files alone (diff of snapshots), and to keep labels; *ret is owned. What
+ * needs a target is HW_ERROR_INVALID.
+ */
 HW_API struct hw_error *hw_session_open_detached(const struct hw_options *options,
 						 struct hw_session **ret) HW_MUST_USE;
 
@@ -157,12 +176,16 @@ HW_API void hw_session_invalidate(struct hw_session *session);
 
 /**
  * Keep a live target stopped over several calls, so that all of them see one moment. Calls nest; the
- * thread that stops it lets it go. A target that somebody else keeps stopped does not notice.
+ * thread that stops it lets it go. A target that somebody else keeps stopped does not notice. After an
+ * error it is not stopped: HW_ERROR_NOT_FOUND when the process has ended.
  */
 HW_API struct hw_error *hw_session_stop(struct hw_session *session) HW_MUST_USE;
 HW_API void hw_session_resume(struct hw_session *session);
 
-/** Workers of the walks to come: 1 to 64, 0: one a processor, at most 8. NULL: only checks. */
+/**
+ * Workers of the walks to come: 1 to 64, 0: one a processor, at most 8; else HW_ERROR_INVALID. `session` NULL:
+ * only checks.
+ */
 HW_API struct hw_error *hw_session_set_threads(struct hw_session *session,
 					       unsigned threads) HW_MUST_USE;
 
@@ -188,10 +211,14 @@ struct hw_block {
 	int64_t refcount; /**< of that object; -1: immortal, not known, or no object */
 };
 
-/** Return false to stop. */
+/** Return false to stop. `block` itself is valid for the call. */
 typedef bool hw_block_fn(void *payload, const struct hw_block *block);
 
-/** Blocks in address order that match `query` (NULL: all). */
+/**
+ * Blocks that match `query` (NULL: all), in its order or by address. HW_ERROR_INVALID: the query is wrong, and no
+ * block was visited; HW_ERROR_PARTIAL: all that are known were (hw_session_shortfall()); HW_ERROR_INTERRUPTED:
+ * some were. A live target is stopped meanwhile.
+ */
 HW_API struct hw_error *hw_session_visit_blocks(struct hw_session *session, const char *query,
 						hw_block_fn *visit, void *payload) HW_MUST_USE;
 
@@ -199,7 +226,8 @@ HW_API struct hw_error *hw_session_visit_blocks(struct hw_session *session, cons
 struct hw_cursor;
 
 /**
- * Before the first block that matches `query` (NULL: all). Walks the heap when that was not done yet.
+ * Before the first block that matches `query` (NULL: all); *ret is owned: hw_cursor_close(). HW_ERROR_INVALID:
+ * the query is wrong. Walks the heap when that was not done yet.
  * Rows are made as they are asked for; with "order by" those that match are collected first.
  */
 HW_API struct hw_error *hw_cursor_open(struct hw_session *session, const char *query,
@@ -224,7 +252,7 @@ HW_API void hw_cursor_close(struct hw_cursor *cursor);
 HW_API struct hw_error *hw_session_find_block(struct hw_session *session, hw_addr_t addr,
 					      struct hw_block *ret, bool *ret_found) HW_MUST_USE;
 
-/** Why what was walked is not all of the heap, HW_ERROR_PARTIAL as a rule; NULL when it is. */
+/** Why what is known is not all of the heap, HW_ERROR_PARTIAL as a rule; owned. NULL: nothing is missing. */
 HW_API struct hw_error *hw_session_shortfall(const struct hw_session *session) HW_MUST_USE;
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -243,8 +271,9 @@ struct hw_styles {
 	const char *highlight; /**< issues, and that a report is partial */
 };
 
-/** Where a command prints. Return false to stop it (a pager that was quit). */
+/** Where a command prints. */
 struct hw_output {
+	/** `len` bytes, valid for the call. Return false to stop the command (a pager that was quit). */
 	bool (*write)(void *payload, const char *text, size_t len);
 	void *payload;
 	const struct hw_styles *styles; /**< NULL: plain text. JSON, CSV and files always are */
@@ -293,7 +322,9 @@ HW_API struct hw_error *hw_session_set_default(struct hw_session *session, const
 
 /**
  * Words that may follow: an option, its value, a kind or a domain known to the session. `session`
- * may be NULL. Each candidate is passed to `emit` once. Never walks a heap that was not walked yet.
+ * may be NULL. argv[0] is the command's name, or `argc` 0 for the commands themselves; `prefix` is what there
+ * is of the word. Each candidate is passed to `emit` once, borrowed for the call. Never walks a heap that
+ * was not walked yet.
  */
 HW_API void hw_complete(struct hw_session *session, enum hw_option_style style, int argc,
 			const char *const *argv, const char *prefix,

@@ -179,7 +179,7 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	  "free, though malloc does not mark them so. Chunks that are a mapping of their own\n"   \
 	  "come last.")                                                                            \
 	X(arena, "arena", "N", false, hw_bin_options,                                              \
-	  "Show one of glibc malloc's arenas: its bins and its chunks.",                           \
+	  "Show one of glibc malloc's arenas: bins and chunks.",                                   \
 	  "N is an arena's number in the list that \"arenas\" shows, or its address. Bins are those\n" \
 	  "that hold a chunk, a thread arena's as well; a tcache bin is that of all threads\n"     \
 	  "together. \"sort\" orders the bins, chunks come by address. As csv it is one table: the\n" \

@@ -163,7 +163,7 @@ static void test_completion(void)
 	expect_offers(GNU, WORDS("select", "size"), "", "<|<=|=|!=|>=|>|");
 	expect_offers(GNU, WORDS("select", "kind"), "", "=|!=|~|!~|");
 	expect_offers(GNU, WORDS("select", "allocator", "="), "",
-		      "\"glibc\"|\"pymalloc\"|\"none\"|");
+		      "\"glibc\"|\"pymalloc\"|\"mimalloc\"|\"none\"|");
 	expect_offers(GNU, WORDS("select", "state="), "'i", "'in use'|");
 	expect_offers(GNU, WORDS("select", "state", "=", "\"in"), "u", "use\"|");
 	expect_offers(GNU, WORDS("select", "state = 'in"), "", "use'|");
@@ -171,7 +171,7 @@ static void test_completion(void)
 	expect_offers(GNU, WORDS("select"), "(ki", "(kind|");
 	expect_offers(GNU, WORDS("select"), "state=\"ov", "state=\"overhead\"|");
 	expect_offers(GNU, WORDS("select"), "allocator=",
-		      "allocator=\"glibc\"|allocator=\"pymalloc\"|"
+		      "allocator=\"glibc\"|allocator=\"pymalloc\"|allocator=\"mimalloc\"|"
 		      "allocator=\"none\"|");
 	expect_offers(GNU, WORDS("select", "size"), "<", "<|<=|");
 	expect_offers(GNU, WORDS("select", "size > $"), "", "");
