@@ -104,11 +104,20 @@ def compare(source, wanted, got):
         yield line
     for command in COMMANDS[1:]:
         mine, theirs = (
-            {k: v for k, v in a[command].report.items() if k not in ("target", "coverage", "facts")}
+            {k: v for k, v in a[command].report.items() if k not in ("target", "coverage", "facts", "stopped_seconds")}
             for a in (wanted, got))
         for key in mine:
             if not agrees(mine[key], theirs.get(key)):
                 yield "%s: %s: %s differs: %.300r, not %.300r" % (source, command, key, theirs.get(key), mine[key])
+
+
+def compare_all(sources, wanted, options):
+    """The same of each of [(name, where)], without debug information."""
+    for source, where in sources:
+        try:
+            yield from compare(source, wanted, ask(options, where, NOWHERE))
+        except TestError as error:
+            yield "%s: %s" % (source, error)
 
 
 # What a program that has Python inside may look like. It exports nothing: extension modules in files of
@@ -168,11 +177,7 @@ def check_embedded(archive, headers, options):
             wanted = ask(options, where, debug)
             if not any(row.get("kind") == "Thing" for row in wanted["all"].report["rows"]):
                 yield "no object of the script's was found"
-            for source, where in (("live", where), ("core", ["-c", target.gcore(0x33)])):
-                try:
-                    yield from compare(source, wanted, ask(options, where, NOWHERE))
-                except TestError as error:
-                    yield "%s: %s" % (source, error)
+            yield from compare_all([("live", where), ("core", ["-c", target.gcore(0x33)])], wanted, options)
     finally:
         shutil.rmtree(folder)
 
@@ -193,11 +198,7 @@ def check(interpreter, workload, is_headless, options):
             if not options.live_only and not options.quick:
                 sysroot = ["--sysroot", interpreter.root] if interpreter.root else []
                 sources.append(("core", ["-c", target.gcore(0x33)] + sysroot))
-            for source, where in sources:
-                try:
-                    yield from compare(source, wanted, ask(options, where, NOWHERE))
-                except TestError as error:
-                    yield "%s: %s" % (source, error)
+            yield from compare_all(sources, wanted, options)
     finally:
         shutil.rmtree(folder)
 
