@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "analysis/process_map.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +16,10 @@ static const char *const hw_map_words[HW_LINE_COUNT] = {
 #undef HW_X
 };
 
-const char *hw_map_line_word(enum hw_map_line line)
+const char *hw_map_line_word(const struct hw_process_map *map, enum hw_map_line line)
 {
+	if (line == HW_LINE_OTHER_MALLOC)
+		return *map->other_malloc ? map->other_malloc : NULL;
 	return hw_map_words[line];
 }
 
@@ -47,6 +50,8 @@ static enum hw_map_line hw_line_of_used(const struct hw_category *category,
 
 static enum hw_map_line hw_line_of(const struct hw_category *category, enum hw_allocator allocator)
 {
+	if (allocator == HW_ALLOCATOR_NONE && !strcmp(category->kind, HW_OTHER_MALLOC_KIND))
+		return HW_LINE_OTHER_MALLOC;
 	if (category->state == HW_STATE_UNKNOWN)
 		return HW_LINE_UNKNOWN;
 	if (allocator == HW_ALLOCATOR_NONE && !strcmp(category->domain, "stack"))
@@ -153,6 +158,7 @@ static void hw_sum_add(struct hw_map_sum *to, const struct hw_map_sum *from)
 }
 
 struct hw_error *hw_process_map_make(const struct hw_heap *heap, const struct hw_target *target,
+				     const struct hw_other_malloc *other,
 				     const struct hw_residency *residency,
 				     struct hw_progress *progress, struct hw_process_map *ret)
 {
@@ -161,6 +167,9 @@ struct hw_error *hw_process_map_make(const struct hw_heap *heap, const struct hw
 		.knows_swapped = residency->source == HW_RESIDENCY_KERNEL,
 		.knows_huge = residency->source == HW_RESIDENCY_KERNEL && residency->knows_huge,
 	};
+	if (other->name)
+		snprintf(map.other_malloc, sizeof(map.other_malloc), "%s%s", other->name,
+			 strstr(other->name, "'s ") ? "" : "'s memory");
 	HW_TRY(hw_map_private(heap, residency, progress, &map));
 	hw_map_elsewhere(target, residency, &map);
 	for (unsigned i = 0; i < HW_LINE_COUNT; i++)

@@ -22,6 +22,7 @@
 	X(MALLOC_USED, "malloc in use")                                                            \
 	X(MALLOC_FREE, "malloc free")                                                              \
 	X(MALLOC_OVERHEAD, "malloc overhead")                                                      \
+	X(OTHER_MALLOC, "another malloc's memory")                                                 \
 	X(STACKS, "thread stacks")                                                                 \
 	X(FILES, "files' private pages")                                                           \
 	X(ANONYMOUS, "other anonymous memory")                                                     \
@@ -47,6 +48,8 @@ struct hw_map_sum {
 
 struct hw_process_map {
 	struct hw_map_sum lines[HW_LINE_COUNT];
+	char other_malloc
+		[80]; // the word of HW_LINE_OTHER_MALLOC: "jemalloc's memory"; "": no such line
 	struct hw_map_sum private_writable, elsewhere; // sums of the two parts
 	uint64_t hugetlb_bytes;                        // resident, but not in VmRSS
 	uint64_t smaps_resident_bytes; // of all mappings together; HW_UNKNOWN_BYTES: not known
@@ -56,10 +59,12 @@ struct hw_process_map {
 
 // Interrupted: the sums until then, see hw_progress_stopped().
 struct hw_error *hw_process_map_make(const struct hw_heap *heap, const struct hw_target *target,
+				     const struct hw_other_malloc *other,
 				     const struct hw_residency *residency,
 				     struct hw_progress *progress,
 				     struct hw_process_map *ret) HW_MUST_USE;
 
-const char *hw_map_line_word(enum hw_map_line line);
+// NULL: this process has no such line.
+const char *hw_map_line_word(const struct hw_process_map *map, enum hw_map_line line);
 
 #endif

@@ -188,13 +188,16 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 {
 	struct hw_glibc *glibc = w->glibc;
 	HW_TRY(hw_glibc_find(w));
-	if (!glibc->main_arena)
+	if (!glibc->main_arena) {
+		hw_glibc_find_other(w);
 		return NULL;
+	}
 	glibc->layout = w->layout;
 	hw_read_mp(w);
 	HW_TRY(hw_glibc_read_arenas(w));
 	glibc->is_initialized = w->sbrk_base != 0;
 	hw_vec_foreach(arena, &glibc->arenas) glibc->is_initialized |= arena->system_bytes != 0;
+	hw_glibc_find_other(w);
 	if (!glibc->arenas.count)
 		return NULL;
 	// thread heaps first: where they are, no region of the main arena is looked for

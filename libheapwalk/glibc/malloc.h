@@ -63,6 +63,13 @@ struct hw_glibc_arena {
 	uint32_t heaps;        // thread arena: heap_info blocks
 };
 
+// The malloc that the program calls, when that is not glibc's: its blocks are not walked.
+struct hw_other_malloc {
+	const char *
+		name; // "jemalloc", "musl's mallocng", "libfoo.so"; NULL: glibc's, or it can't be told
+	const char *file; // that defines it, the target's name; borrowed from the modules
+};
+
 struct hw_glibc {
 	struct hw_target *target;
 	hw_addr_t main_arena; // 0: glibc's malloc is not in this process, or it was never used
@@ -76,12 +83,14 @@ struct hw_glibc {
 	uint64_t mmapped_count, mmapped_bytes; // found
 	bool has_gaps; // memory with lists of free chunks is missing: not all are known to be free
 	bool is_initialized; // sbrk_base or some arena's system_mem is not 0
+	struct hw_other_malloc other;
 };
 
 // Finds main_arena, arenas and regions, and gives every chunk a state. Does not fail on damage: that
 // ends the one list or region, becomes an issue, and the walk goes on. Fails only on out of memory,
 // interruption, or glibc's malloc being there and its layout unknown (HW_ERROR_UNSUPPORTED).
-// No glibc: success, main_arena == 0.
+// No glibc: success, main_arena == 0. `other` is looked for in either case: where another malloc is in
+// force, glibc's is there too, unused or nearly.
 //
 // `claimed` (may be NULL) tells which address ranges belong to somebody else (pymalloc arenas,
 // stacks, data-stack chunks): no mmapped chunk is looked for there. `threads`, at least 1: how many may

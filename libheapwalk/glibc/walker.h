@@ -82,6 +82,9 @@ hw_addr_t hw_glibc_scan_mp(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t
 bool hw_glibc_plausible_mp(struct hw_glibc_walker *w, const struct hw_glibc_mp_layout *layout,
 			   const uint8_t *bytes);
 
+// other.c: fills glibc->other, once it is known whether glibc's own is at work.
+void hw_glibc_find_other(struct hw_glibc_walker *w);
+
 // arena.c
 struct hw_error *hw_glibc_read_arenas(struct hw_glibc_walker *w) HW_MUST_USE;
 struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_index) HW_MUST_USE;

@@ -53,6 +53,9 @@ struct hw_ledger {
 	uint64_t missing_bytes; // of those: could not be read
 };
 
+// kind of the category that has a replaced malloc's memory; its domain is that malloc's name.
+#define HW_OTHER_MALLOC_KIND "its mappings"
+
 struct hw_heap;
 
 struct hw_heap_inputs {

@@ -210,6 +210,7 @@ static inline bool hw_category_is_fixed_not_in_use(uint32_t id)
 struct hw_plain {
 	struct hw_pages pages;
 	HW_VEC(hw_addr_t) loader; // sorted: what ld.so's list of loaded files points at
+	uint32_t anonymous;       // category of what nothing explains
 };
 bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap); // false: out of memory
 void hw_plain_deinit(struct hw_plain *plain);

@@ -53,6 +53,17 @@ bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap)
 {
 	struct hw_symbol debug;
 	hw_pages_init(&plain->pages, heap->in.target);
+	// Where another malloc is in force, what nothing else explains is that one's.
+	const char *other = heap->in.glibc->other.name;
+	plain->anonymous =
+		!other ? HW_CATEGORY_ANONYMOUS
+		       : hw_category_intern(&heap->categories,
+					    &(struct hw_category){ .domain = other,
+								   .kind = HW_OTHER_MALLOC_KIND,
+								   .detail = "not walked",
+								   .state = HW_STATE_UNKNOWN,
+								   .state_word = "unknown" },
+					    HW_CLAIM_KIND_COUNT);
 	hw_addr_t map;
 	// struct r_debug: version, then the first link_map; a link_map's fourth word is the next one
 	if (!hw_modules_with_symbol(heap->in.modules, "_r_debug", &debug) || debug.is_tls ||
@@ -237,7 +248,7 @@ static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *pla
 		return HW_CATEGORY_LOADER;
 	if (m->flags & HW_MAP_EXEC)
 		return HW_CATEGORY_CODE;
-	return HW_CATEGORY_ANONYMOUS;
+	return plain->anonymous;
 }
 
 bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struct hw_mapping *m,

@@ -66,11 +66,22 @@ static void hw_arenas_mmapped(struct hw_report *report)
 		       hw_commas(glibc->mmapped_mem, mmapped_mem));
 	hw_report_styled_line(report, HW_STYLE_METADATA, "facts: malloc: %s",
 			      glibc->facts ? glibc->facts : "none");
+	if (glibc->other.name)
+		hw_report_line(report,
+			       "the program's malloc is %s in %s: here is what reached "
+			       "glibc's besides",
+			       glibc->other.name, glibc->other.file);
 }
 
 struct hw_error *hw_report_need_malloc(const struct hw_report *report)
 {
-	if (report->session->glibc.main_arena)
+	const struct hw_glibc *glibc = &report->session->glibc;
+	if (glibc->other.name && !glibc->is_initialized)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "this process's malloc is %s in %s, not glibc's: its arenas "
+				       "are not known, \"map\" shows its memory",
+				       glibc->other.name, glibc->other.file);
+	if (glibc->main_arena)
 		return NULL;
 	return hw_error_create(HW_ERROR_NOT_FOUND,
 			       "glibc's malloc was not found in this process: it has another "

@@ -144,11 +144,18 @@ static void hw_census_trust(struct hw_report *report)
 				      hw_commas(ledger->missing_bytes, digits));
 	else
 		hw_report_styled_line(report, HW_STYLE_METADATA,
-				      "coverage: 100 %% of heap bytes seen");
+				      "coverage: 100 %% of %s bytes seen",
+				      session->glibc.other.name ? "the other heaps'" : "heap");
 	const struct hw_python *python = &session->python;
-	const char *malloc_facts = session->glibc.main_arena && session->glibc.facts
-					   ? session->glibc.facts
-					   : "not found";
+	const struct hw_other_malloc *other = &session->glibc.other;
+	char malloc_facts[512];
+	if (other->name)
+		snprintf(malloc_facts, sizeof(malloc_facts),
+			 "%s in %s, whose blocks are not walked", other->name, other->file);
+	else
+		snprintf(malloc_facts, sizeof(malloc_facts), "%s",
+			 session->glibc.main_arena && session->glibc.facts ? session->glibc.facts
+									   : "not found");
 	if (python->module)
 		hw_report_styled_line(report, HW_STYLE_METADATA,
 				      "facts: CPython %s (%s): %s; malloc: %s", python->version,

@@ -93,7 +93,7 @@ static void hw_map_json_elsewhere(struct hw_map_report *r)
 	struct json_object *array = json_object_new_array();
 	for (unsigned i = HW_LINE_FIRST_ELSEWHERE; i < HW_LINE_COUNT; i++) {
 		struct hw_cell cells[HW_MAPS_CELLS];
-		hw_map_cells(r->map, hw_map_line_word(i), &r->map->lines[i], true, cells);
+		hw_map_cells(r->map, hw_map_line_word(r->map, i), &r->map->lines[i], true, cells);
 		struct json_object *row = hw_map_json(r, cells, true);
 		if (!array || json_object_array_add(array, row))
 			json_object_put(row);
@@ -160,7 +160,7 @@ static void hw_map_text_rest(struct hw_map_report *r)
 	hw_map_text_sum(r, "TOTAL, private and writable", &r->map->private_writable, false);
 	for (unsigned i = HW_LINE_FIRST_ELSEWHERE; i < HW_LINE_COUNT; i++)
 		if (r->map->lines[i].virtual_bytes)
-			hw_map_text_sum(r, hw_map_line_word(i), &r->map->lines[i], true);
+			hw_map_text_sum(r, hw_map_line_word(r->map, i), &r->map->lines[i], true);
 	hw_map_text_sum(r, "TOTAL, the process", &r->process, false);
 	if (r->map->source != HW_RESIDENCY_KERNEL)
 		return;
@@ -198,6 +198,9 @@ static void hw_map_notes(struct hw_map_report *r)
 		hw_report_line(report, "unknown: %s of private and writable resident memory",
 			       hw_percent(unknown->pages.resident_bytes,
 					  total->pages.resident_bytes, share));
+	if (*r->map->other_malloc)
+		hw_report_line(report, "%s: anonymous mappings that nothing else explains",
+			       r->map->other_malloc);
 	if (r->map->hugetlb_bytes)
 		hw_report_line(report, "hugetlbfs: %s resident bytes that VmRSS leaves out",
 			       hw_commas(r->map->hugetlb_bytes, digits));
@@ -214,11 +217,14 @@ static struct hw_error *hw_map_print(struct hw_map_report *r)
 	bool ok = true;
 	for (unsigned i = 0; ok && i < HW_LINE_FIRST_ELSEWHERE; i++) {
 		struct hw_cell cells[HW_MAPS_CELLS];
+		const char *word = hw_map_line_word(r->map, i);
+		if (!word)
+			continue;
 		// Few processes have mimalloc: the others' readers need no word of it.
 		if (report->format == HW_FORMAT_TEXT && i >= HW_LINE_MIMALLOC_USED &&
 		    i <= HW_LINE_MIMALLOC_OVERHEAD && !r->map->lines[i].virtual_bytes)
 			continue;
-		hw_map_cells(r->map, hw_map_line_word(i), &r->map->lines[i], false, cells);
+		hw_map_cells(r->map, word, &r->map->lines[i], false, cells);
 		ok = hw_rows_push(&rows, cells);
 	}
 	if (!ok) {
@@ -243,8 +249,8 @@ struct hw_error *hw_report_map(struct hw_report *report)
 	struct hw_session *session = report->session;
 	struct hw_process_map map;
 	HW_TRY(hw_session_need_residency(session));
-	HW_TRY(hw_process_map_make(session->heap, session->target, &session->residency,
-				   &session->progress, &map));
+	HW_TRY(hw_process_map_make(session->heap, session->target, &session->glibc.other,
+				   &session->residency, &session->progress, &map));
 	struct hw_map_report r = {
 		.report = report,
 		.columns = map.source == HW_RESIDENCY_CORE ? hw_map_core_columns

@@ -124,9 +124,13 @@ static struct json_object *hw_json_target(struct hw_report *report)
 	}
 	hw_json_add(object, "python", python);
 	struct json_object *malloc_facts = NULL;
-	if (session->has_allocators && session->glibc.main_arena) {
+	const struct hw_other_malloc *other = &session->glibc.other;
+	if (session->has_allocators && (session->glibc.main_arena || other->name)) {
 		malloc_facts = json_object_new_object();
-		hw_json_add_text(report, malloc_facts, "facts", session->glibc.facts);
+		hw_json_add_text(report, malloc_facts, "name", other->name ? other->name : "glibc");
+		hw_json_add_text(report, malloc_facts, "file", other->file);
+		hw_json_add_text(report, malloc_facts, "facts",
+				 session->glibc.main_arena ? session->glibc.facts : NULL);
 	}
 	hw_json_add(object, "malloc", malloc_facts);
 	return object;

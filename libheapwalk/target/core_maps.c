@@ -288,25 +288,41 @@ static void hw_core_name_kernel_pages(struct hw_core *core)
 		hw_core_name(core, vsyscall, "[vsyscall]");
 }
 
-// The heap of brk(2) follows the program's .bss, at a random distance.
-static void hw_core_name_heap(struct hw_core *core, const struct hw_core_file *exe)
+// linux/fs/binfmt_elf.c, load_elf_binary(): a program without an interpreter (a static PIE, or ld.so called as
+// a program) is mapped where libraries are, and its heap begins at ELF_ET_DYN_BASE.
+static bool hw_core_is_static_pie_heap(const struct hw_mapping *m)
 {
-	struct hw_core_reader reader = { core, exe->start };
-	struct hw_elf_headers image;
-	hw_addr_t bss_end = 0, low, high, bias;
-	if (hw_elf_headers_read(&image, hw_core_read_image, &reader, true)) {
-		if (hw_elf_headers_bias(&image, exe->start, &bias) &&
-		    hw_elf_headers_span(&image, &low, &high))
-			bss_end = bias + high;
-		hw_elf_headers_deinit(&image);
-	}
-	struct hw_mapping *m = core->target.mappings.data;
+	static const hw_addr_t x86_64 = 0x555555554000, aarch64 = 0xaaaaaaaaa000;
+	hw_addr_t base = m->start >= aarch64 ? aarch64 : x86_64;
+	return !*m->path && hw_mapping_is_private_writable(m) && m->start >= base &&
+	       m->start - base <= HW_CORE_BRK_DISTANCE;
+}
+
+static size_t hw_core_heap_of_static_pie(const struct hw_core *core)
+{
+	size_t at = 0, count = core->target.mappings.count;
+	while (at < count && !hw_core_is_static_pie_heap(&core->target.mappings.data[at]))
+		at++;
+	return at;
+}
+
+static bool hw_core_is_static_pie(const struct hw_elf_headers *headers)
+{
+	hw_vec_foreach(phdr, &headers->phdrs) if (phdr->p_type == PT_INTERP) return false;
+	return headers->type == ET_DYN;
+}
+
+// The heap of brk(2) follows the program's .bss, at a random distance.
+static size_t hw_core_heap_behind(const struct hw_core *core, const struct hw_core_file *exe,
+				  hw_addr_t bss_end)
+{
+	const struct hw_mapping *m = core->target.mappings.data;
 	size_t count = core->target.mappings.count, at = 0;
 	for (size_t i = 0; i < count; i++)
 		if (!strcmp(m[i].path, exe->path))
 			at = i + 1;
 	if (!at)
-		return;
+		return count;
 	hw_addr_t end = hw_max(m[at - 1].end, bss_end);
 	// Without the program's headers what adjoins it may be either.
 	while (!bss_end && at < count && m[at].start == m[at - 1].end)
@@ -314,8 +330,27 @@ static void hw_core_name_heap(struct hw_core *core, const struct hw_core_file *e
 	// .bss itself, unless the heap grew on to it (no address space randomisation).
 	while (at < count && !*m[at].path && m[at].start == m[at - 1].end && m[at].end <= end)
 		at++;
-	if (at >= count || (m[at].start > end && m[at].start - end > HW_CORE_BRK_DISTANCE))
-		return;
+	return at < count && m[at].start > end && m[at].start - end > HW_CORE_BRK_DISTANCE ? count
+											   : at;
+}
+
+static void hw_core_name_heap(struct hw_core *core, const struct hw_core_file *exe)
+{
+	struct hw_core_reader reader = { core, exe->start };
+	struct hw_elf_headers image;
+	hw_addr_t bss_end = 0, low, high, bias;
+	struct hw_mapping *m = core->target.mappings.data;
+	size_t count = core->target.mappings.count, at = count;
+	if (hw_elf_headers_read(&image, hw_core_read_image, &reader, true)) {
+		if (hw_elf_headers_bias(&image, exe->start, &bias) &&
+		    hw_elf_headers_span(&image, &low, &high))
+			bss_end = bias + high;
+		if (hw_core_is_static_pie(&image))
+			at = hw_core_heap_of_static_pie(core);
+		hw_elf_headers_deinit(&image);
+	}
+	if (at == count)
+		at = hw_core_heap_behind(core, exe, bss_end);
 	for (bool is_first = true; at < count; at++, is_first = false) {
 		if (*m[at].path || !hw_mapping_is_private_writable(&m[at]) ||
 		    (!is_first && m[at].start != m[at - 1].end))

@@ -35,7 +35,9 @@ def test():
              'heap select allocator = "pym', "heap select -top 5 s", "heap select kind ", "heap diff la",
              "heap diff before ", "heap -sort bytes:")
         check_equal(types, ['heap select kind = "Thing"'], "types")
-        check_equal(both, ["heap select size > 1K and kind ~ 'Slotted'"], "types, in single quotes")
+        # gdb 16's complete prints the closing quote once more; TAB does not.
+        check_equal(both[0].replace("''", "'"), "heap select size > 1K and kind ~ 'Slotted'", "types, in single quotes")
+        check_equal(len(both), 1, "types, in single quotes")
         check_equal(free, ['heap select state = "free pool"'], "states of the heap")
         check_equal(blanks, ['heap select kind = "PyListObject ob_item table"'], "a kind with blanks")
         check_equal(more, ['heap select kind = "PyListObject ob_item table"'], "a kind with blanks")

@@ -35,7 +35,7 @@ def many(count, interpreter=sys.executable):
 # ---- the table ----
 
 def test_table():
-    listed = subprocess.run(["ctest", "--test-dir", BUILD, "-N"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ctest", "-N"], cwd=BUILD, capture_output=True, text=True, check=True).stdout
     names = set(re.findall(r"^  Test +#\d+: (\S+)$", listed, re.MULTILINE))
     check("gdb.limits" in names, "ctest lists", sorted(names))
     rows = re.findall(r"^\| (\d+) \|.*\| ([^|]*) \|$", (HERE / "limits.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -147,6 +147,7 @@ def test_reads_and_memory():
         census = reads.run("census")
         rows = reads.run("select", "kind = 'Many'")
         reads.close()
+        floor = peak_bytes(process.pid)
     check(0 < census < few / 20, "a census of", few, "objects takes", census, "reads")
     check(rows < few / 20, "listing", few, "objects takes", rows, "reads")
     # Two big ones: buffers of a fixed size are full in both.
@@ -157,7 +158,9 @@ def test_reads_and_memory():
         big = peak_bytes(process.pid)
     check(blocks > more, "blocks:", blocks)
     each = (big - small) / (more - some)
-    check(1 < each < BYTES_A_BLOCK, "a census takes", each, "bytes of its own for each block")
+    # The peak may be before the walk, where debug information is read: then no number of blocks here raises it.
+    check(each > 1 or big < floor * 1.02, "a census takes", each, "bytes of its own for each block: none?")
+    check(each < BYTES_A_BLOCK, "a census takes", each, "bytes of its own for each block")
     print("%d reads for %d blocks, %.1f bytes for each" % (census, few, each))
 
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // The walk against mallinfo2(3), malloc_info(3) and the target's own list of its blocks, with equality.
-// usage: test_glibc_live [--no-symbols] PROGRAM [WORD …]
+// usage: test_glibc_live [--no-symbols | --every-look] [--root DIR] PROGRAM [WORD …]
+//   --no-symbols  without libc's detached debug information
+//   --every-look  with and without it, at the process and at a core of it that gcore makes
+//   --root DIR    PROGRAM, and gcore, run in that root directory (of another glibc)
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,7 +59,15 @@ static void check_error(struct hw_error *err)
 	exit(1);
 }
 
-static pid_t start(char **argv, char *output)
+static void enter(const char *root)
+{
+	if (root && (chroot(root) || chdir("/"))) {
+		perror(root);
+		_exit(127);
+	}
+}
+
+static pid_t start(const char *root, char **argv, char *output)
 {
 	int fds[2];
 	if (pipe(fds))
@@ -66,6 +78,7 @@ static pid_t start(char **argv, char *output)
 		dup2(fds[1], 1);
 		close(fds[0]);
 		close(fds[1]);
+		enter(root);
 		execv(argv[0], argv);
 		_exit(127);
 	}
@@ -352,51 +365,132 @@ static void compare_walks(const struct hw_glibc *one, const struct hw_glibc *sev
 		one->regions.count, several->regions.count);
 }
 
-int main(int argc, char **argv)
-{
-	const char *debug_dirs = NULL;
-	argc--, argv++;
-	if (argc && strcmp(argv[0], "--no-symbols") == 0) {
-		debug_dirs = "/nonexistent";
-		argc--, argv++;
-	}
-	if (!argc)
-		return 2;
-	hw_cleanup_free char *output = malloc(OUTPUT_BYTES);
-	pid_t pid = start(argv, output);
+enum { PATH_BYTES = 512 };
 
-	struct hw_target *target;
-	struct hw_modules *modules;
-	struct hw_issues issues;
+// A core that the gdb of that root makes; path: its name out here.
+static void make_core(const char *root, pid_t pid, char path[static PATH_BYTES])
+{
+	char prefix[64], number[32];
+	snprintf(prefix, sizeof(prefix), "/tmp/heapwalk-%d", (int)getpid());
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	snprintf(path, PATH_BYTES, "%s%s.%s", root ? root : "", prefix, number);
+	pid_t gcore = fork();
+	if (gcore == 0) {
+		enter(root);
+		int null = open("/dev/null", O_RDWR);
+		for (int fd = 0; fd < 3; fd++)
+			dup2(null, fd);
+		execlp("gcore", "gcore", "-o", prefix, number, (char *)NULL);
+		_exit(127);
+	}
+	int status;
+	if (waitpid(gcore, &status, 0) != gcore || status || access(path, R_OK)) {
+		fprintf(stderr, "gcore made no core of %s in %s\n", number, root ? root : "/");
+		kill(pid, SIGKILL);
+		exit(1);
+	}
+}
+
+struct look {
+	const char *source, *debug_dirs;
+	bool is_static;
+};
+
+static void compare(struct hw_target *target, struct hw_modules *modules, struct hw_issues *issues,
+		    const struct look *look, const char *output)
+{
 	struct hw_glibc glibc, alone;
-	hw_issues_init(&issues);
-	check_error(hw_target_open_live(pid, NULL, false, &target));
-	check_error(hw_target_stop(target));
-	check_error(hw_target_refresh(target));
-	check_error(hw_modules_open(target, NULL, debug_dirs, &issues, &modules));
-	check_error(hw_glibc_walk(target, modules, NULL, NULL, &issues, NULL, 4, &glibc));
-	check_error(hw_glibc_walk(target, modules, NULL, NULL, &issues, NULL, 1, &alone));
+	check_error(hw_glibc_walk(target, modules, NULL, NULL, issues, NULL, 4, &glibc));
+	check_error(hw_glibc_walk(target, modules, NULL, NULL, issues, NULL, 1, &alone));
 	compare_walks(&alone, &glibc);
 	hw_glibc_deinit(&alone);
 	if (!glibc.main_arena) {
 		fail("main_arena was not found");
-	} else {
-		fprintf(stderr, "main_arena 0x%llx by %s\n", (unsigned long long)glibc.main_arena,
-			glibc.facts);
-		if (debug_dirs && strcmp(glibc.facts, "symbols") == 0 && !strstr(argv[0], "static"))
-			fail("the symbols were to be hidden");
-		hw_glibc_check(&glibc, &issues);
-		compare_dwarf(&glibc, modules);
-		compare_malloc_info(&glibc, output);
-		compare_totals(&glibc, output);
-		compare_expectations(target, &glibc, output);
-		hw_glibc_deinit(&glibc);
+		return;
 	}
-	hw_vec_foreach(issue, &issues.list) fail("issue: %s", hw_error_message(*issue));
+	fprintf(stderr, "%s: main_arena 0x%llx by %s\n", look->source,
+		(unsigned long long)glibc.main_arena, glibc.facts);
+	if (look->debug_dirs && strcmp(glibc.facts, "symbols") == 0 && !look->is_static)
+		fail("the symbols were to be hidden");
+	hw_glibc_check(&glibc, issues);
+	compare_dwarf(&glibc, modules);
+	compare_malloc_info(&glibc, output);
+	compare_totals(&glibc, output);
+	compare_expectations(target, &glibc, output);
+	hw_glibc_deinit(&glibc);
+}
+
+static void look_at(struct hw_target *target, struct hw_issues *issues, const struct look *look,
+		    const char *output)
+{
+	struct hw_modules *modules;
+	unsigned before = failures;
+	check_error(hw_modules_open(target, NULL, look->debug_dirs, issues, &modules));
+	compare(target, modules, issues, look, output);
+	hw_vec_foreach(issue, &issues->list) fail("issue: %s", hw_error_message(*issue));
 	hw_modules_close(modules);
+	if (failures != before)
+		fprintf(stderr, "%s, %s: %u failures\n", look->source,
+			look->debug_dirs ? "without symbols" : "with symbols", failures - before);
+}
+
+static void look_at_process(pid_t pid, const struct look *look, const char *output)
+{
+	struct hw_target *target;
+	struct hw_issues issues;
+	hw_issues_init(&issues);
+	check_error(hw_target_open_live(pid, NULL, false, &target));
+	check_error(hw_target_stop(target));
+	check_error(hw_target_refresh(target));
+	look_at(target, &issues, look, output);
 	hw_target_resume(target);
 	hw_target_close(target);
 	hw_issues_deinit(&issues);
+}
+
+static void look_at_core(const char *path, const char *root, const struct look *look,
+			 const char *output)
+{
+	struct hw_target *target;
+	struct hw_issues issues;
+	hw_issues_init(&issues);
+	check_error(hw_target_open_core(path, NULL, root, &issues, NULL, &target));
+	look_at(target, &issues, look, output);
+	hw_target_close(target);
+	hw_issues_deinit(&issues);
+}
+
+int main(int argc, char **argv)
+{
+	bool no_symbols = false, every_look = false;
+	const char *root = NULL;
+	for (argc--, argv++; argc && strncmp(*argv, "--", 2) == 0; argc--, argv++) {
+		no_symbols |= strcmp(*argv, "--no-symbols") == 0;
+		every_look |= strcmp(*argv, "--every-look") == 0;
+		if (strcmp(*argv, "--root") == 0 && argc > 1) {
+			root = *++argv;
+			argc--;
+		}
+	}
+	if (!argc)
+		return 2;
+	hw_cleanup_free char *output = malloc(OUTPUT_BYTES);
+	pid_t pid = start(root, argv, output);
+	struct look look = { .source = "process", .is_static = strstr(argv[0], "static") };
+	for (int hidden = no_symbols; hidden <= (no_symbols || every_look); hidden++) {
+		look.debug_dirs = hidden ? "/nonexistent" : NULL;
+		look_at_process(pid, &look, output);
+	}
+	if (every_look) {
+		char path[PATH_BYTES];
+		make_core(root, pid, path);
+		look.source = "core";
+		for (int hidden = 0; hidden < 2; hidden++) {
+			look.debug_dirs = hidden ? "/nonexistent" : NULL;
+			look_at_core(path, root, &look, output);
+		}
+		unlink(path);
+	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	if (failures)

@@ -6,9 +6,10 @@ set -euo pipefail
 
 usage() {
 	cat <<'TEXT'
-Usage: tests/matrix/chroot.sh SUITE...
+Usage: tests/matrix/chroot.sh [--tests] SUITE...
 
-  SUITE  bullseye, bookworm, trixie, forky or sid
+  SUITE    bullseye, bookworm, trixie, forky or sid
+  --tests  with what else heapwalk's own tests use in there (tests/matrix/suites.py runs them)
 
 As root, with the package debootstrap: half a minute to two and 0.6 to 2 GB each, below
 $HEAPWALK_CHROOTS (default /var/tmp/heapwalk-chroots). Each Python that the suite has comes twice: release
@@ -20,24 +21,37 @@ TEXT
 chroots=${HEAPWALK_CHROOTS:-/var/tmp/heapwalk-chroots}
 mirror=${HEAPWALK_MIRROR:-http://deb.debian.org/debian}
 
-# A release that is no longer renewed has an index that is out of date by its own words.
+# Of --tests: jq for gdb's pipe, and other mallocs. What it takes to compile is for ./setup to install.
+test_packages=(jq musl-tools libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 libmimalloc3)
+is_for_tests=
+
 apt_get() {
 	local root=$1
 	shift
-	chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -q \
-		-o Acquire::Check-Valid-Until=false -o APT::Install-Recommends=false "$@"
+	chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -q "$@"
 }
 
-# python3.X and python2.X with what belongs to each, as far as the suite has it.
+# A release that is no longer renewed has an index that is out of date by its own words.
+configure_apt() {
+	printf '%s\n' 'Acquire::Check-Valid-Until "false";' 'APT::Install-Recommends "false";' \
+		>"$1/etc/apt/apt.conf.d/90heapwalk"
+}
+
+# python3.X and python2.X with what belongs to each, and what is for tests, as far as the suite has it.
 packages_of() {
 	local root=$1 name suffix
 	local -a all
-	mapfile -t all < <(chroot "$root" apt-cache pkgnames python)
+	mapfile -t all < <(chroot "$root" apt-cache pkgnames)
 	for name in $(printf '%s\n' "${all[@]}" | grep -E '^python[23]\.[0-9]+$'); do
 		for suffix in "" -dbg -dev -nogil; do
 			printf '%s\n' "${all[@]}" | grep -xF "$name$suffix" || true
 		done
 	done
+	if [ -n "$is_for_tests" ]; then
+		for name in "${test_packages[@]}"; do
+			printf '%s\n' "${all[@]}" | grep -xF "$name" || true
+		done
+	fi
 	echo libc6-dbg gdb gdbserver
 }
 
@@ -50,6 +64,7 @@ make_chroot() {
 		debootstrap --variant=minbase "$suite" "$root.new" "$mirror"
 		mv "$root.new" "$root"
 	fi
+	configure_apt "$root"
 	apt_get "$root" update
 	apt_get "$root" -y -f install
 	mapfile -t packages < <(packages_of "$root" | tr ' ' '\n')
@@ -60,6 +75,10 @@ make_chroot() {
 	echo
 }
 
+if [ "${1:-}" = --tests ]; then
+	is_for_tests=1
+	shift
+fi
 case ${1:-} in
 "" | -*)
 	usage
