@@ -156,8 +156,14 @@ struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 		session->pymalloc = (struct hw_pymalloc){ .target = session->target };
 	}
 	HW_TRY(hw_session_tolerate(session, err, &session->pymalloc_error));
-	return hw_mimalloc_walk(session->target, &session->python, &session->issues,
-				&session->progress, &session->mimalloc);
+	HW_TRY(hw_mimalloc_walk(session->target, &session->python, &session->issues,
+				&session->progress, &session->mimalloc));
+	// An interpreter that uses pymalloc has an arena before it runs its first line.
+	struct hw_pymalloc *pymalloc = &session->pymalloc;
+	if (pymalloc->is_in_force_inferred && !pymalloc->arenas.count &&
+	    session->mimalloc.segments.count)
+		pymalloc->in_force = HW_IN_FORCE_MIMALLOC;
+	return NULL;
 }
 
 // A process that is killed is not a zombie at once: first its memory goes, which can take a while.

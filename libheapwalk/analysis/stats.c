@@ -60,6 +60,65 @@ static struct hw_error *hw_stats_choose(struct hw_session *session, const char *
 	return NULL;
 }
 
+// ---- mimalloc ----
+
+enum { HW_STATS_THREADS_MAX = 1 << 16 };
+
+// The heap of the thread that runs an interpreter: the main thread's, or that of the newest of its thread
+// states that has one. 0: not found.
+static hw_addr_t hw_stats_heap_of(struct hw_session *session, size_t index)
+{
+	const struct hw_python_layout *l = &session->python.layout;
+	const struct hw_mimalloc *mi = &session->mimalloc;
+	uint8_t word[8];
+	if (!index)
+		return mi->main_heap;
+	if (l->tstate_thread_id == HW_ABSENT || l->tstate_next == HW_ABSENT)
+		return 0;
+	hw_addr_t at = session->python.interpreters.data[index] + (hw_addr_t)l->interp_threads_head;
+	for (unsigned i = 0; i < HW_STATS_THREADS_MAX; i++) {
+		if (hw_target_read_some(session->target, at, word, sizeof(word)) != sizeof(word) ||
+		    !hw_u64(word))
+			return 0;
+		hw_addr_t tstate = hw_u64(word);
+		at = tstate + (hw_addr_t)l->tstate_thread_id;
+		if (hw_target_read_some(session->target, at, word, sizeof(word)) != sizeof(word))
+			return 0;
+		hw_vec_foreach(heap, &mi->heaps)
+		{
+			if (heap->is_readable && heap->thread_id && heap->thread_id == hw_u64(word))
+				return heap->address;
+		}
+		at = tstate + (hw_addr_t)l->tstate_next;
+	}
+	return 0;
+}
+
+// Constants of Include/internal/mimalloc/mimalloc/types.h: slices of 64 KiB, medium pages of 8 of them.
+static void hw_stats_read_heap(struct hw_session *session, struct hw_stats *stats)
+{
+	const struct hw_mimalloc *mi = &session->mimalloc;
+	const uint64_t parts = session->python.layout.mi_page_page_start == HW_ABSENT ? 4 : 8;
+	hw_addr_t address = hw_stats_heap_of(session, stats->interpreter);
+	stats->has_heap_lines = true;
+	stats->heap = (struct hw_stats_heap){ .small_max = HW_MI_SLICE_BYTES / parts,
+					      .medium_max = HW_MI_SLICE_BYTES * 8 / parts,
+					      .large_max = HW_MI_SEGMENT_BYTES / 2,
+					      .bins = HW_MI_BINS };
+	hw_vec_foreach(heap, &mi->heaps)
+	{
+		if (!address || heap->address != address)
+			continue;
+		stats->heap.is_known = true;
+		stats->heap.blocks = heap->blocks;
+		stats->heap.full_bytes = heap->block_bytes;
+		// A debug build's blocks end with 8 bytes of padding.
+		stats->heap.bytes = heap->block_bytes - (mi->has_keys ? 8 * heap->blocks : 0);
+		stats->heap.reserved_bytes = heap->reserved_bytes;
+		stats->heap.committed_bytes = heap->committed_bytes;
+	}
+}
+
 static struct hw_error *hw_stats_read(struct hw_session *session, void *payload)
 {
 	struct hw_stats_reading *reading = payload;
@@ -70,12 +129,9 @@ static struct hw_error *hw_stats_read(struct hw_session *session, void *payload)
 		return hw_error_create(HW_ERROR_NOT_FOUND,
 				       "no CPython was found in this process: none "
 				       "of its files defines PyType_Type");
-	if (session->pymalloc.in_force == HW_IN_FORCE_MIMALLOC)
-		return hw_error_create(
-			HW_ERROR_UNSUPPORTED,
-			"CPython's allocator here is mimalloc "
-			"(PYTHONMALLOC=mimalloc): its statistics are not pymalloc's");
 	HW_TRY(hw_stats_choose(session, reading->interpreter, stats));
+	if (session->pymalloc.in_force == HW_IN_FORCE_MIMALLOC)
+		hw_stats_read_heap(session, stats);
 	return hw_stats_free_lists(session, stats->interpreter, &stats->free_lists);
 }
 

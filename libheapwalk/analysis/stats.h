@@ -15,13 +15,22 @@ struct hw_stats_bin {
 	uint64_t free_pools;
 };
 
+// What mimalloc says of one thread's heap: py_mimalloc_print_stats().
+struct hw_stats_heap {
+	bool is_known; // false: the thread, or its heap, was not found
+	uint64_t small_max, medium_max, large_max, bins;
+	uint64_t blocks, bytes, full_bytes, reserved_bytes, committed_bytes;
+};
+
 struct hw_stats {
 	size_t interpreter;                    // index in session->python.interpreters
 	int64_t interpreter_id;                // as Python's own modules name it, 0 is the main one
 	const struct hw_pymalloc_state *state; // borrowed from the session until it is invalidated
 	struct hw_free_lists free_lists;
-	bool has_type_lines;  // this CPython prints its free lists (3.3 and later)
-	bool has_pool_lines;  // pymalloc is in force: _PyObject_DebugMallocStats() prints
+	bool has_type_lines; // this CPython prints its free lists (3.3 and later)
+	bool has_pool_lines; // pymalloc is in force: _PyObject_DebugMallocStats() prints
+	bool has_heap_lines; // mimalloc is in force: it prints what the calling thread's heap has
+	struct hw_stats_heap heap;
 	uint64_t total_bytes; // of arenas, as the report's lines add up
 
 	// ---- conclusions ----

@@ -21,7 +21,7 @@
 
 #define HW_MI_SEGMENT_BYTES ((uint64_t)32 << 20)
 #define HW_MI_SLICE_BYTES ((uint64_t)64 << 10)
-enum { HW_MI_SLICES = 512, HW_MI_BLOCKS_MAX = 65535 };
+enum { HW_MI_SLICES = 512, HW_MI_BLOCKS_MAX = 65535, HW_MI_BINS = 73 };
 
 // A run of slices.
 struct hw_mi_page {

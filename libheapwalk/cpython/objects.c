@@ -153,9 +153,12 @@ void hw_type_measure(struct hw_type *type)
 		type->room_max = hw_object_room_max(type, type->basicsize);
 }
 
-bool hw_object_fits_variable(const struct hw_python_layout *l, const struct hw_type *type,
+bool hw_object_fits_variable(const struct hw_object_prover *prover, const struct hw_type *type,
 			     const uint8_t *object, size_t len, uint64_t capacity)
 {
-	uint64_t bytes = hw_object_bytes(l, type, object, len);
-	return bytes && bytes <= capacity && capacity <= hw_object_room_max(type, bytes);
+	uint64_t bytes = hw_object_bytes(prover->layout, type, object, len);
+	uint64_t room = hw_object_room_max(type, bytes);
+	if (prover->shrinks_to_half)
+		room += bytes - bytes / 3;
+	return bytes && bytes <= capacity && capacity <= room;
 }

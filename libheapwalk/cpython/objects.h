@@ -47,6 +47,9 @@ struct hw_object_prover {
 	uint32_t look_bytes; // what a block must have for all of them
 	bool has_gc_links;   // the GC head is two words (3.8+)
 	uint64_t gc_no_bits; // of its first word: neither address nor flag
+	// mimalloc leaves a block where it is until half of it is enough: hw_object_prover_init() leaves it
+	// false, it is the caller who knows the allocator.
+	bool shrinks_to_half;
 };
 
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
@@ -78,7 +81,7 @@ uint64_t hw_object_bytes(const struct hw_python_layout *layout, const struct hw_
 
 // Does an instance of `type` whose bytes are [object, object + len) fit into `capacity` bytes, and fill
 // them as its allocator would have let it? For types whose instances differ in size.
-bool hw_object_fits_variable(const struct hw_python_layout *layout, const struct hw_type *type,
+bool hw_object_fits_variable(const struct hw_object_prover *prover, const struct hw_type *type,
 			     const uint8_t *object, size_t len, uint64_t capacity);
 
 // How much room an instance takes, as far as the type alone tells. Called once, before others see it.
@@ -121,9 +124,9 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 						hw_u64(block + at + prover->ob_refcnt));
 		uint64_t room = capacity - at;
 		if (type->head_bytes == at && refcount && hw_refcount_is_sane(prover, refcount) &&
-		    (type->room_max ? room >= type->room_min && room <= type->room_max
-				    : hw_object_fits_variable(prover->layout, type, block + at,
-							      len - at, room)) &&
+		    (type->room_max
+			     ? room >= type->room_min && room <= type->room_max
+			     : hw_object_fits_variable(prover, type, block + at, len - at, room)) &&
 		    (!type->has_gc || !prover->has_gc_links ||
 		     hw_is_gc_head(prover, block + at - 16))) {
 			*ret = (struct hw_object){ .type = type,
@@ -152,9 +155,9 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 						hw_u64(block + at + prover->ob_refcnt));
 		uint64_t room = capacity - at;
 		if (!hw_refcount_is_sane(prover, refcount) ||
-		    !(type->room_max ? room >= type->room_min && room <= type->room_max
-				     : hw_object_fits_variable(prover->layout, type, block + at,
-							       len - at, room)))
+		    !(type->room_max
+			      ? room >= type->room_min && room <= type->room_max
+			      : hw_object_fits_variable(prover, type, block + at, len - at, room)))
 			continue;
 		if (type->has_gc && prover->has_gc_links && !hw_is_gc_head(prover, block + at - 16))
 			continue;

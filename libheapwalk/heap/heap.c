@@ -53,6 +53,7 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 	if (heap->has_python) {
 		HW_TRY(hw_types_init(&heap->types, in->python, in->rules, in->issues));
 		hw_object_prover_init(&heap->prover, in->python, in->target);
+		heap->prover.shrinks_to_half = in->mimalloc->segments.count != 0;
 	}
 	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));

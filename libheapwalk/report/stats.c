@@ -109,6 +109,33 @@ static void hw_stats_map_lines(struct hw_report *report, const struct hw_pymallo
 	hw_stats_line_if(report, "Total", is_known, root + mid + bot);
 }
 
+// CPython's own words and form: Objects/obmalloc.c py_mimalloc_print_stats().
+static void hw_stats_heap_lines(struct hw_report *report, const struct hw_stats_heap *heap)
+{
+	const struct {
+		const char *label;
+		uint64_t value;
+	} lines[] = {
+		{ "Allocated Blocks", heap->blocks },
+		{ "Allocated Bytes", heap->bytes },
+		{ "Allocated Bytes w/ Overhead", heap->full_bytes },
+		{ "Bytes Reserved", heap->reserved_bytes },
+		{ "Bytes Committed", heap->committed_bytes },
+	};
+	hw_sink_printf(&report->sink,
+		       "Small block threshold = %" PRIu64 ", in %" PRIu64 " size classes.\n"
+		       "Medium block threshold = %" PRIu64 "\n"
+		       "Large object max size = %" PRIu64 "\n",
+		       heap->small_max, heap->bins, heap->medium_max, heap->large_max);
+	for (size_t i = 0; i < HW_ARRAY_COUNT(lines); i++) {
+		if (heap->is_known)
+			hw_sink_printf(&report->sink, "    %s: %" PRIu64 "\n", lines[i].label,
+				       lines[i].value);
+		else
+			hw_sink_printf(&report->sink, "    %s: ?\n", lines[i].label);
+	}
+}
+
 static void hw_stats_type_lines(struct hw_report *report, const struct hw_stats *stats)
 {
 	hw_vec_foreach(list, &stats->free_lists.list)
@@ -138,6 +165,10 @@ static void hw_stats_text(struct hw_report *report, const struct hw_stats *stats
 		if (stats->has_type_lines)
 			hw_sink_puts(&report->sink, "\n");
 	}
+	if (stats->has_heap_lines) {
+		hw_stats_heap_lines(report, &stats->heap);
+		hw_sink_puts(&report->sink, "\n");
+	}
 	if (stats->has_type_lines)
 		hw_stats_type_lines(report, stats);
 	if (hw_argument(report->arguments, "explain"))
@@ -157,6 +188,11 @@ static struct hw_error *hw_stats_shortfall(struct hw_report *report, const struc
 				       s->has_arenas_allocated
 					       ? (int64_t)(s->arenas_allocated - s->arena_count)
 					       : 0);
+	if (stats->has_heap_lines && !stats->heap.is_known)
+		return hw_error_create(HW_ERROR_PARTIAL,
+				       "the report is partial: which of mimalloc's heaps "
+				       "interpreter %" PRId64 " allocates from can't be told",
+				       stats->interpreter_id);
 	bool has_counters = !stats->has_pool_lines ||
 			    ((s->has_arena_totals || hw_stats_lacks_totals(s)) &&
 			     (s->has_arena_map || !hw_stats_has_map(&python->layout)));

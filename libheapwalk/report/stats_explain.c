@@ -37,6 +37,13 @@ static void hw_explain_allocator(struct hw_report *report, const struct hw_stats
 		hw_report_line(report, "allocator: malloc; pymalloc is switched off, and "
 				       "sys._debugmallocstats() prints free lists only");
 		break;
+	case HW_IN_FORCE_MIMALLOC:
+		hw_report_line(report,
+			       "allocator: mimalloc; the numbers are of one thread's heap, the "
+			       "main thread's or that of the interpreter's newest one: "
+			       "cpython-allocators shows all %zu heaps",
+			       session->mimalloc.heaps.count);
+		break;
 	case HW_IN_FORCE_OTHER:
 		hw_report_line(report,
 			       "allocator: hooks stand before pymalloc (tracemalloc for one), and "

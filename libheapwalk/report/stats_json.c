@@ -2,6 +2,7 @@
 // The numbers of `stats` as fields: JSON, and CSV as one table of names and values.
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "report/stats.h"
@@ -79,7 +80,38 @@ static size_t hw_stats_numbers(const struct hw_session *session, const struct hw
 	return count;
 }
 
+// mimalloc's; how many.
+static size_t hw_stats_heap_numbers(const struct hw_stats *stats, struct hw_stats_number *ret)
+{
+	const struct hw_stats_heap *heap = &stats->heap;
+	const struct hw_stats_number numbers[] = {
+		{ "small_block_threshold", true, heap->small_max },
+		{ "medium_block_threshold", true, heap->medium_max },
+		{ "large_object_max", true, heap->large_max },
+		{ "size_classes", true, heap->bins },
+		{ "allocated_blocks", heap->is_known, heap->blocks },
+		{ "allocated_bytes", heap->is_known, heap->bytes },
+		{ "allocated_bytes_with_overhead", heap->is_known, heap->full_bytes },
+		{ "reserved_bytes", heap->is_known, heap->reserved_bytes },
+		{ "committed_bytes", heap->is_known, heap->committed_bytes },
+	};
+	_Static_assert(sizeof(numbers) / sizeof(numbers[0]) <= HW_STATS_NUMBERS, "room for them");
+	memcpy(ret, numbers, sizeof(numbers));
+	return stats->has_heap_lines ? HW_ARRAY_COUNT(numbers) : 0;
+}
+
 // ---- JSON ----
+
+static struct json_object *hw_json_heap(const struct hw_stats *stats)
+{
+	struct hw_stats_number numbers[HW_STATS_NUMBERS];
+	size_t count = hw_stats_heap_numbers(stats, numbers);
+	struct json_object *object = count ? json_object_new_object() : NULL;
+	for (size_t i = 0; object && i < count; i++)
+		hw_json_add(object, numbers[i].key,
+			    numbers[i].is_known ? json_object_new_uint64(numbers[i].value) : NULL);
+	return object;
+}
 
 static struct json_object *hw_json_classes(struct hw_report *report, const struct hw_stats *stats)
 {
@@ -158,6 +190,7 @@ void hw_stats_json(struct hw_report *report, const struct hw_stats *stats)
 		hw_report_member(report, numbers[i].key,
 				 numbers[i].is_known ? json_object_new_uint64(numbers[i].value)
 						     : NULL);
+	hw_report_member(report, "mimalloc", hw_json_heap(stats));
 	hw_report_member(report, "size_classes", hw_json_classes(report, stats));
 	hw_report_member(report, "free_lists", hw_json_free_lists(report, stats));
 	hw_report_member(report, "histogram", hw_json_histogram(stats));
@@ -208,6 +241,13 @@ void hw_stats_csv(struct hw_report *report, const struct hw_stats *stats)
 		hw_csv_number(report, numbers[i].key,
 			      numbers[i].is_known ? hw_cell_number(numbers[i].value)
 						  : hw_cell_none());
+	count = hw_stats_heap_numbers(stats, numbers);
+	for (size_t i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "mimalloc.%s", numbers[i].key);
+		hw_csv_number(report, name,
+			      numbers[i].is_known ? hw_cell_number(numbers[i].value)
+						  : hw_cell_none());
+	}
 	hw_csv_classes(report, stats);
 	hw_vec_foreach(list, &stats->free_lists.list)
 	{

@@ -284,8 +284,10 @@ def same_text(text, wanted):
 def stats_fields(report, stats):
     """The JSON of `stats` against the text of the process itself."""
     uses = stats.uses_pymalloc
-    if report["allocator"] != ("pymalloc" if uses else "malloc"):
+    if report["allocator"] != ("pymalloc" if uses else "mimalloc" if stats.mimalloc else "malloc"):
         yield "allocator is %r" % report["allocator"]
+    if (report["mimalloc"] or {}) != stats.mimalloc:
+        yield "mimalloc is %r, not %r" % (report["mimalloc"], stats.mimalloc)
     lists = [(f["type"], f["length"], f["count"], f["object_bytes"]) for f in report["free_lists"]]
     if lists != stats.free_lists:
         yield "free lists are %r, not %r" % (lists, stats.free_lists)
@@ -482,7 +484,7 @@ def same_rows(live, other, who):
 
 def debug_bytes(mode, version, debug_build):
     """What the debug hooks add to a block."""
-    hooked = mode in ("debug", "pymalloc_debug", "malloc_debug") or (debug_build and mode == "")
+    hooked = mode in ("debug", "pymalloc_debug", "malloc_debug", "mimalloc_debug") or (debug_build and mode == "")
     if not hooked:
         return 0
     return 24 if version >= (3, 8) else 32

@@ -81,7 +81,8 @@ def find():
 
 def malloc_modes(interpreter):
     """Values of PYTHONMALLOC that the version knows; "" is its default."""
-    return [""] if interpreter.version < (3, 6) else ["", "debug", "pymalloc_debug", "malloc", "malloc_debug"]
+    modes = [""] if interpreter.version < (3, 6) else ["", "debug", "pymalloc_debug", "malloc", "malloc_debug"]
+    return modes + ["mimalloc", "mimalloc_debug"] if interpreter.version >= (3, 13) else modes
 
 
 def workloads(interpreter):

@@ -43,6 +43,20 @@ class PymallocStats:
         self.total_bytes = number(r"^Total +=\s+([\d,]+)")
         self.map_mid_nodes = number(r"^# arena map mid nodes +=\s+([\d,]+)")
         self.map_bot_nodes = number(r"^# arena map bot nodes +=\s+([\d,]+)")
+        # mimalloc's own lines, by heapwalk's names for them; empty: another allocator.
+        self.mimalloc = {}
+        if "Large object max size" in text:
+            self.mimalloc = {
+                "small_block_threshold": number(r"^Small block threshold = (\d+)"),
+                "medium_block_threshold": number(r"^Medium block threshold = (\d+)"),
+                "large_object_max": number(r"^Large object max size = (\d+)"),
+                "size_classes": number(r"in (\d+) size classes"),
+                "allocated_blocks": number(r"Allocated Blocks: (\d+)"),
+                "allocated_bytes": number(r"Allocated Bytes: (\d+)"),
+                "allocated_bytes_with_overhead": number(r"Allocated Bytes w/ Overhead: (\d+)"),
+                "reserved_bytes": number(r"Bytes Reserved: (\d+)"),
+                "committed_bytes": number(r"Bytes Committed: (\d+)"),
+            }
         # (type, length of a tuple or None, objects, bytes of one)
         self.free_lists = [
             (kind, int(length) if length else None, int(count), int(size)) for count, length, kind, size in
