@@ -54,14 +54,14 @@ static const char *const hw_diff_keys[] = { "bytes_change", "count_change", "byt
 
 static const struct hw_command_option hw_census_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_census_keys), HW_OPTION_OUTPUT,
-	{ "by", "WHAT", "Group by domain, kind, type, size, module, arena, …", hw_census_by },
+	{ "by", "WHAT", "Group by domain, kind, type, size, module, arena, ...", hw_census_by },
 	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_select_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows only, as \"limit N\" in the query.", NULL },
 	HW_OPTION_SORT(hw_block_keys), HW_OPTION_OUTPUT,
-	{ "by", "WHAT", "Group the blocks by domain, kind, type, size, module, arena, …", hw_census_by },
+	{ "by", "WHAT", "Group the blocks by domain, kind, type, size, module, arena, ...", hw_census_by },
 	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_size_options[] = {
@@ -113,7 +113,7 @@ static const struct hw_command_option hw_hexdump_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows of 32 bytes only.", NULL },
 	HW_OPTION_OUTPUT,
-	{ "length", "BYTES", "How many bytes; 512 is the default. 0x…, K, M are understood.", NULL },
+	{ "length", "BYTES", "How many bytes; 512 is the default. 0x, K, M are understood.", NULL },
 	{ "c", NULL, "Characters only, without the hexadecimal columns.", NULL },
 	HW_OPTION_END,
 };
@@ -143,12 +143,12 @@ static const struct hw_command_option hw_log_options[] = {
 #define HW_QUERY_HELP                                                                              \
 	"QUERY compares attributes of blocks and joins comparisons with and, or, not and\n"       \
 	"parentheses; an empty one takes every block:\n"                                           \
-	"  domain kind detail state allocator   texts, in \"…\" or '…'\n"                          \
+	"  domain kind detail state allocator   texts, in \"...\" or '...'\n"                          \
 	"  addr start end size                  numbers: 1000, 0x3e8, 4K, 2M, 1G\n"                \
 	"  < <= = == != >= >                    for both\n"                                        \
 	"  ~ !~                                 a text matches an extended regular expression\n"   \
 	"state is \"in use\", \"free\", \"overhead\", \"unknown\", or which kind of free.\n"        \
-	"\"order by ATTRIBUTE [asc|desc], …\" and \"limit N\" may follow. For example:\n"         \
+	"\"order by ATTRIBUTE [asc|desc], ...\" and \"limit N\" may follow. For example:\n"         \
 	"  select domain = 'python' and kind ~ '^(dict|list)$' and size >= 1K order by size desc"
 
 // What a command is besides; HW_TAKES_TEXT is true, 0 is false.

@@ -2,9 +2,10 @@
 """Help, apropos and TAB, which need no target; `heap` leaves another plugin's `heap` alone."""
 
 import os
+import subprocess
 import tempfile
 
-from support import SCRIPT, check, check_equal, gdb, main
+from support import SCRIPT, check, check_equal, environment, gdb, gdb_arguments, main
 
 
 def complete(text):
@@ -25,6 +26,15 @@ def test_help():
             check(usage.startswith("Usage: %s %s " % (prefix, name)), "usage:", usage)
     check("Usage: heap select [OPTION]... " in gdb(["help heap select"]).out, "heap select: no query")
     check("Usage: hexdump [OPTION]... ADDR" in gdb(["help hexdump"]).out, "hexdump: no ADDR")
+
+
+def test_ascii():
+    """gdb's character set is its locale's: in a container without one, what gdb is told must be ASCII."""
+    command = gdb_arguments() + ["-batch", "-ex", "help heap", "-ex", "help heapwalk select", "-ex", "help set heapwalk"]
+    done = subprocess.run(command, env=dict(environment(), LC_ALL="C"), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
+    check_equal((done.returncode, done.stderr), (0, b""), "loaded where there is ASCII only")
+    check(b"heap select -- " in done.stdout and b"heapwalk top" in done.stdout, done.stdout)
 
 
 def test_apropos():
