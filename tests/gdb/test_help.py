@@ -77,6 +77,7 @@ def test_names_taken():
 
 def test():
     test_help()
+    test_ascii()
     test_apropos()
     test_complete()
     test_names_taken()
