@@ -8,7 +8,7 @@
 
 #include "ready.h"
 
-enum { HW_CACHED = 7, HW_RELEASED = 12 };
+enum { HW_CACHED = 16, HW_RELEASED = 12 }; // a tcache bin holds 7, from glibc 2.43 on 16
 
 int hw_static_number = 5;
 char *hw_in_use, *hw_tcache, *hw_fastbin, *hw_unsorted, *hw_large, *hw_small, *hw_mmapped,
@@ -45,7 +45,7 @@ static void hw_free_each_kind(void)
 {
 	char *small[HW_CACHED + 1], *cached[HW_CACHED + 1];
 	for (int i = 0; i <= HW_CACHED; i++) {
-		small[i] = malloc(40);
+		small[i] = hw_fenced(40);
 		cached[i] = hw_fenced(600);
 	}
 	hw_large = hw_fenced(5000);

@@ -30,8 +30,9 @@ def test():
             rows = list(csv.DictReader(io.StringIO(file.read())))
         check(len(rows) >= len(expected["rows"]) > 3, "rows of CSV:", rows)
 
-        # A reader that leaves early is no reason for more than gdb's own words.
-        gdb(["pipe heap select size > 0 | head -1 > '%s'" % path], *here)
+        # A reader that leaves early is no reason for more than gdb's own words: from gdb 17 or 18 on it has some.
+        gdb(["pipe heap select size > 0 | head -1 > '%s'" % path], *here, status=None,
+            noise=[r'shell command "head .*" failed: Broken pipe'])
         with open(path, encoding="utf-8") as file:
             check(file.read().strip(), "head -1 got nothing")
 

@@ -78,7 +78,11 @@ class Terminal:
     def colours(self, line):
         """The escapes for colours in what a command prints."""
         self.command(line)
-        return re.findall("\x1b\\[[0-9;]*m[^\x1b]*", self.raw.replace("\r", ""))
+        # gdb 18 writes escapes anew, with what they leave as it is.
+        usual = {"22", "23", "24", "27", "39", "49"}
+        raw = re.sub("\x1b\\[([0-9;]+)m", lambda each: "\x1b[%sm" % ";".join(
+            sorted(set(each.group(1).split(";")) - usual, key=int)), self.raw.replace("\r", ""))
+        return re.findall("\x1b\\[[0-9;]*m[^\x1b]*", raw)
 
 
 def rows(text):

@@ -27,7 +27,7 @@ def checksum(pid):
 def hammer(process, name, rounds):
     before = checksum(process.pid)
     commands = ["attach %d" % process.pid, "heap -top 1", "detach"] * rounds
-    result = gdb(commands)
+    result = gdb(commands, seconds=500)
     check_equal(result.out.count("[Inferior 1 (process %d) detached]" % process.pid), rounds,
                 "%s: detached" % name)
     check_equal(len(re.findall(r"\bTOTAL\b", result.out)), rounds, "%s: reports" % name)
