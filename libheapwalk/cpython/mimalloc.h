@@ -109,6 +109,16 @@ static inline bool hw_mi_page_has_blocks(const struct hw_mi_page *page)
 	return !page->is_free && !page->is_bad;
 }
 
+// Adds a page to the sums of a heap, or of anything else that has pages.
+static inline void hw_mi_heap_count(struct hw_mi_heap *heap, const struct hw_mi_page *page)
+{
+	heap->pages++;
+	heap->blocks += page->used;
+	heap->block_bytes += page->used * page->block_bytes;
+	heap->reserved_bytes += page->reserved * page->block_bytes;
+	heap->committed_bytes += page->capacity * page->block_bytes;
+}
+
 enum hw_mi_block {
 	HW_MI_BLOCK_USED,
 	HW_MI_BLOCK_FREE,         // on the list that malloc takes from

@@ -120,13 +120,8 @@ struct hw_error *hw_mi_find_heaps(struct hw_mi_walk *walk)
 						  ? hw_mi_heap_at(mi, page->heap)
 						  : NULL;
 		left += page->capacity;
-		if (!heap)
-			continue;
-		heap->pages++;
-		heap->blocks += page->used;
-		heap->block_bytes += page->used * page->block_bytes;
-		heap->reserved_bytes += page->reserved * page->block_bytes;
-		heap->committed_bytes += page->capacity * page->block_bytes;
+		if (heap)
+			hw_mi_heap_count(heap, page);
 	}
 	hw_vec_foreach(heap, &mi->heaps)
 	{

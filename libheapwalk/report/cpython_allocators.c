@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "report/cpython_lists.h"
+#include "report/cpython_mimalloc.h"
 
 enum {
 	HW_PYARENA_INTERPRETER,
@@ -45,6 +46,7 @@ struct hw_pyarena_table {
 	struct hw_rows arenas;
 	bool has_lists;
 	struct hw_pyarena_lists lists;
+	struct hw_mi_tables mimalloc;
 };
 
 static void hw_pyarena_columns(struct hw_pyarena_table *table, const struct hw_pymalloc *pymalloc)
@@ -176,6 +178,8 @@ static struct hw_error *hw_pyarena_text(struct hw_report *report, struct hw_pyar
 		HW_TRY(hw_pyarena_fill(report, table, i, 1));
 		hw_pyarena_text_state(report, table, &pymalloc->states.data[i]);
 	}
+	if (!hw_mi_tables_are_empty(&table->mimalloc))
+		hw_mi_tables_text(report, &table->mimalloc);
 	hw_report_styled_line(report, HW_STYLE_METADATA, "facts: CPython %s (%s): %s; arenas: %s",
 			      session->python.version, session->python.build, session->python.facts,
 			      pymalloc->facts ? pymalloc->facts : "none");
@@ -191,6 +195,10 @@ static struct hw_error *hw_pyarena_csv(struct hw_report *report, struct hw_pyare
 	hw_report_begin(report, "cpython-allocators");
 	if (table->has_lists) {
 		hw_pyarena_lists_csv(report, &table->lists);
+		return NULL;
+	}
+	if (!hw_mi_tables_are_empty(&table->mimalloc)) {
+		hw_mi_tables_csv(report, &table->mimalloc);
 		return NULL;
 	}
 	if (!show || strcmp(show, "classes") != 0) {
@@ -297,6 +305,7 @@ static struct hw_error *hw_pyarena_json(struct hw_report *report, struct hw_pyar
 	hw_report_member(report, "interpreter_count",
 			 json_object_new_uint64(session->python.interpreters.count));
 	hw_report_member(report, "interpreters", array);
+	hw_report_member(report, "mimalloc", hw_mi_tables_json(report, &table->mimalloc));
 	return NULL;
 }
 
@@ -332,6 +341,7 @@ static struct hw_error *hw_pyarena_gather(struct hw_report *report, struct hw_py
 static struct hw_error *hw_pyarena_report(struct hw_report *report, struct hw_pyarena_table *table)
 {
 	HW_TRY(hw_pyarena_gather(report, table));
+	HW_TRY(hw_mi_tables_gather(report->session, &table->mimalloc));
 	hw_pyarena_columns(table, &report->session->pymalloc);
 	table->arenas.columns = table->columns;
 	table->texts = calloc(report->session->pymalloc.arenas.count + 1, sizeof(*table->texts));
@@ -351,6 +361,7 @@ struct hw_error *hw_report_cpython_allocators(struct hw_report *report)
 	struct hw_error *err = hw_pyarena_report(report, &table);
 	hw_rows_deinit(&table.arenas);
 	hw_pyarena_lists_deinit(&table.lists);
+	hw_mi_tables_deinit(&table.mimalloc);
 	free(table.texts);
 	return err;
 }

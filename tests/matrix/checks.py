@@ -334,6 +334,34 @@ def pymalloc_rows(rows, report):
             yield "%d rows of %d bytes are in use, %d blocks" % (used[size], size, wanted[size])
 
 
+def mimalloc_rows(rows, report, oracles):
+    """The table and `cpython-allocators` are two views of one thing; the main thread's heap has told its own count."""
+    mine = report["mimalloc"]
+    if bool(mine) != bool(oracles.stats and oracles.stats.mimalloc):
+        yield "mimalloc: %r, its lines: %r" % (bool(mine), oracles.stats and oracles.stats.mimalloc)
+        return
+    if not mine:
+        return
+    # What another thread has freed counts as used until its own thread collects it.
+    used = collections.Counter(r["size"] for r in rows.rows if r["allocator"] == "mimalloc" and r["state"] in (
+        IN_USE, "thread free block", "delayed free block"))
+    wanted = {p["size"]: p["blocks_used"] for p in mine["page_sizes"] if p["blocks_used"]}
+    if dict(used) != wanted:
+        yield "blocks in use by size are %r, mimalloc's %r" % (sorted(used.items()), sorted(wanted.items()))
+    free = sum(r["state"] in ("free block", "local free block") for r in rows.rows if r["allocator"] == "mimalloc")
+    if free != sum(p["blocks_free"] for p in mine["page_sizes"]):
+        yield "%d blocks are free, not %d" % (free, sum(p["blocks_free"] for p in mine["page_sizes"]))
+    for name, total in (("heaps", "blocks_used"), ("segments", "blocks_used"), ("segments", "pages"), ("heaps", "pages")):
+        if sum(r[total] for r in mine[name]) != sum(p[total] for p in mine["page_sizes"]):
+            yield "%s of %s don't add up" % (total, name)
+    # It counts the calling thread's heap once for each interpreter.
+    times = 1 + len(oracles.interpreters)
+    main = [h["blocks_used"] * times for h in mine["heaps"] if h["whose"] == "main thread"]
+    if main != [oracles.allocated_blocks]:
+        yield "%d times the main thread's heap is %r blocks, sys.getallocatedblocks() says %r" % (
+            times, main, oracles.allocated_blocks)
+
+
 def allocated_blocks(report, rows, oracles, python):
     """sys.getallocatedblocks() is pymalloc's blocks and those it passed on to malloc (3.4 and later)."""
     if oracles.allocated_blocks is None or not oracles.stats.uses_pymalloc:

@@ -81,6 +81,7 @@ def check_live(case, answers, truth, mappings, smaps_bytes, failures):
         failures.take("live", checks.chunks(rows, truth.expect["chunks"]))
         if answers["cpython-allocators"]:
             failures.take("live", checks.pymalloc_rows(rows, answers["cpython-allocators"].report))
+            failures.take("live", checks.mimalloc_rows(rows, answers["cpython-allocators"].report, truth))
             failures.take("live", checks.allocated_blocks(answers["cpython-allocators"].report, rows, truth, python))
         if answers["arenas"]:
             failures.take("live", checks.glibc_rows(rows, answers["arenas"].report))
