@@ -18,7 +18,8 @@ static inline void hw_close_cleanup(int *fd)
 
 #define hw_cleanup_free __attribute__((cleanup(hw_free_cleanup)))
 #define hw_cleanup_close __attribute__((cleanup(hw_close_cleanup)))
-#define hw_cleanup_with(fn) __attribute__((cleanup(fn)))
+// A guard may be all that its variable is for: clang takes it for unused then.
+#define hw_cleanup_with(fn) __attribute__((cleanup(fn), unused))
 
 // The pointer's value, and the guard disarmed.
 #define hw_no_cleanup(p)                                                                           \
