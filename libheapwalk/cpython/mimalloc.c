@@ -21,6 +21,8 @@ enum {
 bool hw_mi_variable(const struct hw_python *python, const char *name, hw_addr_t *ret)
 {
 	struct hw_symbol symbol;
+	if (!python->module)
+		return false;
 	if (hw_module_symbol(python->module, name, &symbol) && !symbol.is_tls) {
 		*ret = symbol.address;
 		return true;

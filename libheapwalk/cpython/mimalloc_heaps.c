@@ -249,7 +249,7 @@ static bool hw_mi_add_threads(struct hw_mi_walk *walk)
 			return false;
 	}
 	struct hw_symbol cache;
-	if (!hw_module_symbol(walk->python->module, "td_cache", &cache) ||
+	if (!walk->python->module || !hw_module_symbol(walk->python->module, "td_cache", &cache) ||
 	    cache.size > sizeof(cached) ||
 	    !hw_pages_read(&walk->pages, cache.address, cached, cache.size))
 		return true;

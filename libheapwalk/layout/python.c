@@ -216,8 +216,9 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 	if (python->is_free_threaded)
 		return hw_error_create(
 			HW_ERROR_UNSUPPORTED,
-			"CPython %s in %s is a free-threaded build: its objects live "
-			"in mimalloc heaps, which this version of heapwalk can't walk",
+			"CPython %s in %s is a free-threaded build: its objects "
+			"have heads of their own and live in a mimalloc heap for each kind "
+			"of them, which this version of heapwalk can't read",
 			python->version, module->path);
 	HW_TRY(hw_load_layout(target, modules, python));
 	if (!python->is_from_table)
