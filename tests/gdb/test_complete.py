@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """TAB with a target: what the walked heap has, and no walk for it."""
 
+import re
 import sys
 
 from support import check, check_equal, gdb, main, python_target
@@ -15,7 +16,8 @@ def offered(process, before, *texts):
     for text in texts:
         commands += ["echo MARK\\n", "complete %s" % text]
     answers = gdb(commands + ["echo MARK\\n", STATE], "-p", process.pid).out.split("MARK\n")
-    return [answer.splitlines() for answer in answers[2:]]
+    # gdb 16's complete prints a closing single quote once more; TAB does not.
+    return [[re.sub("''$", "'", line) for line in answer.splitlines()] for answer in answers[2:]]
 
 
 def test():
@@ -35,9 +37,7 @@ def test():
              'heap select allocator = "pym', "heap select -top 5 s", "heap select kind ", "heap diff la",
              "heap diff before ", "heap -sort bytes:")
         check_equal(types, ['heap select kind = "Thing"'], "types")
-        # gdb 16's complete prints the closing quote once more; TAB does not.
-        check_equal(both[0].replace("''", "'"), "heap select size > 1K and kind ~ 'Slotted'", "types, in single quotes")
-        check_equal(len(both), 1, "types, in single quotes")
+        check_equal(both, ["heap select size > 1K and kind ~ 'Slotted'"], "types, in single quotes")
         check_equal(free, ['heap select state = "free pool"'], "states of the heap")
         check_equal(blanks, ['heap select kind = "PyListObject ob_item table"'], "a kind with blanks")
         check_equal(more, ['heap select kind = "PyListObject ob_item table"'], "a kind with blanks")
