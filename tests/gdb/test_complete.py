@@ -31,7 +31,7 @@ def test():
         (types, both, free, blanks, more, joined, single, domains, allocators, attributes, operators,
          labels, every, keys, _session) = offered(
              process, ["heap -top 1 -output /dev/null", "heap label before", "heap label later"],
-             'heap select kind = "Thin', "heap select size > 1K and kind ~ 'Slott", 'heap select state = "free p',
+             'heap select kind = "Thin', "heap select size > 1K and kind ~ 'Slott", 'heap select state = "free po',
              'heap select kind = "PyListObject ob', 'heap select kind = "PyListObject ob_item t',
              'heap select kind="Slott', "heap select not (domain = 'pytho", 'heap select domain = "py',
              'heap select allocator = "pym', "heap select -top 5 s", "heap select kind ", "heap diff la",
