@@ -26,10 +26,10 @@ int main()
 		hw_output out = {};
 		out.write = append;
 		out.payload = &text;
-		const char *argv[] = { "arenas", "--format=json" };
+		const char *argv[] = { "map", "--format=json" };
 		err = hw_session_run(session, HW_OPTION_STYLE_GNU, 2, argv, &out);
-		if (!err && text.find("\"heapwalk.arenas/1\"") == std::string::npos) {
-			std::printf("no report of arenas: %s\n", text.c_str());
+		if (!err && text.find("\"heapwalk.map/1\"") == std::string::npos) {
+			std::printf("no report: %s\n", text.c_str());
 			return 1;
 		}
 	}
