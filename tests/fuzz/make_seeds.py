@@ -87,8 +87,9 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         write("corefile/malloc", trimmed_core(unpack_all(directory)["c-threads"]))
         library = os.path.join(directory, "shapes.so")
+        symbols = os.path.realpath(os.path.join(HERE, "..", "symbols"))
         subprocess.run(["gcc", "-g", "-O1", "-shared", "-fPIC", "-nostdlib", "-Wl,--build-id", "-Wl,-z,noseparate-code",
-                        "-o", library, os.path.join(HERE, "..", "symbols", "shapes.c")], check=True)
+                        "-ffile-prefix-map=%s=." % symbols, "-o", library, "shapes.c"], cwd=symbols, check=True)
         with open(library, "rb") as f:
             write("elf/shapes", f.read())
         path, snapshot = os.path.join(directory, "core"), os.path.join(directory, "snapshot")
