@@ -65,7 +65,7 @@ def start(recipe, version, work):
     if version is None:
         program = os.path.join(NEUTRAL, "threads")
         subprocess.run(["gcc", "-g", "-O1", "-fno-builtin-malloc", "-pthread", "-o", program,
-                        os.path.join(HERE, recipe)], check=True)
+                        "-ffile-prefix-map=%s=." % HERE, os.path.join(HERE, recipe)], cwd=HERE, check=True)
         return [program, "{directory}"], {}, {"program": "gcc -g -O1"}
     home = os.path.join(NEUTRAL, "python-" + version)
     if not os.path.exists(home):
