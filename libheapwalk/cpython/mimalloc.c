@@ -85,6 +85,7 @@ static bool hw_mi_segment_decode(const struct hw_python_layout *l, hw_addr_t add
 			  HW_MI_SLICE_BYTES;
 	if (kind > HW_MI_SEGMENT_HUGE || info < needed || info > needed + 1 || slices <= info ||
 	    slices > (UINT64_C(1) << 47) / HW_MI_SLICE_BYTES ||
+	    slices > (UINT64_MAX - addr) / HW_MI_SLICE_BYTES ||
 	    entries != hw_min(slices, HW_MI_SLICES) ||
 	    (kind == HW_MI_SEGMENT_NORMAL && slices != HW_MI_SLICES))
 		return false;

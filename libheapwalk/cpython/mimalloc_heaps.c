@@ -58,7 +58,8 @@ static bool hw_mi_read_delayed(struct hw_mi_walk *walk, const struct hw_mi_heap 
 	const struct hw_python_layout *l = walk->layout;
 	struct hw_mimalloc *mi = walk->mi;
 	uint64_t keys[2] = { 0 };
-	uint64_t word, block;
+	uint64_t word, block, steps = 0;
+	hw_addr_t mark = 0; // Brent: moves up to the walker at every power of two
 	bool has_keys = mi->has_keys && l->mi_heap_keys != HW_ABSENT;
 	if (!hw_pages_read_u64(&walk->pages,
 			       heap->address + (hw_addr_t)l->mi_heap_thread_delayed_free, &block))
@@ -68,7 +69,7 @@ static bool hw_mi_read_delayed(struct hw_mi_walk *walk, const struct hw_mi_heap 
 		return true;
 	while (block) {
 		const struct hw_mi_page *page = hw_mimalloc_find_page(mi, block);
-		if (!*left || !page || !hw_mi_page_has_blocks(page) ||
+		if (!*left || block == mark || !page || !hw_mi_page_has_blocks(page) ||
 		    !hw_pages_read_u64(&walk->pages, block, &word)) {
 			hw_issues_add(walk->issues, HW_ERROR_CORRUPT, heap->address,
 				      "the list of delayed frees of the mimalloc heap at "
@@ -77,6 +78,9 @@ static bool hw_mi_read_delayed(struct hw_mi_walk *walk, const struct hw_mi_heap 
 			return true;
 		}
 		--*left;
+		if (!(steps & (steps + 1)))
+			mark = block;
+		steps++;
 		if (!hw_vec_push(&mi->delayed, block))
 			return false;
 		block = hw_mi_decode(has_keys, word, keys, heap->address);
@@ -119,7 +123,8 @@ struct hw_error *hw_mi_find_heaps(struct hw_mi_walk *walk)
 		struct hw_mi_heap *heap = hw_mi_page_has_blocks(page) && page->heap
 						  ? hw_mi_heap_at(mi, page->heap)
 						  : NULL;
-		left += page->capacity;
+		if (hw_mi_page_has_blocks(page) && !page->is_missing)
+			left += page->capacity;
 		if (heap)
 			hw_mi_heap_count(heap, page);
 	}
@@ -185,7 +190,8 @@ static bool hw_mi_add_arena_gap(struct hw_mi_walk *walk, hw_addr_t arena, hw_add
 	return true;
 }
 
-static bool hw_mi_add_arena(struct hw_mi_walk *walk, hw_addr_t header)
+// `left`: blocks that arenas not yet seen may have. They are disjoint, and there is one address space.
+static bool hw_mi_add_arena(struct hw_mi_walk *walk, hw_addr_t header, uint64_t *left)
 {
 	const struct hw_python_layout *l = walk->layout;
 	const struct hw_mimalloc *mi = walk->mi;
@@ -196,12 +202,13 @@ static bool hw_mi_add_arena(struct hw_mi_walk *walk, hw_addr_t header)
 	    !hw_pages_read_u64(&walk->pages, header + (hw_addr_t)l->mi_arena_meta_size,
 			       &meta_bytes))
 		return true;
-	if (start % HW_MI_SEGMENT_BYTES || !start || start >> 47 || !blocks ||
-	    blocks > HW_MI_ARENA_BLOCKS_MAX || meta_bytes > HW_MI_META_BYTES_MAX) {
+	if (start % HW_MI_SEGMENT_BYTES || !start || start >> 47 || !blocks || blocks > *left ||
+	    meta_bytes > HW_MI_META_BYTES_MAX) {
 		hw_issues_add(walk->issues, HW_ERROR_CORRUPT, header,
 			      "the mimalloc arena at 0x%" PRIx64 " contradicts itself", header);
 		return true;
 	}
+	*left -= blocks;
 	hw_addr_t at = start, end = start + blocks * HW_MI_SEGMENT_BYTES;
 	hw_addr_t in_use = header + (hw_addr_t)l->mi_arena_blocks_inuse;
 	bool ok = hw_mi_add_own(walk, header, meta_bytes, HW_MI_AREA_ARENA_HEADER);
@@ -219,7 +226,7 @@ static bool hw_mi_add_arenas(struct hw_mi_walk *walk)
 {
 	const struct hw_python_layout *l = walk->layout;
 	hw_addr_t variable, arenas[HW_MI_ARENAS_MAX];
-	uint64_t count;
+	uint64_t count, left = HW_MI_ARENA_BLOCKS_MAX;
 	if (l->mi_arena_start == HW_ABSENT || l->mi_arena_block_count == HW_ABSENT ||
 	    l->mi_arena_meta_size == HW_ABSENT || l->mi_arena_blocks_inuse == HW_ABSENT ||
 	    !hw_mi_variable(walk->python, "mi_arena_count", &variable) ||
@@ -230,7 +237,7 @@ static bool hw_mi_add_arenas(struct hw_mi_walk *walk)
 	if (!hw_pages_read(&walk->pages, variable, arenas, count * sizeof(*arenas)))
 		return true;
 	for (uint64_t i = 0; i < count; i++)
-		if (arenas[i] && !hw_mi_add_arena(walk, le64toh(arenas[i])))
+		if (arenas[i] && !hw_mi_add_arena(walk, le64toh(arenas[i]), &left))
 			return false;
 	return true;
 }

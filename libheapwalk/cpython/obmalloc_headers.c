@@ -144,7 +144,8 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 	struct hw_pool_reader *reader = worker->reader;
 	struct hw_pymalloc *pm = reader->pm;
 	struct hw_pymalloc_state *state = &worker->sums[arena->interpreter];
-	struct hw_pool *pools = pm->pools.data + arena->pool_first;
+	// No arena may have a pool: then there is no array.
+	struct hw_pool *pools = arena->pool_count ? pm->pools.data + arena->pool_first : NULL;
 	uint32_t missing = 0, bad = 0, unlisted = 0;
 	hw_addr_t first_bad = 0;
 	for (uint32_t i = 0; i < arena->pool_count; i++) {

@@ -112,26 +112,35 @@ void hw_pages_drop(struct hw_pages *pages)
 		memset(pages->slots, 0, HW_PAGES_SLOTS * sizeof(*pages->slots));
 }
 
-// Fill the slot of a page that is not cached.
-static void hw_pages_load(struct hw_pages *pages, struct hw_pages_slot *slot, hw_addr_t page)
+// Fill the slot of a page that is not cached. Room for bytes is made when there is a page to keep. False: no memory.
+static bool hw_pages_load(struct hw_pages *pages, struct hw_pages_slot *slot, hw_addr_t page,
+			  uint8_t scratch[HW_PAGE_BYTES])
 {
+	size_t offset = (size_t)(slot - pages->slots) * HW_PAGE_BYTES;
 	slot->data = hw_target_map(pages->target, page, HW_PAGE_BYTES);
-	if (slot->data) {
-		slot->tag = page | HW_PAGES_WHOLE;
-		return;
-	}
-	uint8_t *bytes = pages->bytes + (size_t)(slot - pages->slots) * HW_PAGE_BYTES;
+	slot->tag = page | HW_PAGES_WHOLE;
+	if (slot->data)
+		return true;
+	uint8_t *bytes = pages->bytes ? pages->bytes + offset : scratch;
 	size_t got = hw_target_read_some(pages->target, page, bytes, HW_PAGE_BYTES);
-	slot->data = bytes;
-	if (got == HW_PAGE_BYTES) {
-		slot->tag = page | HW_PAGES_WHOLE;
-		return;
+	if (got < HW_PAGE_BYTES) {
+		// A mapping that begins or ends inside the page (images, a core cut short): the parts that
+		// can be read are asked for each time. Else the whole page is a hole.
+		const struct hw_mapping *m = hw_target_find_mapping(pages->target, page);
+		bool is_hole = !got && m && m->end - page >= HW_PAGE_BYTES;
+		slot->tag = page | (is_hole ? HW_PAGES_UNREADABLE : HW_PAGES_IN_PART);
+		return true;
 	}
-	// A mapping that begins or ends inside the page (images, a core cut short): the parts that
-	// can be read are asked for each time. Else the whole page is a hole.
-	const struct hw_mapping *m = hw_target_find_mapping(pages->target, page);
-	bool is_hole = !got && m && m->end - page >= HW_PAGE_BYTES;
-	slot->tag = page | (is_hole ? HW_PAGES_UNREADABLE : HW_PAGES_IN_PART);
+	if (!pages->bytes) {
+		pages->bytes = malloc((size_t)HW_PAGES_SLOTS * HW_PAGE_BYTES);
+		if (!pages->bytes) {
+			slot->tag = 0;
+			return false;
+		}
+		memcpy(pages->bytes + offset, scratch, HW_PAGE_BYTES);
+	}
+	slot->data = pages->bytes + offset;
+	return true;
 }
 
 // A pointer to [addr, addr + len), which lies inside one page, or NULL.
@@ -140,16 +149,14 @@ static const uint8_t *hw_pages_find(struct hw_pages *pages, hw_addr_t addr, size
 {
 	if (!pages->slots) {
 		pages->slots = calloc(HW_PAGES_SLOTS, sizeof(*pages->slots));
-		pages->bytes = malloc((size_t)HW_PAGES_SLOTS * HW_PAGE_BYTES);
-		if (!pages->slots || !pages->bytes) {
-			hw_pages_deinit(pages);
+		if (!pages->slots)
 			return NULL;
-		}
 	}
 	hw_addr_t page = hw_align_down(addr, HW_PAGE_BYTES);
 	struct hw_pages_slot *slot = &pages->slots[page / HW_PAGE_BYTES % HW_PAGES_SLOTS];
-	if ((slot->tag & ~(hw_addr_t)3) != page || !(slot->tag & 3))
-		hw_pages_load(pages, slot, page);
+	bool is_cached = (slot->tag & ~(hw_addr_t)3) == page && (slot->tag & 3);
+	if (!is_cached && !hw_pages_load(pages, slot, page, scratch))
+		return NULL;
 	switch (slot->tag & 3) {
 	case HW_PAGES_WHOLE:
 		return slot->data + (addr - page);

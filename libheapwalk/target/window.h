@@ -57,7 +57,8 @@ struct hw_pages_slot {
 struct hw_pages {
 	struct hw_target *target;
 	struct hw_pages_slot *slots; // HW_PAGES_SLOTS, made on first use
-	uint8_t *bytes; // HW_PAGES_SLOTS × HW_PAGE_BYTES; pages the source has no map of
+	uint8_t *
+		bytes; // HW_PAGES_SLOTS × HW_PAGE_BYTES; pages the source has no map of, made for the first
 };
 
 void hw_pages_init(struct hw_pages *pages, struct hw_target *target);

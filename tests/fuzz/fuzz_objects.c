@@ -13,31 +13,35 @@ static void nothing(struct hw_claim_sink *sink, const struct hw_claim *claim)
 		__builtin_trap();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+enum { INSTANCES = BASE + 0x9000, INSTANCES_END = INSTANCES + 0x400, STEP = 64 };
+
+// Some with what an object of the type has.
+static void make_instances(const uint64_t *words)
 {
-	static uint8_t whole[BYTES];
-	static const uint64_t words[] = { TYPE,    META, PLAIN, BOX,
-					  MANAGED, LIST, NAMES, BASE + 0x9000 };
-	enum { WORDS = sizeof(words) / sizeof(*words), STEP = 64 };
-	if (!target) {
-		start();
-		memcpy(whole, image, BYTES);
-	}
-	memcpy(image, whole, BYTES);
-	forget();
-	// Instances, some with what an object of the type has.
-	for (hw_addr_t at = BASE + 0x9000; at < BASE + 0xa000; at += STEP) {
+	for (hw_addr_t at = INSTANCES; at < INSTANCES_END; at += STEP) {
 		put(at, 2);
 		put(at + 8, words[at / STEP % 6]);
 		put(at + 16, 3);
 		put(at + 24, at + STEP);
 	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const uint64_t words[] = { TYPE, META, PLAIN, BOX, MANAGED, LIST, NAMES, INSTANCES };
+	enum { WORDS = sizeof(words) / sizeof(*words) };
+	if (!target) {
+		start();
+		make_instances(words);
+	}
+	forget();
 	patch_apply(image, BYTES, words, WORDS, data, size);
 	struct hw_claim_sink sink = { .claim = nothing, .cache = &cache, .links_left = 1000 };
-	for (hw_addr_t at = BASE; at < BASE + BYTES; at += STEP) {
+	for (size_t i = 0; i < WORDS; i++)
+		hw_type_at(&cache, words[i]);
+	for (hw_addr_t at = INSTANCES; at < INSTANCES_END; at += STEP) {
 		struct hw_object object;
 		const uint8_t *bytes = image + (at - BASE);
-		hw_type_at(&cache, at);
 		if (!hw_object_prove(&prover, &cache, bytes, STEP, STEP, &object))
 			continue;
 		if (object.offset >= STEP)
@@ -47,5 +51,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		hw_owners_visit(&python.layout, &object, at + object.offset, bytes + object.offset,
 				STEP - object.offset, &sink);
 	}
+	patch_undo();
 	return 0;
 }

@@ -6,11 +6,10 @@
 #include "../unit/test_obmalloc.c"
 #undef main
 
-enum { FUZZED_HEAP_BYTES = ARENA };
-
 static void make_arenas(struct world *w)
 {
 	make_world(w);
+	w->heap_readable = 2 * ARENA;
 	make_array(w, 0, OBJECT_COUNT, 2);
 	make_arena(w, 0, HEAP, 6, 1);
 	make_arena(w, 1, HEAP + ARENA, 2, 0);
@@ -26,7 +25,6 @@ static void make_arenas(struct world *w)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct world w;
-	static uint8_t *heap;
 	static const uint64_t words[] = { INTERP,
 					  INTERP + OFF_OBMALLOC,
 					  OBJECTS,
@@ -41,9 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum { WORDS = sizeof(words) / sizeof(*words) };
 	if (!size)
 		return 0;
-	free(heap);
-	make_arenas(&w);
-	heap = w.heap;
+	if (!w.heap)
+		make_arenas(&w);
 	w.python.interpreters.count = 1 + (data[0] & 1);
 	for (size_t i = 1; i + PATCH_BYTES < size; i += PATCH_BYTES + 1) {
 		uint8_t part = data[i] % 4;
@@ -62,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	hw_error_destroy(err);
 	hw_pymalloc_deinit(&w.pm);
 	hw_target_close(w.target);
-	hw_issues_deinit(&w.issues);
+	hw_issues_clear(&w.issues);
+	w.target = NULL;
+	patch_undo();
 	return 0;
 }

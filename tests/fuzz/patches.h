@@ -8,10 +8,38 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { PATCH_BYTES = 12 };
+enum { PATCH_BYTES = 12, PATCH_UNDO_MAX = 1024 };
+
+// What the patches of this input have written over: the image is made once, and mended after each input.
+static struct {
+	uint8_t *at;
+	uint8_t old[8];
+	uint8_t len;
+} patch_undone[PATCH_UNDO_MAX];
+static size_t patch_undo_count;
+
+static inline void patch_write(uint8_t *at, const void *bytes, size_t len)
+{
+	if (patch_undo_count == PATCH_UNDO_MAX)
+		return;
+	memcpy(patch_undone[patch_undo_count].old, at, len);
+	patch_undone[patch_undo_count].at = at;
+	patch_undone[patch_undo_count++].len = (uint8_t)len;
+	memcpy(at, bytes, len);
+}
+
+// The image as it was before the input.
+static inline void patch_undo(void)
+{
+	while (patch_undo_count) {
+		patch_undo_count--;
+		memcpy(patch_undone[patch_undo_count].at, patch_undone[patch_undo_count].old,
+		       patch_undone[patch_undo_count].len);
+	}
+}
 
 // A patch: 3 bytes of place, 1 of kind, 8 of value. `words` are addresses that mean something in the image:
-// a random word never is one. Returns the next patch's bytes.
+// a random word never is one.
 static inline void patch_apply(uint8_t *image, size_t image_bytes, const uint64_t *words,
 			       size_t word_count, const uint8_t *data, size_t size)
 {
@@ -49,7 +77,7 @@ static inline void patch_apply(uint8_t *image, size_t image_bytes, const uint64_
 			value = words[value % word_count] + (value >> 56) * 16;
 			break;
 		}
-		memcpy(image + at, &value, len < room ? len : room);
+		patch_write(image + at, &value, len < room ? len : room);
 	}
 }
 

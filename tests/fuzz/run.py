@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Runs fuzzers from their seeds (tests/fuzz/seeds/NAME) within bounds of time and memory an input, and prints how
-many inputs that were. What they find is left in BUILD/fuzz/NAME: a crash-…, timeout-… or oom-… file, which the
-fuzzer takes as its argument. `--runs N` inputs, or `--seconds N` for each; all fuzzers unless some are named."""
+"""Runs fuzzers from their seeds (tests/fuzz/seeds/NAME, with the words of dictionaries/NAME) within bounds of time
+and memory an input, and prints how many inputs that were, how long they took, and what was found.
+
+`--inputs 1e7`: so many in all, each fuzzer its share, in rounds; `--runs N` or `--seconds N` are for each fuzzer.
+All fuzzers unless some are named. What they find is left in BUILD/fuzz/NAME: a crash-…, timeout-…, oom-… or leak-…
+file, which the fuzzer takes as its argument. Every chunk is a line of BUILD/fuzz/log.csv, and `--sum` adds them up."""
 
 import argparse
+import csv
 import os
+import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -15,44 +21,119 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 INPUT_SECONDS = 10
 MEMORY_MB = 2048
 # Larger inputs are slower, not better: a seed of the kind is a few KiB.
-LENGTHS = {"query": 512, "rules": 2048, "corefile": 1 << 16, "elf": 1 << 15, "snapshot": 1 << 16}
+LENGTHS = {"query": 512, "rules": 2048, "corefile": 1 << 16, "elf": 1 << 15, "snapshot": 1 << 14}
+# Of a hundred inputs: a walk costs twenty times what parsing does, and has more to go wrong.
+SHARES = {"corefile": 3, "elf": 10, "glibc": 16, "heap": 4, "mimalloc": 18, "objects": 14, "pymalloc": 14, "query": 8,
+          "rules": 8, "snapshot": 5}
+ROUND_INPUTS = 500000
+COLUMNS = ["fuzzer", "inputs", "seconds", "cpu_seconds", "mb", "status"]
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1:detect_stack_use_after_return=0:"
+                    "quarantine_size_mb=16:malloc_context_size=6",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+}
 
 
-def run(name, arguments, build):
+def fuzzers():
+    return sorted(f[5:-2] for f in os.listdir(HERE) if re.fullmatch(r"fuzz_\w+\.c", f))
+
+
+def command(name, build, seed, bound):
     corpus = os.path.join(build, "fuzz", name)
     os.makedirs(corpus, exist_ok=True)
     words = [os.path.join(build, "bin", "fuzz_" + name), corpus, os.path.join(HERE, "seeds", name),
              "-artifact_prefix=%s/" % corpus, "-timeout=%d" % INPUT_SECONDS, "-rss_limit_mb=%d" % MEMORY_MB,
-             "-malloc_limit_mb=%d" % MEMORY_MB, "-print_final_stats=1", "-seed=%d" % arguments.seed,
-             "-max_len=%d" % LENGTHS.get(name, 1024)]
-    words.append("-max_total_time=%d" % arguments.seconds if arguments.seconds else "-runs=%d" % arguments.runs)
-    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1",
-                       UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
-    before = time.monotonic()
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env=environment)
+             "-malloc_limit_mb=%d" % MEMORY_MB, "-print_final_stats=1", "-seed=%d" % seed, "-reload=0",
+             "-print_funcs=0", "-max_len=%d" % LENGTHS.get(name, 512), bound]
+    dictionary = os.path.join(HERE, "dictionaries", name)
+    if os.path.exists(dictionary):
+        words.append("-dict=" + dictionary)
+    return words
+
+
+def cpu_seconds():
+    """Of all fuzzers that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run(name, build, seed, bound):
+    """A row of COLUMNS, and what the fuzzer printed."""
+    before, cpu = time.monotonic(), cpu_seconds()
+    done = subprocess.run(command(name, build, seed, bound), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, env=dict(os.environ, **SANITIZERS))
     output = done.stdout.decode(errors="replace")
     count = re.search(r"stat::number_of_executed_units: *(\d+)", output)
     peak = re.search(r"stat::peak_rss_mb: *(\d+)", output)
-    print("%-10s %10s inputs in %.0f s, at most %s MB: %s" % (
-        name, count.group(1) if count else "?", time.monotonic() - before, peak.group(1) if peak else "?",
-        "status %d" % done.returncode if done.returncode else "nothing found"), flush=True)
-    if done.returncode:
-        print(output[-6000:])
-    return done.returncode == 0
+    row = {"fuzzer": name, "inputs": int(count.group(1)) if count else 0,
+           "seconds": "%.1f" % (time.monotonic() - before), "cpu_seconds": "%.1f" % (cpu_seconds() - cpu), "mb": int(peak.group(1)) if peak else 0,
+           "status": done.returncode}
+    path = os.path.join(build, "fuzz", "log.csv")
+    is_new = not os.path.exists(path)
+    with open(path, "a", newline="") as f:
+        writer = csv.DictWriter(f, COLUMNS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+    return row, output
+
+
+def line(name, rows):
+    inputs, took, cpu = (sum(float(row[column]) for row in rows) for column in ("inputs", "seconds", "cpu_seconds"))
+    bad = sum(row["status"] not in (0, "0") for row in rows)
+    return "%-9s %9d inputs in %6.0f s (%6.0f s of CPU time, %6.0f inputs a second of it), at most %4d MB: %s" % (
+        name, inputs, took, cpu, inputs / cpu if cpu else 0, max((int(row["mb"]) for row in rows), default=0),
+        "%d findings" % bad if bad else "nothing found")
+
+
+def print_sums(rows):
+    """A line a fuzzer and one for all; true: nothing was found."""
+    for name in sorted({row["fuzzer"] for row in rows}):
+        print(line(name, [row for row in rows if row["fuzzer"] == name]))
+    print(line("all", rows))
+    print("each within %d s and %d MB, under AddressSanitizer and UndefinedBehaviorSanitizer" % (
+        INPUT_SECONDS, MEMORY_MB), flush=True)
+    return all(row["status"] in (0, "0") for row in rows)
+
+
+def run_all(names, arguments, build):
+    """Round by round, so that a run that is ended early has had some of each."""
+    share = sum(SHARES.get(name, 5) for name in names)
+    seed, rows = arguments.seed or random.randrange(1, 1 << 31), []
+    rounds = -(-(arguments.inputs or 1) // ROUND_INPUTS)
+    for number in range(rounds):
+        for name in names:
+            if arguments.inputs:
+                bound = "-runs=%d" % -(-arguments.inputs * SHARES.get(name, 5) // (share * rounds))
+            elif arguments.seconds:
+                bound = "-max_total_time=%d" % arguments.seconds
+            else:
+                bound = "-runs=%d" % arguments.runs
+            row, output = run(name, build, seed + number, bound)
+            rows.append(row)
+            if row["status"]:
+                print("%s, seed %d: status %d\n%s" % (name, seed + number, row["status"], output[-6000:]), flush=True)
+    return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build-fuzz"))
+    parser.add_argument("--inputs", type=lambda text: int(float(text)), help="in all, for example 1e7")
     parser.add_argument("--runs", type=int, default=100000)
     parser.add_argument("--seconds", type=int)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the generator; 0: another one each time")
+    parser.add_argument("--sum", action="store_true", help="of the log, nothing is run")
     parser.add_argument("name", nargs="*")
     arguments = parser.parse_args()
     build = os.path.abspath(arguments.build)
-    names = arguments.name or sorted(f[5:-2] for f in os.listdir(HERE) if re.fullmatch(r"fuzz_\w+\.c", f))
-    return 0 if all([run(name, arguments, build) for name in names]) else 1
+    names = arguments.name or fuzzers()
+    if arguments.sum:
+        with open(os.path.join(build, "fuzz", "log.csv"), newline="") as f:
+            rows = [row for row in csv.DictReader(f) if row["fuzzer"] in names]
+    else:
+        rows = run_all(names, arguments, build)
+    return 0 if print_sums(rows) else 1
 
 
 if __name__ == "__main__":

@@ -256,6 +256,15 @@ static void check_delayed_cycle(void)
 	walk(&w);
 	CHECK(has_issue(&w, "delayed frees"));
 	CHECK_EQUAL(w.lists.delayed, 1);
+	CHECK_EQUAL(w.mi.delayed.count, 1); // not as many as there are blocks
+	end_world(&w);
+	// A ring that the list leads into: 8, 7, 6, 7, …
+	make_healthy(&w);
+	link_block(&w, 8, block(7));
+	link_block(&w, 7, block(6));
+	link_block(&w, 6, block(7));
+	walk(&w);
+	CHECK(has_issue(&w, "delayed frees") && w.mi.delayed.count < 2 * BLOCKS / 3);
 	end_world(&w);
 }
 
