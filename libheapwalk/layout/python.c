@@ -102,13 +102,12 @@ static struct hw_error *hw_try_build(struct hw_target *target, struct hw_modules
 				     uint32_t build, bool may_have_moved, struct hw_python *python)
 {
 	struct hw_issues ignored;
-	char version[32];
+	char name[48];
 	hw_layout_from_rows(build, &python->layout);
-	hw_python_format_version(build & ~0xfu, version, sizeof(version));
+	hw_layout_format_build(build, name, sizeof(name));
 	enum hw_offsets_verdict verdict = hw_layout_ask_offsets(target, python->runtime,
 								&python->layout);
-	snprintf(python->facts, sizeof(python->facts), "heapwalk's table for CPython %s%s%s",
-		 version, build & 1 ? " (debug)" : "",
+	snprintf(python->facts, sizeof(python->facts), "heapwalk's table for %s%s", name,
 		 verdict == HW_OFFSETS_MOVED   ? ", moved by what the process says of itself"
 		 : verdict == HW_OFFSETS_AGREE ? ", as the process says of itself"
 					       : "");
@@ -130,8 +129,9 @@ static struct hw_error *hw_load_table(struct hw_target *target, struct hw_module
 {
 	uint32_t builds[HW_LAYOUT_BUILDS_MAX];
 	hw_cleanup_error struct hw_error *first = NULL;
-	size_t count = hw_layout_builds_like(hw_layout_build(python->version_hex, python->is_debug),
-					     builds);
+	uint32_t build = hw_layout_build(python->version_hex, python->is_debug,
+					 python->is_free_threaded);
+	size_t count = hw_layout_builds_like(build, builds);
 	python->is_from_table = true;
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < count; i++) {
@@ -156,7 +156,7 @@ static struct hw_error *hw_load_layout(struct hw_target *target, struct hw_modul
 {
 	struct hw_module *module = python->module;
 	hw_layout_init(&python->layout);
-	if (!hw_layout_from_dwarf(module, &python->layout))
+	if (!hw_layout_from_dwarf(module, NULL, &python->layout))
 		return hw_load_table(target, modules, python);
 	const char *source = hw_dwarf_source(module);
 	if (source && source[0] == '/')

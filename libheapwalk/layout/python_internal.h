@@ -20,14 +20,21 @@ static inline int32_t *hw_layout_value(struct hw_python_layout *layout,
 }
 
 void hw_layout_init(struct hw_python_layout *layout); // all facts HW_ABSENT
-// Fills what the module's DWARF answers; false: it answers nothing.
-bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout);
+// Fills what the module's DWARF answers, each fact in its own unit, or all of them in one; false: it answers
+// nothing.
+bool hw_layout_from_dwarf(struct hw_module *module, const char *unit,
+			  struct hw_python_layout *layout);
 // Fills what is still absent out of extension modules that are files of their own (2.7's _collections).
 void hw_layout_from_extensions(struct hw_modules *modules, struct hw_python_layout *layout);
-// rows.def. A build is PY_VERSION_HEX as of a final release, plus 1 for Py_DEBUG.
+// rows.def. A build is PY_VERSION_HEX as of a final release (which ends in f0), plus 1 for Py_DEBUG, and the
+// highest bit for a build without a GIL: so these come after all others.
+#define HW_BUILD_DEBUG UINT32_C(1)
+#define HW_BUILD_FREE_THREADED UINT32_C(0x80000000)
 enum { HW_LAYOUT_BUILDS_MAX = 16 };
-uint32_t hw_layout_build(uint32_t version_hex, bool is_debug);
-// The table's builds of the same minor version, most alike first; how many.
+uint32_t hw_layout_build(uint32_t version_hex, bool is_debug, bool is_free_threaded);
+// "CPython 3.13.5t (debug)"
+void hw_layout_format_build(uint32_t build, char *buf, size_t size);
+// The table's builds of the same minor version, with a GIL or without as this one, most alike first; how many.
 size_t hw_layout_builds_like(uint32_t build, uint32_t ret[HW_LAYOUT_BUILDS_MAX]);
 void hw_layout_from_rows(uint32_t build, struct hw_python_layout *layout);
 // Name of a fact that heapwalk can't do without and that is absent; NULL: they are all there.

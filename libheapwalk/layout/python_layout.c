@@ -45,18 +45,19 @@ void hw_layout_from_extensions(struct hw_modules *modules, struct hw_python_layo
 	for (size_t i = 0; i < hw_modules_count(modules); i++) {
 		struct hw_module *module = hw_modules_get(modules, i);
 		if (hw_is_layout_extension(module->path))
-			hw_layout_from_dwarf(module, layout);
+			hw_layout_from_dwarf(module, NULL, layout);
 	}
 }
 
-bool hw_layout_from_dwarf(struct hw_module *module, struct hw_python_layout *layout)
+bool hw_layout_from_dwarf(struct hw_module *module, const char *unit,
+			  struct hw_python_layout *layout)
 {
 	hw_cleanup_free struct hw_dwarf_query *queries = calloc(hw_layout_fact_count,
 								sizeof(*queries));
 	if (!queries)
 		return false;
 	for (size_t i = 0; i < hw_layout_fact_count; i++) {
-		queries[i].unit = hw_layout_facts[i].unit;
+		queries[i].unit = unit ? unit : hw_layout_facts[i].unit;
 		queries[i].type = hw_layout_facts[i].type;
 		queries[i].member = hw_layout_facts[i].member;
 		queries[i].unit_only = true;

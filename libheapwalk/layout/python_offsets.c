@@ -45,6 +45,7 @@ static void hw_layout_forget_moved(struct hw_python_layout *layout)
 		const struct hw_layout_fact *fact = &hw_layout_facts[i];
 		bool is_told = false;
 		if (!fact->member || (strcmp(fact->type, "_is") && strcmp(fact->type, "_ts") &&
+				      strcmp(fact->type, "_PyThreadStateImpl") &&
 				      strcmp(fact->type, "pyruntimestate")))
 			continue;
 		for (size_t k = 0; k < HW_LAYOUT_OFFSETS; k++)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // The facts of fields.def as a table, for builds whose debug information nobody has. It is no
 // proof of anything: what comes from it is proved on the target like all the rest.
+#include <stdio.h>
+
 #include "layout/python_internal.h"
 
-// A build is named by its PY_VERSION_HEX, plus 1 for Py_DEBUG: final releases end in f0.
-enum { HW_BUILD_DEBUG = 1 };
+// Minor version, and whether there is a GIL.
+#define HW_BUILD_MINOR(build) ((build) >> 16)
 
 static const uint32_t hw_layout_builds[] = {
 #define HW_BUILD(build) build,
@@ -34,17 +36,27 @@ static uint32_t hw_build_distance(uint32_t build, uint32_t wanted)
 	return ((build ^ wanted) & HW_BUILD_DEBUG) << 16 | (a > b ? 2 * (a - b) + 1 : 2 * (b - a));
 }
 
-uint32_t hw_layout_build(uint32_t version_hex, bool is_debug)
+uint32_t hw_layout_build(uint32_t version_hex, bool is_debug, bool is_free_threaded)
 {
-	return (version_hex & ~0xffu) | 0xf0 | (is_debug ? HW_BUILD_DEBUG : 0);
+	return (version_hex & 0x7fffff00u) | 0xf0 | (is_debug ? HW_BUILD_DEBUG : 0) |
+	       (is_free_threaded ? HW_BUILD_FREE_THREADED : 0);
+}
+
+void hw_layout_format_build(uint32_t build, char *buf, size_t size)
+{
+	char version[32];
+	hw_python_format_version(build & 0x7ffffff0u, version, sizeof(version));
+	snprintf(buf, size, "CPython %s%s%s", version, build & HW_BUILD_FREE_THREADED ? "t" : "",
+		 build & HW_BUILD_DEBUG ? " (debug)" : "");
 }
 
 size_t hw_layout_builds_like(uint32_t build, uint32_t ret[HW_LAYOUT_BUILDS_MAX])
 {
 	size_t count = 0;
 	for (size_t i = 0; i < sizeof(hw_layout_builds) / sizeof(hw_layout_builds[0]); i++) {
-		// Another minor version's are never guessed at.
-		if (hw_layout_builds[i] >> 16 != build >> 16 || count == HW_LAYOUT_BUILDS_MAX)
+		// Another minor version's are never guessed at, nor are those of builds with a GIL.
+		if (HW_BUILD_MINOR(hw_layout_builds[i]) != HW_BUILD_MINOR(build) ||
+		    count == HW_LAYOUT_BUILDS_MAX)
 			continue;
 		size_t at = count++;
 		uint32_t distance = hw_build_distance(hw_layout_builds[i], build);
