@@ -139,7 +139,7 @@ def run_case(case, options):
     """(failures, sources that were tested, what was skipped)"""
     failures, tested, skipped = Failures(), [], []
     environment = {"PYTHONMALLOC": case.mode} if case.mode else {}
-    if case.mode.startswith("mimalloc"):
+    if case.mode.startswith("mimalloc") or not case.interpreter.gil:
         environment["MIMALLOC_ARENA_RESERVE"] = "65536"  # KiB: it would be a gigabyte in each core
     root = case.interpreter.root
     with Target(target_command(case.interpreter, case.workload), environment, root=root) as target:

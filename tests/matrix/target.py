@@ -49,7 +49,8 @@ FORK.argtypes = []
 TP_NAME = object.__basicsize__ + 8
 
 # Where an object keeps the address of a buffer of its own: {type: [(word, offset)]}, offsets of 64-bit
-# release and debug builds (Include/cpython/*.h, Objects/*.c of each version).
+# release and debug builds (Include/cpython/*.h, Objects/*.c of each version); an object without a GIL
+# begins with 16 bytes more.
 OWNED = {list: [("ob_item", 24)]}
 if sys.version_info >= (3, 15):  # a bytearray's bytes are an object, which the census has
     OWNED.update({dict: [("keys", 32)], set: [("table", 40)], frozenset: [("table", 40)]})
@@ -60,6 +61,8 @@ else:
                   bytearray: [("ob_bytes", 32)]})
     if sys.version_info < (3, 11):  # later, values have no block of their own or are their instance's
         OWNED[dict].append(("values", 40))
+if sys.version_info >= (3, 13):
+    OWNED = {kind: [(word, at + object.__basicsize__ - 16) for word, at in words] for kind, words in OWNED.items()}
 
 
 def census(path, objects=None):
