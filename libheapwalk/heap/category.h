@@ -54,6 +54,7 @@ enum hw_fixed_category {
 	HW_CATEGORY_BRK_OTHER,    // of the brk area: somebody else's sbrk()
 	HW_CATEGORY_TLS,          // a thread's control block and variables, outside its stack
 	HW_CATEGORY_LOADER,       // ld.so's own
+	HW_CATEGORY_GETRANDOM,    // libc's, for getrandom()
 	HW_CATEGORY_CODE,         // anonymous, writable and executable
 	HW_CATEGORY_ANONYMOUS,
 	HW_CATEGORY_FIXED_COUNT

@@ -210,10 +210,16 @@ static inline bool hw_category_is_fixed_not_in_use(uint32_t id)
 struct hw_plain {
 	struct hw_pages pages;
 	HW_VEC(hw_addr_t) loader; // sorted: what ld.so's list of loaded files points at
-	uint32_t anonymous;       // category of what nothing explains
+	HW_VEC(hw_addr_t) random; // sorted: getrandom.c's pages, once they are sought
+	bool is_random_sought;
+	uint32_t anonymous; // category of what nothing explains
 };
+enum { HW_PTHREAD_BYTES = 2304 }; // of struct pthread, most versions' whole
 bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap); // false: out of memory
 void hw_plain_deinit(struct hw_plain *plain);
+// getrandom.c: is [start, end) what libc's getrandom() mapped for itself?
+bool hw_plain_is_getrandom(struct hw_plain *plain, struct hw_heap *heap, hw_addr_t start,
+			   hw_addr_t end);
 // Tails of thread heaps, for the list of claims. False: out of memory.
 bool hw_heap_add_tails(struct hw_heap *heap, hw_stretch_vec *claims);
 // Add [start, end) of mapping `m`; `data` is the file mapping that ends where m starts, NULL when there

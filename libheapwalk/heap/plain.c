@@ -18,7 +18,6 @@ enum {
 		16 << 10, // above the stack there are the thread's control block and variables
 	HW_TCB_ALIGNMENT = 64,
 	HW_TCB_SELF = 16, // tcbhead_t.self
-	HW_PTHREAD_BYTES = 2304,
 	HW_PTHREAD_TID =
 		720, // struct pthread.tid, x86-64, glibc 2.17 to 2.44: behind tcbhead_t and list
 	HW_HEAP_INFO_MPROTECT_SIZE = 24,
@@ -84,6 +83,7 @@ void hw_plain_deinit(struct hw_plain *plain)
 {
 	hw_pages_deinit(&plain->pages);
 	hw_vec_deinit(&plain->loader);
+	hw_vec_deinit(&plain->random);
 }
 
 static bool hw_plain_is_loader(const struct hw_plain *plain, hw_addr_t start, hw_addr_t end)
@@ -248,6 +248,8 @@ static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *pla
 		return HW_CATEGORY_LOADER;
 	if (m->flags & HW_MAP_EXEC)
 		return HW_CATEGORY_CODE;
+	if (!*m->path && hw_plain_is_getrandom(plain, heap, start, end))
+		return HW_CATEGORY_GETRANDOM;
 	return plain->anonymous;
 }
 

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 
 from support import (BUILD, HERE, TOP, Failed, c_target, check, check_equal, gcore, gdb, gdbserver, heapwalk_json,
-                     main, python_target, some_interpreters)
+                     main, python_target, some_interpreters, wait_until_reading)
 
 sys.path.insert(0, str(TOP / "gdbext"))
 import heapwalk  # pylint: disable=wrong-import-position
@@ -119,6 +119,7 @@ def state_of(process):
 
 
 def test_stopped(heap, process):
+    wait_until_reading(process.pid)  # let go a moment ago, it may not have run since
     check_equal(state_of(process), "S", "state of a process that nobody looks at")
     with heap.stopped():
         check_equal(state_of(process), "t", "state while it is kept stopped")

@@ -8,7 +8,7 @@ usage() {
 	cat <<'TEXT'
 Usage: tests/matrix/chroot.sh [--tests] SUITE...
 
-  SUITE    bullseye, bookworm, trixie, forky or sid
+  SUITE    bullseye, bookworm, trixie, forky or sid; experimental: sid with experimental's glibc, without Pythons
   --tests  with what else heapwalk's own tests use in there (tests/matrix/suites.py runs them)
 
 As root, with the package debootstrap: half a minute to two and 0.6 to 2 GB each, below
@@ -21,6 +21,8 @@ TEXT
 chroots=${HEAPWALK_CHROOTS:-/var/tmp/heapwalk-chroots}
 mirror=${HEAPWALK_MIRROR:-http://deb.debian.org/debian}
 
+# Of experimental, which is no suite of its own: the rest is sid's.
+experimental_packages=(libc6 libc-bin libc6-dbg libc6-dev libc-dev-bin)
 # Of --tests: jq for gdb's pipe, and other mallocs. What it takes to compile is for ./setup to install.
 test_packages=(jq musl-tools libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 libmimalloc3)
 is_for_tests=
@@ -31,16 +33,24 @@ apt_get() {
 	chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -q "$@"
 }
 
-# A release that is no longer renewed has an index that is out of date by its own words.
+# configure_apt ROOT SUITE. A release that is no longer renewed has an index that is out of date by its own words.
 configure_apt() {
 	printf '%s\n' 'Acquire::Check-Valid-Until "false";' 'APT::Install-Recommends "false";' \
 		>"$1/etc/apt/apt.conf.d/90heapwalk"
+	if [ "$2" = experimental ]; then
+		echo "deb $mirror experimental main" >"$1/etc/apt/sources.list.d/experimental.list"
+	fi
 }
 
-# python3.X and python2.X with what belongs to each, and what is for tests, as far as the suite has it.
+# packages_of ROOT SUITE: python3.X and python2.X with what belongs to each, and what is for tests, as far as
+# the suite has it.
 packages_of() {
 	local root=$1 name suffix
 	local -a all
+	if [ "$2" = experimental ]; then
+		printf '%s\n' "${experimental_packages[@]/%//experimental}" gdb gdbserver
+		return
+	fi
 	mapfile -t all < <(chroot "$root" apt-cache pkgnames)
 	for name in $(printf '%s\n' "${all[@]}" | grep -E '^python[23]\.[0-9]+$'); do
 		for suffix in "" -dbg -dev -nogil; do
@@ -56,22 +66,23 @@ packages_of() {
 }
 
 make_chroot() {
-	local suite=$1 root=$chroots/$1
+	local suite=$1 root=$chroots/$1 base=$1
 	local -a packages
+	[ "$suite" != experimental ] || base=sid
 	# Made under another name first: half a chroot is none.
 	if [ ! -d "$root" ]; then
 		rm -rf "$root.new"
-		debootstrap --variant=minbase "$suite" "$root.new" "$mirror"
+		debootstrap --variant=minbase "$base" "$root.new" "$mirror"
 		mv "$root.new" "$root"
 	fi
-	configure_apt "$root"
+	configure_apt "$root" "$suite"
 	apt_get "$root" update
 	apt_get "$root" -y -f install
-	mapfile -t packages < <(packages_of "$root" | tr ' ' '\n')
+	mapfile -t packages < <(packages_of "$root" "$suite" | tr ' ' '\n')
 	apt_get "$root" -y install "${packages[@]}"
 	apt_get "$root" clean
 	printf '%s:' "$root"
-	chroot "$root" sh -c 'ls /usr/bin/python[23].*' | grep -v config | tr '\n' ' '
+	chroot "$root" sh -c 'ls /usr/bin/python[23].* 2>/dev/null' | grep -v config | tr '\n' ' ' || true
 	echo
 }
 

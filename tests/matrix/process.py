@@ -61,8 +61,9 @@ class Target:
         inside = self.directory[len(root):]
         self.command = [word.replace("{directory}", inside) for word in command]
         if root:
-            for name in ("target.py", "workloads.py"):
-                shutil.copy(os.path.join(HERE, name), self.directory)
+            shutil.copy(os.path.join(HERE, "target.py"), self.directory)
+            shutil.copytree(os.path.join(HERE, "workloads"), os.path.join(self.directory, "workloads"),
+                            ignore=shutil.ignore_patterns("__pycache__"))
             self.command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER_ROOT, "sh", root,
                             inside] + self.command
         self.errors = os.path.join(self.directory, "stderr")
