@@ -119,9 +119,9 @@ static bool hw_session_stack_claims(const struct hw_target *target, hw_addr_t ad
 	}
 	for (size_t i = 0; i < target->threads.count; i++) {
 		const struct hw_thread *thread = &target->threads.data[i];
-		if (thread->sp >= mapping->start && thread->sp < thread->fs_base &&
-		    thread->fs_base < mapping->end && addr < thread->fs_base) {
-			*ret_end = thread->fs_base;
+		if (thread->sp >= mapping->start && thread->sp < thread->tp &&
+		    thread->tp < mapping->end && addr < thread->tp) {
+			*ret_end = thread->tp;
 			return true;
 		}
 	}

@@ -25,6 +25,11 @@ static inline uint16_t hw_u16(const void *p)
 	memcpy(&v, p, sizeof(v));
 	return le16toh(v);
 }
+// A word of the target: pointer, size_t, long. `word_bytes` is 8 or 4.
+static inline uint64_t hw_word(const void *p, unsigned word_bytes)
+{
+	return word_bytes == 8 ? hw_u64(p) : hw_u32(p);
+}
 static inline uint64_t hw_align_up(uint64_t v, uint64_t to)
 {
 	return (v + to - 1) & ~(to - 1);

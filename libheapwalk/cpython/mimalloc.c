@@ -84,7 +84,7 @@ static bool hw_mi_segment_decode(const struct hw_python_layout *l, hw_addr_t add
 	uint64_t needed = hw_align_up((uint64_t)l->mi_segment_size, HW_MI_SLICE_BYTES) /
 			  HW_MI_SLICE_BYTES;
 	if (kind > HW_MI_SEGMENT_HUGE || info < needed || info > needed + 1 || slices <= info ||
-	    slices > (UINT64_C(1) << 47) / HW_MI_SLICE_BYTES ||
+	    slices > (UINT64_C(1) << HW_ADDRESS_BITS) / HW_MI_SLICE_BYTES ||
 	    slices > (UINT64_MAX - addr) / HW_MI_SLICE_BYTES ||
 	    entries != hw_min(slices, HW_MI_SLICES) ||
 	    (kind == HW_MI_SEGMENT_NORMAL && slices != HW_MI_SLICES))

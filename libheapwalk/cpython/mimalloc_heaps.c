@@ -202,8 +202,8 @@ static bool hw_mi_add_arena(struct hw_mi_walk *walk, hw_addr_t header, uint64_t 
 	    !hw_pages_read_u64(&walk->pages, header + (hw_addr_t)l->mi_arena_meta_size,
 			       &meta_bytes))
 		return true;
-	if (start % HW_MI_SEGMENT_BYTES || !start || start >> 47 || !blocks || blocks > *left ||
-	    meta_bytes > HW_MI_META_BYTES_MAX) {
+	if (start % HW_MI_SEGMENT_BYTES || !start || start >> HW_ADDRESS_BITS || !blocks ||
+	    blocks > *left || meta_bytes > HW_MI_META_BYTES_MAX) {
 		hw_issues_add(walk->issues, HW_ERROR_CORRUPT, header,
 			      "the mimalloc arena at 0x%" PRIx64 " contradicts itself", header);
 		return true;

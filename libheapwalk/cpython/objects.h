@@ -94,7 +94,7 @@ void hw_type_measure(struct hw_type *type);
 static inline bool hw_is_gc_head(const struct hw_object_prover *prover, const uint8_t *head)
 {
 	uint64_t next = hw_u64(head), prev = hw_u64(head + 8);
-	return !((next | prev) >> 47) && !(next & prover->gc_no_bits);
+	return !((next | prev) >> HW_ADDRESS_BITS) && !(next & prover->gc_no_bits);
 }
 
 static inline bool hw_refcount_is_sane(const struct hw_object_prover *prover, uint64_t refcount)

@@ -160,7 +160,8 @@ static unsigned hw_type_metatypes(struct hw_type_cache *cache, hw_addr_t addr)
 			return 0;
 		if (metatype == python->type_type)
 			return n;
-		if (metatype == addr || metatype < HW_PAGE_BYTES || metatype & 7 || metatype >> 47)
+		if (metatype == addr || metatype < HW_PAGE_BYTES || metatype & 7 ||
+		    metatype >> HW_ADDRESS_BITS)
 			return 0;
 		struct hw_type_slot known = hw_type_verdict(cache->types, metatype);
 		if (known.address) {
@@ -286,7 +287,7 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 const struct hw_type *hw_type_at_slow(struct hw_type_cache *cache, hw_addr_t addr)
 {
 	// No type object is in the first page, or unaligned, or in the kernel's half.
-	if (addr & 7 || addr < HW_PAGE_BYTES || addr >> 47)
+	if (addr & 7 || addr < HW_PAGE_BYTES || addr >> HW_ADDRESS_BITS)
 		return NULL;
 	// Most words that are no type lead to other blocks: those take no room in the cache.
 	if (cache->pymalloc && hw_pymalloc_find_arena(cache->pymalloc, addr))

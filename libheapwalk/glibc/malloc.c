@@ -178,7 +178,7 @@ static bool hw_has_gaps(struct hw_glibc_walker *w)
 	hw_vec_foreach(thread, &target->threads)
 	{
 		uint64_t self;
-		if (thread->fs_base && !hw_pages_read_u64(&w->pages, thread->fs_base, &self))
+		if (thread->tp && !hw_pages_read_u64(&w->pages, thread->tp, &self))
 			return true;
 	}
 	return false;

@@ -159,9 +159,7 @@ static bool hw_is_elsewhere(struct hw_mmapped_search *search, const struct hw_ma
 							thread->sp < m->end && addr < thread->sp &&
 							addr == m->start)
 	{
-		*ret_end = thread->fs_base > thread->sp && thread->fs_base < m->end
-				   ? thread->fs_base
-				   : thread->sp;
+		*ret_end = thread->tp > thread->sp && thread->tp < m->end ? thread->tp : thread->sp;
 		return true;
 	}
 	return false;

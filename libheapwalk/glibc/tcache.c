@@ -10,7 +10,7 @@
 #include "glibc/walker.h"
 
 enum {
-	HW_TLS_BYTES = 16 << 10,       // of static TLS below the thread pointer that are looked at
+	HW_TLS_BYTES = 16 << 10,       // of static TLS beside the thread pointer that are looked at
 	HW_THREAD_ARENA_WITHIN = 0x40, // bytes behind `tcache` (2.31 to 2.44: 0x10 or 0x30)
 	HW_TCACHE_BYTES = 768,
 	HW_CHAIN_MAX = 1 << 16, // counts are 16 bits at most
@@ -194,7 +194,7 @@ static void hw_mark_tcache(struct hw_glibc_walker *w, hw_addr_t tcache, bool is_
 		hw_mark_tcache_bin(w, layout, tcache, bytes, i);
 }
 
-// What a word below a thread pointer may be.
+// What a word of static TLS may be.
 enum hw_tls_word { HW_TLS_OTHER, HW_TLS_EMPTY_TCACHE, HW_TLS_FULL_TCACHE, HW_TLS_ARENA };
 
 static enum hw_tls_word hw_tls_word_kind(struct hw_glibc_walker *w, uint64_t word)
@@ -223,39 +223,49 @@ struct hw_tls_votes {
 	bool has_arena_behind;
 };
 
-// Reads downwards from the thread pointer, as far as there is memory. Returns the words read, of which
-// the last is the one just below it.
-static size_t hw_read_tls(struct hw_glibc_walker *w, hw_addr_t fs_base, uint64_t *words)
+// Where static TLS of a thread is: below its thread pointer or, on other machines, from there on.
+static hw_addr_t hw_tls_start(const struct hw_glibc_walker *w, const struct hw_thread *thread)
 {
-	size_t bytes = 0;
-	uint8_t *end = (uint8_t *)words + HW_TLS_BYTES;
-	while (bytes < HW_TLS_BYTES && bytes < fs_base) {
-		hw_addr_t at = fs_base - bytes;
-		size_t step = at % HW_GLIBC_PAGE ? at % HW_GLIBC_PAGE : HW_GLIBC_PAGE;
-		step = (size_t)hw_min(step, HW_TLS_BYTES - bytes);
-		if (!hw_pages_read(&w->pages, at - step, end - bytes - step, step))
-			break;
-		bytes += step;
+	bool has_room = thread->tp >= HW_TLS_BYTES;
+	return !w->target->machine->has_tls_below ? thread->tp
+	       : has_room                         ? thread->tp - HW_TLS_BYTES
+						  : 0;
+}
+
+// As far as there is memory, away from the thread pointer; what is not there reads as 0.
+static void hw_read_tls(struct hw_glibc_walker *w, const struct hw_thread *thread, uint8_t *words)
+{
+	hw_addr_t start = hw_tls_start(w, thread);
+	bool is_below = w->target->machine->has_tls_below;
+	memset(words, 0, HW_TLS_BYTES);
+	for (size_t done = 0; done < HW_TLS_BYTES;) {
+		hw_addr_t at = is_below ? start + HW_TLS_BYTES - done : start + done;
+		size_t into = at % HW_GLIBC_PAGE;
+		size_t step = !is_below ? HW_GLIBC_PAGE - into : into ? into : HW_GLIBC_PAGE;
+		step = (size_t)hw_min(step, HW_TLS_BYTES - done);
+		at -= is_below ? step : 0;
+		if (!hw_pages_read(&w->pages, at, words + (at - start), step))
+			return;
+		done += step;
 	}
-	return bytes / 8;
 }
 
 static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_found)
 {
 	enum { WORDS = HW_TLS_BYTES / 8 };
-	hw_cleanup_free uint64_t *words = calloc(WORDS, sizeof(*words));
+	hw_cleanup_free uint8_t *words = malloc(HW_TLS_BYTES);
 	hw_cleanup_free struct hw_tls_votes *votes = calloc(WORDS, sizeof(*votes));
 	if (!words || !votes)
 		return &hw_enomem;
 	*ret_is_found = false;
 	hw_vec_foreach(thread, &w->target->threads)
 	{
-		if (thread->fs_base & 7 || !thread->fs_base)
+		if (thread->tp & 7 || !hw_tls_start(w, thread))
 			continue;
 		size_t arena_at = WORDS; // the nearest one behind
-		for (size_t n = hw_read_tls(w, thread->fs_base, words), i = WORDS;
-		     i-- > WORDS - n;) {
-			enum hw_tls_word kind = hw_tls_word_kind(w, hw_u64(words + i));
+		hw_read_tls(w, thread, words);
+		for (size_t i = WORDS; i-- > 0;) {
+			enum hw_tls_word kind = hw_tls_word_kind(w, hw_u64(words + 8 * i));
 			if (kind == HW_TLS_ARENA)
 				arena_at = i;
 			if (kind != HW_TLS_EMPTY_TCACHE && kind != HW_TLS_FULL_TCACHE)
@@ -278,8 +288,8 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	hw_vec_foreach(thread, &w->target->threads)
 	{
 		uint64_t tcache;
-		if (thread->fs_base &&
-		    hw_pages_read_u64(&w->pages, thread->fs_base - 8 * (WORDS - best), &tcache) &&
+		if (hw_tls_start(w, thread) &&
+		    hw_pages_read_u64(&w->pages, hw_tls_start(w, thread) + 8 * best, &tcache) &&
 		    tcache && !(tcache & 15))
 			hw_mark_tcache(w, tcache, true);
 	}

@@ -41,7 +41,7 @@ static bool hw_plain_add_link_map(struct hw_plain *plain, hw_addr_t link_map)
 		return true;
 	for (size_t i = 0; i < sizeof(bytes); i += 8) {
 		hw_addr_t word = hw_u64(bytes + i);
-		if (word >= HW_PAGE_BYTES && word < 1ull << 47 &&
+		if (word >= HW_PAGE_BYTES && word < 1ull << HW_ADDRESS_BITS &&
 		    !hw_vec_push(&plain->loader, word))
 			return false;
 	}
@@ -120,7 +120,7 @@ static bool hw_plain_is_live(struct hw_plain *plain, const struct hw_heap *heap,
 	hw_pages_read_u32(&plain->pages, tcb + HW_PTHREAD_TID, &tid);
 	for (size_t i = 0; i < target->threads.count; i++) {
 		const struct hw_thread *thread = &target->threads.data[i];
-		if (thread->fs_base ? thread->fs_base == tcb : (uint32_t)thread->tid == tid)
+		if (thread->tp ? thread->tp == tcb : (uint32_t)thread->tid == tid)
 			return true;
 	}
 	return false;

@@ -41,6 +41,8 @@ static void hw_dynamic_take(const struct hw_module *module, uint64_t tag, uint64
 	} wanted[] = {
 		{ DT_RELA, &ret->rela, true },
 		{ DT_RELASZ, &ret->rela_bytes, false },
+		{ DT_REL, &ret->rel, true },
+		{ DT_RELSZ, &ret->rel_bytes, false },
 		{ 36 /* DT_RELR */, &ret->relr, true },
 		{ 35 /* DT_RELRSZ */, &ret->relr_bytes, false },
 		{ DT_SYMTAB, &ret->symbols, true },
@@ -62,14 +64,16 @@ bool hw_module_dynamic(struct hw_module *module, struct hw_dynamic *ret)
 	{
 		if (phdr->p_type != PT_DYNAMIC)
 			continue;
-		uint64_t count = phdr->p_filesz / sizeof(Elf64_Dyn);
+		unsigned word = module->priv->owner->target->machine->word_bytes;
+		uint64_t count = phdr->p_filesz / (2 * word);
 		for (uint64_t i = 0; i < count && i < HW_DYNAMIC_ENTRIES_MAX; i++) {
-			uint8_t entry[sizeof(Elf64_Dyn)];
-			if (!hw_module_read_image(module, phdr->p_vaddr + i * sizeof(entry), entry,
-						  sizeof(entry)) ||
-			    hw_u64(entry) == DT_NULL)
+			uint8_t entry[2 * 8]; // tag, value
+			if (!hw_module_read_image(module, phdr->p_vaddr + i * 2 * word, entry,
+						  2 * word) ||
+			    hw_word(entry, word) == DT_NULL)
 				break;
-			hw_dynamic_take(module, hw_u64(entry), hw_u64(entry + 8), ret);
+			hw_dynamic_take(module, hw_word(entry, word), hw_word(entry + word, word),
+					ret);
 		}
 		return true;
 	}
@@ -79,7 +83,8 @@ bool hw_module_dynamic(struct hw_module *module, struct hw_dynamic *ret)
 // How many symbols DT_GNU_HASH knows: the highest that a chain starts with, and the rest of that chain.
 static uint64_t hw_dynamic_count_gnu(struct hw_module *module, hw_addr_t table)
 {
-	uint8_t head[16]; // u32 buckets, first symbol, 64-bit words of the filter, shift
+	uint8_t head[16]; // u32 buckets, first symbol, words of the filter, shift
+	unsigned word_bytes = module->priv->owner->target->machine->word_bytes;
 	uint32_t highest = 0;
 	if (!table || !hw_module_read_image(module, table, head, sizeof(head)))
 		return 0;
@@ -87,7 +92,7 @@ static uint64_t hw_dynamic_count_gnu(struct hw_module *module, hw_addr_t table)
 	if (!bucket_count || bucket_count > HW_DYNAMIC_BUCKETS_MAX ||
 	    filter > HW_DYNAMIC_BUCKETS_MAX)
 		return 0;
-	hw_addr_t at = table + sizeof(head) + (uint64_t)filter * 8;
+	hw_addr_t at = table + sizeof(head) + (uint64_t)filter * word_bytes;
 	hw_cleanup_free uint8_t *buckets = malloc((size_t)bucket_count * 4);
 	if (!buckets || !hw_module_read_image(module, at, buckets, (size_t)bucket_count * 4))
 		return 0;
@@ -120,13 +125,18 @@ size_t hw_module_dynamic_symbols(struct hw_module *module, Elf64_Sym **ret_symbo
 		count = hw_u32(head + 4);
 	if (!count || count > HW_DYNAMIC_SYMBOLS_MAX)
 		return 0;
+	unsigned elf_class = module->priv->headers.elf_class;
+	size_t sym_bytes = hw_elf_sym_bytes(elf_class);
+	hw_cleanup_free uint8_t *table = malloc(count * sym_bytes);
 	hw_cleanup_free Elf64_Sym *symbols = malloc(count * sizeof(*symbols));
 	hw_cleanup_free char *strings = malloc(dynamic.strings_bytes);
-	if (!symbols || !strings ||
-	    !hw_module_read_image(module, dynamic.symbols, symbols, count * sizeof(*symbols)) ||
+	if (!table || !symbols || !strings ||
+	    !hw_module_read_image(module, dynamic.symbols, table, count * sym_bytes) ||
 	    !hw_module_read_image(module, dynamic.strings, strings, dynamic.strings_bytes) ||
 	    strings[dynamic.strings_bytes - 1])
 		return 0;
+	for (size_t i = 0; i < count; i++)
+		hw_elf_get_sym(table + i * sym_bytes, elf_class, &symbols[i]);
 	*ret_symbols = hw_no_cleanup(symbols);
 	*ret_strings = hw_no_cleanup(strings);
 	*ret_strings_bytes = dynamic.strings_bytes;

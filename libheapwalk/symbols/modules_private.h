@@ -48,7 +48,7 @@ struct hw_modules {
 struct hw_elf_file *hw_module_file(struct hw_module *module);
 // dynamic.c: what the program headers lead to; addresses are the file's own.
 struct hw_dynamic {
-	uint64_t rela, rela_bytes, relr, relr_bytes;
+	uint64_t rela, rela_bytes, rel, rel_bytes, relr, relr_bytes;
 	uint64_t symbols, strings, strings_bytes, hash, gnu_hash;
 };
 bool hw_module_dynamic(struct hw_module *module, struct hw_dynamic *ret);

@@ -19,12 +19,13 @@ static const uint8_t *hw_file_table(const struct hw_elf_file *file, uint64_t off
 bool hw_file_section(const struct hw_elf_file *file, size_t index, Elf64_Shdr *ret)
 {
 	Elf64_Ehdr ehdr;
-	memcpy(&ehdr, file->bytes, sizeof(ehdr)); // its size was checked when it was opened
-	const uint8_t *table = hw_file_table(file, ehdr.e_shoff, ehdr.e_shnum, sizeof(Elf64_Shdr));
-	if (!ehdr.e_shoff || !table || index >= ehdr.e_shnum ||
-	    ehdr.e_shentsize != sizeof(Elf64_Shdr))
+	size_t shdr_bytes = hw_elf_shdr_bytes(file->headers.elf_class);
+	if (!hw_elf_get_ehdr(file->bytes, file->size, &ehdr))
 		return false;
-	memcpy(ret, table + index * sizeof(Elf64_Shdr), sizeof(*ret));
+	const uint8_t *table = hw_file_table(file, ehdr.e_shoff, ehdr.e_shnum, shdr_bytes);
+	if (!ehdr.e_shoff || !table || index >= ehdr.e_shnum || ehdr.e_shentsize != shdr_bytes)
+		return false;
+	hw_elf_get_shdr(table + index * shdr_bytes, file->headers.elf_class, ret);
 	return true;
 }
 
@@ -32,8 +33,8 @@ const char *hw_file_section_name(const struct hw_elf_file *file, const Elf64_Shd
 {
 	Elf64_Ehdr ehdr;
 	Elf64_Shdr names;
-	memcpy(&ehdr, file->bytes, sizeof(ehdr));
-	if (!hw_file_section(file, ehdr.e_shstrndx, &names))
+	if (!hw_elf_get_ehdr(file->bytes, file->size, &ehdr) ||
+	    !hw_file_section(file, ehdr.e_shstrndx, &names))
 		return "";
 	const uint8_t *text = hw_file_table(file, names.sh_offset, names.sh_size, 1);
 	if (!text || section->sh_name >= names.sh_size ||
@@ -62,21 +63,29 @@ bool hw_module_section(struct hw_module *module, const char *name, hw_addr_t *re
 
 struct hw_relocation_visit {
 	const struct hw_elf_file *file;
+	const struct hw_machine *machine;
 	hw_addr_t bias;
 	bool (*visit)(void *payload, const struct hw_relocation *relocation);
 	void *payload;
 };
 
+static uint64_t hw_relocation_type(const struct hw_machine *machine, uint64_t info)
+{
+	return machine->word_bytes == 8 ? ELF64_R_TYPE(info) : ELF32_R_TYPE(info);
+}
+
 static bool hw_visit_rela(const struct hw_relocation_visit *v, const struct hw_dynamic *dynamic)
 {
 	size_t have = 0;
 	const uint8_t *at = hw_elf_file_at(v->file, dynamic->rela, &have);
-	for (uint64_t left = at ? hw_min(dynamic->rela_bytes, have) : 0; left >= sizeof(Elf64_Rela);
-	     left -= sizeof(Elf64_Rela), at += sizeof(Elf64_Rela)) {
-		if (ELF64_R_TYPE(hw_u64(at + 8)) != R_X86_64_RELATIVE)
+	unsigned word = v->machine->word_bytes; // r_offset, r_info, r_addend
+	for (uint64_t left = at ? hw_min(dynamic->rela_bytes, have) : 0; left >= 3 * word;
+	     left -= 3 * word, at += 3 * word) {
+		if (hw_relocation_type(v->machine, hw_word(at + word, word)) !=
+		    v->machine->relative)
 			continue;
-		struct hw_relocation relocation = { hw_u64(at) + v->bias,
-						    hw_u64(at + 16) + v->bias };
+		struct hw_relocation relocation = { hw_word(at, word) + v->bias,
+						    hw_word(at + 2 * word, word) + v->bias };
 		if (!v->visit(v->payload, &relocation))
 			return false;
 	}
@@ -88,32 +97,49 @@ static bool hw_visit_packed(const struct hw_relocation_visit *v, uint64_t place)
 {
 	size_t have;
 	const uint8_t *word = hw_elf_file_at(v->file, place, &have);
-	if (!word || have < 8)
+	if (!word || have < v->machine->word_bytes)
 		return true;
-	struct hw_relocation relocation = { place + v->bias, hw_u64(word) + v->bias };
+	struct hw_relocation relocation = { place + v->bias,
+					    hw_word(word, v->machine->word_bytes) + v->bias };
 	return v->visit(v->payload, &relocation);
 }
 
+// DT_REL: i386's, whose addends are in place.
+static bool hw_visit_rel(const struct hw_relocation_visit *v, const struct hw_dynamic *dynamic)
+{
+	size_t have = 0;
+	const uint8_t *at = hw_elf_file_at(v->file, dynamic->rel, &have);
+	unsigned word = v->machine->word_bytes; // r_offset, r_info
+	for (uint64_t left = at ? hw_min(dynamic->rel_bytes, have) : 0; left >= 2 * word;
+	     left -= 2 * word, at += 2 * word)
+		if (hw_relocation_type(v->machine, hw_word(at + word, word)) ==
+			    v->machine->relative &&
+		    !hw_visit_packed(v, hw_word(at, word)))
+			return false;
+	return true;
+}
+
 // DT_RELR (the generic ELF specification's draft of 2018): an even word is a place; an odd one a bitmap
-// of the 63 words that follow the last place.
+// of the words, one less than it has bits, that follow the last place.
 static bool hw_visit_relr(const struct hw_relocation_visit *v, const struct hw_dynamic *dynamic)
 {
 	size_t have = 0;
 	uint64_t next = 0;
 	const uint8_t *at = hw_elf_file_at(v->file, dynamic->relr, &have);
-	for (uint64_t left = at ? hw_min(dynamic->relr_bytes, have) : 0; left >= 8;
-	     left -= 8, at += 8) {
-		uint64_t word = hw_u64(at);
+	const unsigned bytes = v->machine->word_bytes;
+	for (uint64_t left = at ? hw_min(dynamic->relr_bytes, have) : 0; left >= bytes;
+	     left -= bytes, at += bytes) {
+		uint64_t word = hw_word(at, bytes);
 		if (!(word & 1)) {
 			if (!hw_visit_packed(v, word))
 				return false;
-			next = word + 8;
+			next = word + bytes;
 			continue;
 		}
-		for (unsigned bit = 1; bit < 64; bit++)
-			if (word >> bit & 1 && !hw_visit_packed(v, next + (bit - 1) * 8))
+		for (unsigned bit = 1; bit < 8 * bytes; bit++)
+			if (word >> bit & 1 && !hw_visit_packed(v, next + (bit - 1) * bytes))
 				return false;
-		next += 63 * 8;
+		next += (8 * bytes - 1) * bytes;
 	}
 	return true;
 }
@@ -125,7 +151,9 @@ void hw_module_visit_relative_relocations(struct hw_module *module,
 {
 	struct hw_dynamic dynamic;
 	const struct hw_elf_file *file = hw_module_file(module);
-	struct hw_relocation_visit v = { file, module->priv->bias, visit, payload };
-	if (file && hw_module_dynamic(module, &dynamic) && hw_visit_rela(&v, &dynamic))
+	struct hw_relocation_visit v = { file, module->priv->owner->target->machine,
+					 module->priv->bias, visit, payload };
+	if (file && hw_module_dynamic(module, &dynamic) && hw_visit_rela(&v, &dynamic) &&
+	    hw_visit_rel(&v, &dynamic))
 		hw_visit_relr(&v, &dynamic);
 }

@@ -158,6 +158,8 @@ int hw_debug_file_slim(const struct hw_elf_file *file)
 {
 	Elf64_Ehdr ehdr;
 	hw_cleanup_with(hw_slim_deinit) struct hw_slim slim = { .file = file };
+	if (hw_elf_is_32(file->headers.elf_class))
+		return -1; // small enough as it is: what is below writes headers of class 64
 	memcpy(&ehdr, file->bytes, sizeof(ehdr));
 	if (!ehdr.e_shnum || ehdr.e_shnum > HW_SLIM_SECTIONS || !hw_slim_plan(&slim, &ehdr))
 		return -1;

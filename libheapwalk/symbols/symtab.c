@@ -136,7 +136,7 @@ static bool hw_symtab_add_section(struct hw_symtab *symtab, Elf *elf, GElf_Word 
 	const char *file = NULL;
 	if (!elf || !hw_symtab_find_section(elf, type, &symbols, &strings))
 		return true;
-	size_t count = symbols->d_size / sizeof(Elf64_Sym);
+	size_t count = symbols->d_size / gelf_fsize(elf, ELF_T_SYM, 1, EV_CURRENT);
 	if (count > INT32_MAX - symtab->entries.count)
 		count = INT32_MAX - symtab->entries.count;
 	if (!hw_vec_reserve(&symtab->entries, symtab->entries.count + count))

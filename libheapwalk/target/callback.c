@@ -114,7 +114,7 @@ struct hw_error *hw_target_open_callbacks(const struct hw_callbacks *callbacks, 
 	memcpy(&target->callbacks, callbacks, hw_min(callbacks->size, sizeof(target->callbacks)));
 	target->target.ops = &hw_callback_ops;
 	target->target.pid = target->callbacks.pid;
-	target->target.word_bytes = 8;
+	target->target.machine = hw_machine_default();
 	hw_strtab_init(&target->target.strings);
 	struct hw_error *err = hw_callback_fill(&target->target, &target->callbacks, exe, sysroot);
 	target->callbacks.maps = NULL; // copied

@@ -175,9 +175,9 @@ static struct hw_error *hw_core_map_file(struct hw_core *core, struct hw_progres
 }
 
 // Why this is not a core that we read; NULL: it is one. Its whole header is there.
-static struct hw_error *hw_core_check_header(const struct hw_core *core)
+static struct hw_error *hw_core_check_header(struct hw_core *core)
 {
-	const Elf64_Ehdr *ehdr = (const Elf64_Ehdr *)core->bytes;
+	Elf64_Ehdr ehdr;
 	const char *packed = hw_unpack_format(core->bytes, core->size);
 	if (packed || (core->size >= 3 && !memcmp(core->bytes, "BZh", 3)))
 		return hw_error_create(HW_ERROR_UNSUPPORTED, "%s is compressed %s: unpack it first",
@@ -185,29 +185,29 @@ static struct hw_error *hw_core_check_header(const struct hw_core *core)
 	if (core->size < EI_NIDENT || memcmp(core->bytes, ELFMAG, SELFMAG))
 		return hw_error_create(HW_ERROR_INVALID, "%s is not a core file (not even ELF)",
 				       core->path);
-	if (ehdr->e_ident[EI_CLASS] == ELFCLASS32)
+	unsigned elf_class = core->bytes[EI_CLASS];
+	if ((elf_class != ELFCLASS32 && elf_class != ELFCLASS64) ||
+	    core->bytes[EI_DATA] != ELFDATA2LSB)
 		return hw_error_create(
 			HW_ERROR_UNSUPPORTED,
-			"%s is of a 32-bit program: heapwalk reads 64-bit x86-64 cores",
+			"%s is not little-endian ELF: heapwalk reads cores of " HW_MACHINES_TEXT,
 			core->path);
-	if (ehdr->e_ident[EI_CLASS] != ELFCLASS64 || ehdr->e_ident[EI_DATA] != ELFDATA2LSB)
-		return hw_error_create(
-			HW_ERROR_UNSUPPORTED,
-			"%s is not little-endian 64-bit ELF: heapwalk reads x86-64 cores",
-			core->path);
-	if (core->size < sizeof(*ehdr))
+	if (!hw_elf_get_ehdr(core->bytes, core->size, &ehdr))
 		return hw_error_create(HW_ERROR_INVALID,
 				       "%s is cut off inside its ELF header: %zu bytes", core->path,
 				       core->size);
-	if (ehdr->e_machine != EM_X86_64)
+	core->target.machine = hw_machine_find(ehdr.e_machine, elf_class);
+	if (!core->target.machine)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "%s is for ELF machine %u: heapwalk reads x86-64 cores (%d)",
-				       core->path, ehdr->e_machine, EM_X86_64);
-	if (ehdr->e_type != ET_CORE)
+				       "%s is for ELF machine %u, %u bits: heapwalk reads cores "
+				       "of " HW_MACHINES_TEXT,
+				       core->path, ehdr.e_machine,
+				       elf_class == ELFCLASS32 ? 32u : 64u);
+	if (ehdr.e_type != ET_CORE)
 		return hw_error_create(
 			HW_ERROR_INVALID,
 			"%s is an ELF file but no core file (%s): is it the program?", core->path,
-			ehdr->e_type == ET_REL ? "an object file" : "a program or library");
+			ehdr.e_type == ET_REL ? "an object file" : "a program or library");
 	return NULL;
 }
 
@@ -216,23 +216,27 @@ static uint64_t hw_core_phdr_count(const struct hw_core *core, const Elf64_Ehdr 
 				   uint64_t *ret_seen)
 {
 	uint64_t count = ehdr->e_phnum;
+	unsigned elf_class = ehdr->e_ident[EI_CLASS];
+	size_t phdr_bytes = hw_elf_phdr_bytes(elf_class);
 	*ret_seen = 0;
 	// More than 65534 mappings: the real number is in the first section header.
 	if (count == PN_XNUM && ehdr->e_shoff <= core->size &&
-	    core->size - ehdr->e_shoff >= sizeof(Elf64_Shdr)) {
+	    core->size - ehdr->e_shoff >= hw_elf_shdr_bytes(elf_class)) {
 		Elf64_Shdr section;
-		memcpy(&section, core->bytes + ehdr->e_shoff, sizeof(section));
+		hw_elf_get_shdr(core->bytes + ehdr->e_shoff, elf_class, &section);
 		count = section.sh_info;
 	}
-	if (ehdr->e_phentsize == sizeof(Elf64_Phdr) && ehdr->e_phoff < core->size)
-		*ret_seen = hw_min(count, (core->size - ehdr->e_phoff) / sizeof(Elf64_Phdr));
+	if (ehdr->e_phentsize == phdr_bytes && ehdr->e_phoff < core->size)
+		*ret_seen = hw_min(count, (core->size - ehdr->e_phoff) / phdr_bytes);
 	return count;
 }
 
 static void hw_core_phdr(const struct hw_core *core, const Elf64_Ehdr *ehdr, uint64_t i,
 			 Elf64_Phdr *ret)
 {
-	memcpy(ret, core->bytes + ehdr->e_phoff + i * sizeof(*ret), sizeof(*ret));
+	unsigned elf_class = ehdr->e_ident[EI_CLASS];
+	hw_elf_get_phdr(core->bytes + ehdr->e_phoff + i * hw_elf_phdr_bytes(elf_class), elf_class,
+			ret);
 }
 
 static struct hw_error *hw_core_add_segment(struct hw_core *core, const Elf64_Phdr *phdr)
@@ -317,8 +321,8 @@ static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t ph
 static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 {
 	HW_TRY(hw_core_check_header(core));
-	Elf64_Ehdr ehdr;
-	memcpy(&ehdr, core->bytes, sizeof(ehdr));
+	Elf64_Ehdr ehdr = { 0 };
+	hw_elf_get_ehdr(core->bytes, core->size, &ehdr); // it was checked
 	uint64_t seen, count = hw_core_phdr_count(core, &ehdr, &seen), whole = 0;
 	bool has_notes = false;
 	for (uint64_t i = 0; i < seen; i++) {
@@ -365,7 +369,7 @@ struct hw_error *hw_target_open_core(const char *path, const char *exe, const ch
 		return &hw_enomem;
 	struct hw_target *target = &core->target;
 	target->ops = &hw_core_ops;
-	target->word_bytes = 8;
+	target->machine = hw_machine_default();
 	hw_strtab_init(&target->strings);
 	core->issues = issues;
 	core->path = strdup(path);

@@ -290,10 +290,8 @@ static void hw_core_name_kernel_pages(struct hw_core *core)
 
 // linux/fs/binfmt_elf.c, load_elf_binary(): a program without an interpreter (a static PIE, or ld.so called as
 // a program) is mapped where libraries are, and its heap begins at ELF_ET_DYN_BASE.
-static bool hw_core_is_static_pie_heap(const struct hw_mapping *m)
+static bool hw_core_is_static_pie_heap(hw_addr_t base, const struct hw_mapping *m)
 {
-	static const hw_addr_t x86_64 = 0x555555554000, aarch64 = 0xaaaaaaaaa000;
-	hw_addr_t base = m->start >= aarch64 ? aarch64 : x86_64;
 	return !*m->path && hw_mapping_is_private_writable(m) && m->start >= base &&
 	       m->start - base <= HW_CORE_BRK_DISTANCE;
 }
@@ -301,7 +299,8 @@ static bool hw_core_is_static_pie_heap(const struct hw_mapping *m)
 static size_t hw_core_heap_of_static_pie(const struct hw_core *core)
 {
 	size_t at = 0, count = core->target.mappings.count;
-	while (at < count && !hw_core_is_static_pie_heap(&core->target.mappings.data[at]))
+	hw_addr_t base = core->target.machine->dyn_base;
+	while (at < count && !hw_core_is_static_pie_heap(base, &core->target.mappings.data[at]))
 		at++;
 	return at;
 }

@@ -7,37 +7,38 @@
 #include "base/bytes.h"
 #include "target/core_private.h"
 
-enum {
-	// struct elf_prstatus of x86-64: pr_pid, then pr_reg = struct user_regs_struct
-	HW_PRSTATUS_PID = 32,
-	HW_PRSTATUS_REGS = 112,
-	HW_REGS_SP = 19 * 8,
-	HW_REGS_FS_BASE = 21 * 8,
-	HW_PRSTATUS_BYTES = HW_PRSTATUS_REGS + 27 * 8,
-	HW_PRPSINFO_PID = 24,
-	HW_PRPSINFO_BYTES = 136,
-	HW_FILE_ROW_BYTES = 24,
-};
-
 static struct hw_error *hw_core_read_prstatus(struct hw_core *core, const uint8_t *desc, size_t len)
 {
-	if (len < HW_PRSTATUS_BYTES)
+	const struct hw_machine *machine = core->target.machine;
+	if (len < machine->prstatus_bytes)
 		return NULL;
+	hw_machine_registers(machine, desc + machine->prstatus_regs, len - machine->prstatus_regs,
+			     &core->registers);
 	struct hw_thread thread = {
-		.tid = (pid_t)hw_u32(desc + HW_PRSTATUS_PID),
-		.sp = hw_u64(desc + HW_PRSTATUS_REGS + HW_REGS_SP),
-		.fs_base = hw_u64(desc + HW_PRSTATUS_REGS + HW_REGS_FS_BASE),
+		.tid = (pid_t)hw_u32(desc + machine->prstatus_pid),
+		.sp = core->registers.sp,
+		.tp = core->registers.tp,
 	};
 	return hw_vec_push(&core->target.threads, thread) ? NULL : &hw_enomem;
+}
+
+// Of the thread whose NT_PRSTATUS came last.
+static void hw_core_read_tls(struct hw_core *core, const uint8_t *desc, size_t len)
+{
+	if (!core->target.threads.count)
+		return;
+	hw_machine_tls(core->target.machine, desc, len, &core->registers);
+	core->target.threads.data[core->target.threads.count - 1].tp = core->registers.tp;
 }
 
 // count, page size, count × {start, end, offset in pages}, count names.
 static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *desc, size_t len)
 {
-	if (len < 16)
+	const unsigned word = core->target.machine->word_bytes;
+	if (len < 2 * word)
 		return NULL;
-	uint64_t count = hw_u64(desc), page_bytes = hw_u64(desc + 8);
-	if (count > (len - 16) / HW_FILE_ROW_BYTES) {
+	uint64_t count = hw_word(desc, word), page_bytes = hw_word(desc + word, word);
+	if (count > (len - 2 * word) / (3 * word)) {
 		if (core->issues)
 			hw_issues_add(
 				core->issues, HW_ERROR_CORRUPT, 0,
@@ -46,11 +47,12 @@ static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *
 				core->path);
 		return NULL;
 	}
-	const char *name = (const char *)desc + 16 + count * HW_FILE_ROW_BYTES;
+	const char *name = (const char *)desc + 2 * word + count * 3 * word;
 	const char *end = (const char *)desc + len;
 	for (uint64_t i = 0; i < count; i++) {
-		const uint8_t *row = desc + 16 + i * HW_FILE_ROW_BYTES;
-		struct hw_core_file file = { .start = hw_u64(row), .end = hw_u64(row + 8) };
+		const uint8_t *row = desc + 2 * word + i * 3 * word;
+		struct hw_core_file file = { .start = hw_word(row, word),
+					     .end = hw_word(row + word, word) };
 		size_t name_len = strnlen(name, (size_t)(end - name));
 		if (name_len == (size_t)(end - name))
 			break; // not terminated: so are those that follow
@@ -60,7 +62,7 @@ static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *
 		file.path = hw_strtab_get(&core->target.strings, id);
 		name += name_len + 1;
 		if (file.start >= file.end ||
-		    __builtin_mul_overflow(hw_u64(row + 16), page_bytes, &file.offset))
+		    __builtin_mul_overflow(hw_word(row + 2 * word, word), page_bytes, &file.offset))
 			continue;
 		if (!hw_vec_push(&core->files, file))
 			return &hw_enomem;
@@ -70,9 +72,10 @@ static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *
 
 static void hw_core_read_auxv(struct hw_core *core, const uint8_t *desc, size_t len)
 {
-	for (size_t at = 0; len - at >= 16; at += 16) {
-		uint64_t value = hw_u64(desc + at + 8);
-		switch (hw_u64(desc + at)) {
+	const unsigned word = core->target.machine->word_bytes;
+	for (size_t at = 0; len - at >= 2 * word; at += 2 * word) {
+		uint64_t value = hw_word(desc + at + word, word);
+		switch (hw_word(desc + at, word)) {
 		case AT_NULL:
 			return;
 		case AT_PHDR:
@@ -99,6 +102,7 @@ static void hw_core_read_auxv(struct hw_core *core, const uint8_t *desc, size_t 
 struct hw_error *hw_core_read_notes(struct hw_core *core, const uint8_t *notes, size_t len,
 				    size_t align)
 {
+	const struct hw_machine *machine = core->target.machine;
 	for (size_t at = 0; len - at >= sizeof(Elf64_Nhdr);) {
 		uint64_t name_bytes = hw_u32(notes + at), desc_bytes = hw_u32(notes + at + 4);
 		uint32_t type = hw_u32(notes + at + 8);
@@ -122,8 +126,11 @@ struct hw_error *hw_core_read_notes(struct hw_core *core, const uint8_t *notes, 
 			HW_TRY(hw_core_read_files(core, desc, desc_bytes));
 		else if (is_core && type == NT_AUXV)
 			hw_core_read_auxv(core, desc, desc_bytes);
-		else if (is_core && type == NT_PRPSINFO && desc_bytes >= HW_PRPSINFO_BYTES)
-			core->target.pid = (pid_t)hw_u32(desc + HW_PRPSINFO_PID);
+		else if (machine->tls_note && type == machine->tls_note && name_bytes >= 5 &&
+			 !memcmp(notes + name, "LINUX", 5))
+			hw_core_read_tls(core, desc, desc_bytes);
+		else if (is_core && type == NT_PRPSINFO && desc_bytes >= machine->prpsinfo_bytes)
+			core->target.pid = (pid_t)hw_u32(desc + machine->prpsinfo_pid);
 		if (next > len)
 			return NULL;
 		at = next;

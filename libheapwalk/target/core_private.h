@@ -52,6 +52,7 @@ struct hw_core {
 	// Of the auxiliary vector, 0: not known.
 	hw_addr_t at_phdr, at_entry, at_vdso, at_execfn;
 	uint64_t at_phnum;
+	struct hw_machine_thread registers; // of the thread whose notes are read
 };
 
 // Fills threads, files, pid, the auxiliary vector out of one PT_NOTE. Stops quietly where it is damaged.

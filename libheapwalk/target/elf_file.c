@@ -63,24 +63,32 @@ bool hw_elf_headers_read(struct hw_elf_headers *headers, hw_elf_read_fn *read, v
 			 bool is_memory)
 {
 	Elf64_Ehdr ehdr;
+	uint8_t head[sizeof(ehdr)] = { 0 };
 	*headers = (struct hw_elf_headers){ 0 };
-	if (!read(payload, 0, &ehdr, sizeof(ehdr)) || memcmp(ehdr.e_ident, ELFMAG, SELFMAG) ||
-	    ehdr.e_ident[EI_CLASS] != ELFCLASS64 || ehdr.e_ident[EI_DATA] != ELFDATA2LSB)
+	if (!read(payload, 0, head, HW_ELF_EHDR_MIN) ||
+	    (!hw_elf_is_32(head[EI_CLASS]) && !read(payload, 0, head, sizeof(head))) ||
+	    !hw_elf_get_ehdr(head, sizeof(head), &ehdr))
 		return false;
+	headers->elf_class = ehdr.e_ident[EI_CLASS];
 	headers->type = ehdr.e_type;
 	headers->machine = ehdr.e_machine;
 	headers->entry = ehdr.e_entry;
 	headers->phdr_offset = ehdr.e_phoff;
 	if (!ehdr.e_phnum)
 		return true;
-	if (ehdr.e_phentsize != sizeof(Elf64_Phdr) || ehdr.e_phnum > HW_ELF_PHDR_COUNT)
+	size_t phdr_bytes = hw_elf_phdr_bytes(headers->elf_class);
+	if (ehdr.e_phentsize != phdr_bytes || ehdr.e_phnum > HW_ELF_PHDR_COUNT)
 		return false;
-	if (!hw_vec_reserve(&headers->phdrs, ehdr.e_phnum) ||
-	    !read(payload, ehdr.e_phoff, headers->phdrs.data, ehdr.e_phnum * sizeof(Elf64_Phdr))) {
+	hw_cleanup_free uint8_t *table = malloc(ehdr.e_phnum * phdr_bytes);
+	if (!table || !hw_vec_reserve(&headers->phdrs, ehdr.e_phnum) ||
+	    !read(payload, ehdr.e_phoff, table, ehdr.e_phnum * phdr_bytes)) {
 		hw_elf_headers_deinit(headers);
 		return false;
 	}
 	headers->phdrs.count = ehdr.e_phnum;
+	for (size_t i = 0; i < ehdr.e_phnum; i++)
+		hw_elf_get_phdr(table + i * phdr_bytes, headers->elf_class,
+				&headers->phdrs.data[i]);
 	hw_elf_read_build_id(headers, read, payload, is_memory);
 	return true;
 }
@@ -124,7 +132,8 @@ bool hw_elf_headers_bias(const struct hw_elf_headers *headers, hw_addr_t start, 
 static bool hw_elf_headers_same_segments(const struct hw_elf_headers *a,
 					 const struct hw_elf_headers *b)
 {
-	if (a->type != b->type || a->entry != b->entry || a->phdrs.count != b->phdrs.count)
+	if (a->type != b->type || a->machine != b->machine || a->entry != b->entry ||
+	    a->phdrs.count != b->phdrs.count)
 		return false;
 	for (size_t i = 0; i < a->phdrs.count; i++) {
 		const Elf64_Phdr *x = &a->phdrs.data[i], *y = &b->phdrs.data[i];
@@ -168,7 +177,7 @@ struct hw_error *hw_elf_file_open(const char *path, struct hw_elf_file **ret)
 		err = hw_error_os(errno, "can't open %s", path);
 	else if (!S_ISREG(st.st_mode))
 		err = hw_error_create(HW_ERROR_INVALID, "%s is not a regular file", path);
-	else if (st.st_size < (off_t)sizeof(Elf64_Ehdr))
+	else if (st.st_size < HW_ELF_EHDR_MIN)
 		err = hw_error_create(HW_ERROR_INVALID, "%s is too short for an ELF file", path);
 	if (!err) {
 		void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, file->fd, 0);
@@ -180,8 +189,9 @@ struct hw_error *hw_elf_file_open(const char *path, struct hw_elf_file **ret)
 		}
 	}
 	if (!err && (!hw_elf_headers_read(&file->headers, hw_elf_file_read, file, false) ||
-		     file->headers.machine != EM_X86_64))
-		err = hw_error_create(HW_ERROR_INVALID, "%s is not a 64-bit x86-64 ELF file", path);
+		     !hw_machine_find(file->headers.machine, file->headers.elf_class)))
+		err = hw_error_create(HW_ERROR_INVALID,
+				      "%s is not an ELF file of " HW_MACHINES_TEXT, path);
 	if (err) {
 		hw_elf_file_close(file);
 		return err;

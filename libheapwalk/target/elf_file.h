@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/vector.h"
+#include "target/machine.h"
 
 enum {
 	HW_ELF_BUILD_ID_BYTES = 64, // longer ones are cut: SHA-1 is 20, SHA-512 64
@@ -18,6 +19,7 @@ enum {
 struct hw_elf_headers {
 	uint16_t type; // ET_EXEC, ET_DYN, …
 	uint16_t machine;
+	uint8_t elf_class; // ELFCLASS32: the headers below are converted
 	hw_addr_t entry;
 	uint64_t phdr_offset;
 	HW_VEC(Elf64_Phdr) phdrs;
@@ -29,7 +31,7 @@ struct hw_elf_headers {
 typedef bool hw_elf_read_fn(void *payload, uint64_t offset, void *buf, size_t len);
 
 // Offsets are into the file, or (`is_memory`) from the address that offset 0 of the file is mapped at.
-// False: not a 64-bit little-endian ELF header, or it can't be read. A build-id that can't be read is
+// False: not a little-endian ELF header, or it can't be read. A build-id that can't be read is
 // no failure.
 bool hw_elf_headers_read(struct hw_elf_headers *headers, hw_elf_read_fn *read, void *payload,
 			 bool is_memory);
@@ -54,7 +56,7 @@ struct hw_elf_file {
 	struct hw_elf_headers headers;
 };
 
-// HW_ERROR_INVALID when it is not a 64-bit x86-64 ELF file. *ret is owned.
+// HW_ERROR_INVALID when it is not an ELF file of a machine that we read. *ret is owned.
 struct hw_error *hw_elf_file_open(const char *path, struct hw_elf_file **ret) HW_MUST_USE;
 void hw_elf_file_close(struct hw_elf_file *file); // accepts NULL
 // The file's bytes at one of its own addresses (no bias), and how many follow in that segment. NULL: none.

@@ -82,7 +82,7 @@ struct hw_error *hw_target_open_image(const struct hw_image_piece *pieces, size_
 		return &hw_enomem;
 	struct hw_target *target = &image->target;
 	target->ops = &hw_image_ops;
-	target->word_bytes = 8;
+	target->machine = hw_machine_default();
 	hw_strtab_init(&target->strings);
 	struct hw_error *err = NULL;
 	target->file_root = strdup("");

@@ -280,7 +280,7 @@ static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
 	}
 	if (!err && !live->no_stop) {
 		self->stop_began = hw_live_now();
-		err = hw_tracer_stop(self->pid, live->proc_fd, &live->tracer);
+		err = hw_tracer_stop(self->pid, live->proc_fd, self->machine, &live->tracer);
 	}
 	if (!err && refresh)
 		err = hw_live_refresh(self);
@@ -393,19 +393,18 @@ static struct hw_error *hw_live_check_exe(struct hw_live *live)
 	if (!live->target.exe)
 		return &hw_enomem;
 	hw_cleanup_close int fd = openat(live->task_fd, "exe", O_RDONLY | O_CLOEXEC);
+	uint8_t head[sizeof(Elf64_Ehdr)];
+	ssize_t got = fd < 0 ? -1 : read(fd, head, sizeof(head));
 	Elf64_Ehdr header;
-	if (fd < 0 || read(fd, &header, sizeof(header)) != (ssize_t)sizeof(header))
+	if (got < 0 || !hw_elf_get_ehdr(head, (size_t)got, &header))
 		return NULL; // execute permission only: the map tells the rest
-	if (header.e_ident[EI_CLASS] == ELFCLASS32)
+	live->target.machine = hw_machine_find(header.e_machine, header.e_ident[EI_CLASS]);
+	if (!live->target.machine)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "process %d (%s) is a 32-bit program: heapwalk reads 64-bit "
-				       "x86-64 programs",
-				       pid, name);
-	if (header.e_machine != EM_X86_64)
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "process %d (%s) is a program for ELF machine %u: heapwalk "
-				       "reads 64-bit x86-64 programs",
-				       pid, name, header.e_machine);
+				       "process %d (%s) is a program for ELF machine %u, %u bits: "
+				       "heapwalk reads programs of " HW_MACHINES_TEXT,
+				       pid, name, header.e_machine,
+				       header.e_ident[EI_CLASS] == ELFCLASS32 ? 32u : 64u);
 	return NULL;
 }
 
@@ -466,7 +465,7 @@ struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_sto
 	struct hw_target *target = &live->target;
 	target->ops = &hw_live_ops;
 	target->pid = pid;
-	target->word_bytes = 8;
+	target->machine = hw_machine_host() ? hw_machine_host() : hw_machine_default();
 	hw_strtab_init(&target->strings);
 	live->no_stop = no_stop;
 	live->mem_fd = live->task_fd = -1;

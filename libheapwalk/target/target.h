@@ -21,6 +21,7 @@
 #include "base/progress.h"
 #include "base/strtab.h"
 #include "base/vector.h"
+#include "target/machine.h"
 
 enum hw_map_flags {
 	HW_MAP_READ = 1,
@@ -38,8 +39,8 @@ struct hw_mapping {
 
 struct hw_thread {
 	pid_t tid;
-	hw_addr_t sp;      // stack pointer, 0 when not known
-	hw_addr_t fs_base; // thread pointer, 0 when not known
+	hw_addr_t sp; // stack pointer, 0 when not known
+	hw_addr_t tp; // thread pointer, 0 when not known
 };
 
 enum hw_target_kind {
@@ -103,13 +104,13 @@ struct hw_reader_ops {
 
 struct hw_target {
 	const struct hw_reader_ops *ops;
-	pid_t pid;           // 0: none
-	uint64_t birth;      // of a live process: clock ticks since boot; 0: not known
-	unsigned word_bytes; // 8: a target of another width is refused when it is opened
-	char *exe;           // the target's name of its executable (no sysroot), may be NULL
-	char *file_root;     // what to put before the target's file names to open them here: the
-			     // sysroot, else "/proc/PID/root" of a process that lives in another
-			     // root or mount namespace, else ""
+	pid_t pid;                        // 0: none
+	uint64_t birth;                   // of a live process: clock ticks since boot; 0: not known
+	const struct hw_machine *machine; // never NULL: one that is not known is refused
+	char *exe;       // the target's name of its executable (no sysroot), may be NULL
+	char *file_root; // what to put before the target's file names to open them here: the
+			 // sysroot, else "/proc/PID/root" of a process that lives in another
+			 // root or mount namespace, else ""
 	uint64_t stopped_nanoseconds; // how long it stood still for us, stops that ended
 	uint64_t stop_began;          // of the stop under way, CLOCK_MONOTONIC; 0: none
 	char *shortfall; // why its bytes are not all there, a clause; NULL: nothing is known of that
@@ -118,11 +119,11 @@ struct hw_target {
 	struct hw_strtab strings; // owns the mappings' paths: they outlive a refresh
 };
 
-// Refuses, each with one clear sentence: no such process, no permission, a zombie, a 32-bit target.
+// Refuses, each with one clear sentence: no such process, no permission, a zombie, another machine.
 struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_stop,
 				     struct hw_target **ret) HW_MUST_USE;
-// Refuses: no such file, not an ELF core, 32-bit, other byte order, another machine, a core with no memory in it, an `exe`
-// that is not the one the core was made from. A core cut short opens; issues and `shortfall` say so. A
+// Refuses: no such file, not an ELF core, other byte order, another machine, a core with no memory in it,
+// an `exe` that is not the one the core was made from. A core cut short opens; issues and `shortfall` say so. A
 // compressed one is unpacked first: `progress` (may be NULL) shows how far that is.
 struct hw_error *hw_target_open_core(const char *path, const char *exe, const char *sysroot,
 				     struct hw_issues *issues, struct hw_progress *progress,

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
-#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -26,6 +25,7 @@ enum {
 	HW_TRACER_ASLEEP_MS = 200,
 	// A thread that neither stops nor sleeps.
 	HW_TRACER_DEADLINE_MS = 10000,
+	HW_REGISTERS_BYTES = 1024, // more than any NT_PRSTATUS that hw_machine has
 };
 
 struct hw_tracee {
@@ -38,6 +38,7 @@ struct hw_tracee {
 struct hw_tracer {
 	pid_t pid;
 	int proc_fd; // borrowed
+	const struct hw_machine *machine;
 	pthread_t thread;
 	sem_t is_settled, may_resume;
 	struct hw_error *err;
@@ -211,17 +212,24 @@ static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
 
 static struct hw_error *hw_tracer_read_registers(struct hw_tracer *tracer)
 {
+	const struct hw_machine *machine = tracer->machine;
 	hw_vec_foreach(tracee, &tracer->tracees)
 	{
-		struct user_regs_struct regs = { 0 };
-		struct iovec iov = { &regs, sizeof(regs) };
+		// of the tracee's kind, which need not be ours
+		uint8_t regs[HW_REGISTERS_BYTES], tls[HW_REGISTERS_BYTES];
+		struct iovec iov = { regs, sizeof(regs) }, tls_iov = { tls, sizeof(tls) };
+		struct hw_machine_thread registers;
 		struct hw_thread thread = { .tid = tracee->tid };
 		if (tracee->is_gone)
 			continue;
 		if (tracee->is_stopped &&
 		    !ptrace(PTRACE_GETREGSET, tracee->tid, NT_PRSTATUS, &iov)) {
-			thread.sp = regs.rsp;
-			thread.fs_base = regs.fs_base;
+			hw_machine_registers(machine, regs, iov.iov_len, &registers);
+			if (machine->tls_note &&
+			    !ptrace(PTRACE_GETREGSET, tracee->tid, machine->tls_note, &tls_iov))
+				hw_machine_tls(machine, tls, tls_iov.iov_len, &registers);
+			thread.sp = registers.sp;
+			thread.tp = registers.tp;
 		}
 		if (!hw_vec_push(&tracer->threads, thread))
 			return &hw_enomem;
@@ -267,12 +275,14 @@ static void hw_tracer_destroy(struct hw_tracer *tracer)
 	free(tracer);
 }
 
-struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, struct hw_tracer **ret)
+struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, const struct hw_machine *machine,
+				struct hw_tracer **ret)
 {
 	struct hw_tracer *tracer = calloc(1, sizeof(*tracer));
 	if (!tracer)
 		return &hw_enomem;
 	tracer->pid = pid;
+	tracer->machine = machine;
 	tracer->proc_fd = proc_fd;
 	sem_init(&tracer->is_settled, 0, 0);
 	sem_init(&tracer->may_resume, 0, 0);

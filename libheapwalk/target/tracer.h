@@ -15,7 +15,8 @@
 struct hw_tracer;
 
 // Stops all threads of `pid`; `proc_fd` is its /proc directory. *ret is owned: hw_tracer_resume().
-struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, struct hw_tracer **ret) HW_MUST_USE;
+struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, const struct hw_machine *machine,
+				struct hw_tracer **ret) HW_MUST_USE;
 void hw_tracer_resume(struct hw_tracer *tracer); // accepts NULL; frees it
 
 // The threads that are stopped with their registers; borrowed until hw_tracer_resume().

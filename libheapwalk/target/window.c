@@ -195,6 +195,16 @@ bool hw_pages_read_u64(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret)
 	return true;
 }
 
+bool hw_pages_read_word(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret)
+{
+	uint8_t raw[8];
+	unsigned word_bytes = pages->target->machine->word_bytes;
+	if (!hw_pages_read(pages, addr, raw, word_bytes))
+		return false;
+	*ret = hw_word(raw, word_bytes);
+	return true;
+}
+
 bool hw_pages_read_u32(struct hw_pages *pages, hw_addr_t addr, uint32_t *ret)
 {
 	uint8_t raw[4];

@@ -67,6 +67,8 @@ void hw_pages_drop(struct hw_pages *pages); // forget all content
 // Copy out, false when any byte can't be read. Crosses pages.
 bool hw_pages_read(struct hw_pages *pages, hw_addr_t addr, void *buf, size_t len);
 bool hw_pages_read_u64(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret);
+// A word of the target's machine.
+bool hw_pages_read_word(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret);
 bool hw_pages_read_u32(struct hw_pages *pages, hw_addr_t addr, uint32_t *ret);
 // A NUL-terminated string of at most size - 1 bytes; false when unreadable or not terminated.
 bool hw_pages_read_string(struct hw_pages *pages, hw_addr_t addr, char *buf, size_t size);

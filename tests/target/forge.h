@@ -7,7 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "target/machine.h"
+
 struct forge {
+	const struct hw_machine *machine; // NULL: x86-64
+
 	uint8_t *bytes;
 	size_t size, capacity;
 	char path[64]; // after forge_publish()
@@ -25,7 +29,7 @@ struct forge_file {
 	const char *path;
 };
 void forge_note_files(struct forge *forge, const struct forge_file *files, size_t count);
-void forge_note_thread(struct forge *forge, int tid, uint64_t sp, uint64_t fs_base);
+void forge_note_thread(struct forge *forge, int tid, uint64_t sp, uint64_t tp);
 
 struct forge_segment {
 	uint64_t vaddr, memsz, filesz;

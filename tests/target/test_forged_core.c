@@ -76,8 +76,8 @@ static void test_good(void)
 	CHECK_EQUAL(target->threads.count, 2);
 	CHECK_EQUAL(target->threads.data[0].tid, 4242);
 	CHECK_EQUAL(target->threads.data[0].sp, STACK + 8);
-	CHECK_EQUAL(target->threads.data[0].fs_base, 0x2222);
-	CHECK_EQUAL(target->threads.data[1].fs_base, 0x1111);
+	CHECK_EQUAL(target->threads.data[0].tp, 0x2222);
+	CHECK_EQUAL(target->threads.data[1].tp, 0x1111);
 	CHECK_EQUAL(target->mappings.count, SEGMENTS);
 	const struct hw_mapping *m = hw_target_find_mapping(target, LIB + PAGE + 5);
 	CHECK(m && m->start == LIB + PAGE && m->end == LIB + 3 * PAGE && m->file_offset == PAGE);
@@ -160,6 +160,7 @@ static void refuse_header(void (*damage)(Elf64_Ehdr *), enum hw_error_code code,
 	forge_free(&core);
 }
 
+// x32: the machine is known, not with that class
 static void make_32_bit(Elf64_Ehdr *e)
 {
 	e->e_ident[EI_CLASS] = ELFCLASS32;
@@ -170,7 +171,7 @@ static void make_big_endian(Elf64_Ehdr *e)
 }
 static void make_arm(Elf64_Ehdr *e)
 {
-	e->e_machine = EM_AARCH64;
+	e->e_machine = EM_ARM;
 }
 static void make_program(Elf64_Ehdr *e)
 {
@@ -206,7 +207,7 @@ static void test_refusals(void)
 		     "ELF\2\1\1\0\0\0\0\0\0\0\0\0",
 		     16, HW_ERROR_INVALID, "cut off");
 	refuse_bytes("\x28\xb5\x2f\xfd....", 8, HW_ERROR_INVALID, "zstd");
-	refuse_header(make_32_bit, HW_ERROR_UNSUPPORTED, "32-bit");
+	refuse_header(make_32_bit, HW_ERROR_UNSUPPORTED, "32 bits");
 	refuse_header(make_big_endian, HW_ERROR_UNSUPPORTED, "little-endian");
 	refuse_header(make_arm, HW_ERROR_UNSUPPORTED, "machine");
 	refuse_header(make_program, HW_ERROR_INVALID, "no core file");

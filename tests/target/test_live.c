@@ -104,14 +104,14 @@ static void test_reads_and_stops(void)
 	struct child child = child_start(body_busy);
 	hw_addr_t block = child_receive(&child), counters = child_receive(&child);
 	struct hw_target *target = open_child(&child);
-	CHECK_EQUAL(target->word_bytes, 8);
+	CHECK_EQUAL(target->machine->word_bytes, 8);
 	CHECK_TEXT(target->file_root, "");
 	CHECK_OK(hw_target_stop(target));
 	CHECK_OK(hw_target_stop(target)); // nested
 	CHECK_EQUAL(target->threads.count, THREADS + 1);
 	hw_vec_foreach(thread, &target->threads)
 	{
-		CHECK(thread->fs_base && hw_target_find_mapping(target, thread->sp));
+		CHECK(thread->tp && hw_target_find_mapping(target, thread->sp));
 	}
 	const struct hw_mapping *stack = hw_target_find_mapping(target, target->threads.data[0].sp);
 	CHECK(stack && !strcmp(stack->path, "[stack]"));

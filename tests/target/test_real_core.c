@@ -144,7 +144,7 @@ static void compare(const struct view *live, const struct view *core)
 	for (size_t i = 0; i < core->thread_count; i++) {
 		CHECK_EQUAL(core->threads[i].tid, live->threads[i].tid);
 		CHECK_EQUAL(core->threads[i].sp, live->threads[i].sp);
-		CHECK_EQUAL(core->threads[i].fs_base, live->threads[i].fs_base);
+		CHECK_EQUAL(core->threads[i].tp, live->threads[i].tp);
 	}
 }
 
