@@ -95,7 +95,7 @@ static bool hw_random_add_taken(struct hw_plain *plain, const struct hw_target *
 {
 	for (size_t i = 0; i < target->threads.count; i++) {
 		uint8_t bytes[HW_PTHREAD_BYTES];
-		hw_addr_t tcb = target->threads.data[i].fs_base;
+		hw_addr_t tcb = hw_thread_pthread(target, &target->threads.data[i]);
 		if (!tcb || !hw_pages_read(&plain->pages, tcb, bytes, sizeof(bytes)))
 			continue;
 		for (size_t at = 0; at + 8 <= sizeof(bytes); at += 8) {

@@ -188,6 +188,15 @@ const struct hw_mapping *hw_target_find_mapping(const struct hw_target *target, 
 // Is the process still there? False once it has exited (live only; others: true).
 bool hw_target_is_alive(struct hw_target *target);
 
+// Where glibc's struct pthread of a thread is; 0: not known.
+static inline hw_addr_t hw_thread_pthread(const struct hw_target *target,
+					  const struct hw_thread *thread)
+{
+	return thread->tp > target->machine->pthread_bytes
+		       ? thread->tp - target->machine->pthread_bytes
+		       : 0;
+}
+
 static inline bool hw_mapping_is_private_writable(const struct hw_mapping *m)
 {
 	return (m->flags & (HW_MAP_WRITE | HW_MAP_SHARED)) == HW_MAP_WRITE;
