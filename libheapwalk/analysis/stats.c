@@ -105,9 +105,11 @@ static void hw_stats_read_heap(struct hw_session *session, struct hw_stats *stat
 					      .medium_max = HW_MI_SLICE_BYTES * 8 / parts,
 					      .large_max = HW_MI_SEGMENT_BYTES / 2,
 					      .bins = HW_MI_BINS };
+	// Without the GIL the call looks at the default heap, from which nothing is allocated.
+	stats->heap.is_known = mi->has_tags;
 	hw_vec_foreach(heap, &mi->heaps)
 	{
-		if (!address || heap->address != address)
+		if (!address || heap->address != address || mi->has_tags)
 			continue;
 		stats->heap.is_known = true;
 		stats->heap.blocks = heap->blocks;
@@ -135,10 +137,37 @@ static struct hw_error *hw_stats_read(struct hw_session *session, void *payload)
 	return hw_stats_free_lists(session, stats->interpreter, &stats->free_lists);
 }
 
+// The interpreter's oldest thread state: new ones are put in front. 0: none, or the list can't be read.
+static hw_addr_t hw_stats_first_thread(struct hw_session *session, size_t index)
+{
+	const struct hw_python_layout *l = &session->python.layout;
+	hw_addr_t at = session->python.interpreters.data[index] + (hw_addr_t)l->interp_threads_head;
+	hw_addr_t tstate = 0;
+	uint8_t word[8];
+	if (l->tstate_next == HW_ABSENT)
+		return 0;
+	for (unsigned i = 0; i < HW_STATS_THREADS_MAX; i++) {
+		if (hw_target_read_some(session->target, at, word, sizeof(word)) != sizeof(word))
+			return 0;
+		if (!hw_u64(word))
+			return tstate;
+		tstate = hw_u64(word);
+		at = tstate + (hw_addr_t)l->tstate_next;
+	}
+	return 0;
+}
+
 struct hw_error *hw_stats_free_lists(struct hw_session *session, size_t index,
 				     struct hw_free_lists *ret)
 {
 	const struct hw_python *python = &session->python;
+	// Where each thread has its own, those of the interpreter's first: the caller's, most likely.
+	if (python->layout.tstate_freelists != HW_ABSENT) {
+		hw_addr_t tstate = python->interpreters.count
+					   ? hw_stats_first_thread(session, index)
+					   : 0;
+		return hw_free_lists_read(session->target, python, tstate, ret);
+	}
 	// After Py_Finalize() no interpreter is listed; the main one's counters are still there.
 	hw_addr_t interpreter = 0;
 	if (python->interpreters.count)

@@ -16,6 +16,7 @@ enum {
 	HW_MI_STRUCT_BYTES_MAX = 128 << 10,
 	HW_MI_HEADER_BYTES_MAX = 1024, // of a segment, before its slices
 	HW_MI_VOTERS = 256,
+	HW_MI_TAG_BITS = 15,
 };
 
 bool hw_mi_variable(const struct hw_python *python, const char *name, hw_addr_t *ret)
@@ -44,6 +45,10 @@ static bool hw_mi_layout_is_sound(const struct hw_python_layout *l)
 				 l->mi_page_xheap };
 	const int32_t optional[] = { l->mi_page_keys, l->mi_page_xblock_size, l->mi_page_block_size,
 				     l->mi_page_page_start };
+	const int32_t tags[] = { l->mi_page_heap_tag,
+				 l->mi_page_tag_bit == HW_ABSENT ? HW_ABSENT
+								 : l->mi_page_tag_bit / 8,
+				 l->mi_heap_tag };
 	const int32_t heap[] = { l->mi_heap_thread_delayed_free, l->mi_heap_thread_id,
 				 l->mi_heap_cookie, l->mi_heap_page_count };
 	if (l->mi_segment_size <= 0 || l->mi_segment_size > HW_MI_STRUCT_BYTES_MAX ||
@@ -64,6 +69,11 @@ static bool hw_mi_layout_is_sound(const struct hw_python_layout *l)
 	for (size_t i = 0; i < sizeof(heap) / sizeof(heap[0]); i++)
 		if (heap[i] < 0 || heap[i] > l->mi_heap_size - 8)
 			return false;
+	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
+		if (tags[i] >= (i < 2 ? l->mi_page_size : l->mi_heap_size))
+			return false;
+	if (l->mi_page_tag_bit != HW_ABSENT && l->mi_page_tag_bit % 8 > 4)
+		return false; // it would end in the next byte
 	// One size or the other; the newer one says where the first block is, too.
 	if ((l->mi_page_xblock_size == HW_ABSENT) == (l->mi_page_block_size == HW_ABSENT) ||
 	    (l->mi_page_block_size == HW_ABSENT) != (l->mi_page_page_start == HW_ABSENT))
@@ -211,6 +221,17 @@ static bool hw_mi_is_readable(const struct hw_mi_walk *walk, const struct hw_mi_
 		       page->start + page->bytes;
 }
 
+static enum hw_mi_tag hw_mi_page_tag(const struct hw_mimalloc *mi, const struct hw_python_layout *l,
+				     const uint8_t *slice)
+{
+	unsigned tag = HW_MI_TAG_COUNT;
+	if (mi->has_tags && l->mi_page_heap_tag != HW_ABSENT)
+		tag = slice[l->mi_page_heap_tag];
+	else if (mi->has_tags && l->mi_page_tag_bit != HW_ABSENT)
+		tag = slice[l->mi_page_tag_bit / 8] >> l->mi_page_tag_bit % 8 & HW_MI_TAG_BITS;
+	return hw_min(tag, HW_MI_TAG_COUNT);
+}
+
 static void hw_mi_page_decode(const struct hw_mi_walk *walk, const uint8_t *slice,
 			      struct hw_mi_page *page)
 {
@@ -227,6 +248,7 @@ static void hw_mi_page_decode(const struct hw_mi_walk *walk, const uint8_t *slic
 	page->thread_free = hw_u64(slice + l->mi_page_xthread_free) & ~(uint64_t)3;
 	page->capacity = hw_u16(slice + l->mi_page_capacity);
 	page->reserved = hw_u16(slice + l->mi_page_reserved);
+	page->tag = (uint8_t)hw_mi_page_tag(walk->mi, l, slice);
 	page->used = l->mi_page_page_start == HW_ABSENT ? hw_u32(slice + l->mi_page_used)
 							: hw_u16(slice + l->mi_page_used);
 	if (walk->mi->has_keys) {
@@ -326,7 +348,8 @@ struct hw_error *hw_mimalloc_walk(struct hw_target *target, const struct hw_pyth
 	const struct hw_python_layout *l = &python->layout;
 	*ret = (struct hw_mimalloc){ .target = target,
 				     .layout = l,
-				     .has_keys = l->mi_page_keys != HW_ABSENT };
+				     .has_keys = l->mi_page_keys != HW_ABSENT,
+				     .has_tags = l->tstate_mimalloc_heaps != HW_ABSENT };
 	if (l->mi_segment_size == HW_ABSENT) // up to 3.12
 		return NULL;
 	if (!hw_mi_layout_is_sound(l)) {

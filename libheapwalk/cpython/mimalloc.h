@@ -6,7 +6,8 @@
 // A segment is aligned to 32 MiB and cut into slices of 64 KiB; a page is a run of slices that holds blocks
 // of one size. Segments are found by looking at every aligned address of the private writable mappings, so
 // that those of every thread, and abandoned ones, are found alike. A segment's cookie is its own address
-// combined with one secret of the process: it proves itself.
+// combined with one secret of the process: it proves itself. Without the GIL (3.13t) each thread state has a
+// heap for each kind of thing, and a page says of which kind its blocks are.
 //
 // Invariants, checked by hw_mimalloc_check():
 //   per page: capacity - used == blocks on its own two lists, and the blocks on other threads' are in `used`;
@@ -23,6 +24,15 @@
 #define HW_MI_SLICE_BYTES ((uint64_t)64 << 10)
 enum { HW_MI_SLICES = 512, HW_MI_BLOCKS_MAX = 65535, HW_MI_BINS = 73 };
 
+// What a heap is for, in builds without the GIL: Include/internal/pycore_mimalloc.h _Py_mimalloc_heap_id.
+enum hw_mi_tag {
+	HW_MI_TAG_MEM,    // PyMem_Malloc()
+	HW_MI_TAG_OBJECT, // objects that the collector does not know
+	HW_MI_TAG_GC,
+	HW_MI_TAG_GC_PRE, // objects behind a pre-header
+	HW_MI_TAG_COUNT,  // no such tag: all kinds, or not known
+};
+
 // A run of slices.
 struct hw_mi_page {
 	hw_addr_t start, header;                 // of its slices; of struct mi_page_s
@@ -34,6 +44,7 @@ struct hw_mi_page {
 	uint64_t keys[2];            // of encoded links: hw_mimalloc.has_keys
 	uint32_t capacity, reserved; // blocks that were carved, that there is room for
 	uint32_t used;               // as mimalloc counts: with what other threads have freed
+	uint8_t tag;                 // enum hw_mi_tag
 	bool is_free;                // no page: a free run
 	bool is_bad;                 // contradicts itself; an issue was added
 	bool is_missing;             // its blocks can't be read
@@ -49,11 +60,14 @@ struct hw_mi_segment {
 	bool is_huge;                    // one page, larger than 16 MiB
 };
 
-// A thread's heap: pages.heap leads here.
+// A thread's heap: pages.heap leads here. Without the GIL each thread state has one a tag.
 struct hw_mi_heap {
 	hw_addr_t address;
-	uint64_t thread_id;  // the thread's pointer to its control block
-	uint64_t page_count; // as it says
+	hw_addr_t tstate;     // PyThreadState, 0: of no one's
+	uint32_t interpreter; // of that thread state: index in hw_python.interpreters
+	uint8_t tag;          // enum hw_mi_tag
+	uint64_t thread_id;   // the thread's pointer to its control block
+	uint64_t page_count;  // as it says
 	uint64_t pages, blocks, block_bytes, reserved_bytes, committed_bytes; // of pages found
 	bool is_main;                                                         // _mi_heap_main
 	bool is_readable;
@@ -77,6 +91,7 @@ struct hw_mimalloc {
 	struct hw_target *target;
 	const struct hw_python_layout *layout;
 	bool has_keys;
+	bool has_tags;                         // heaps are one a tag, of thread states
 	uint64_t secret;                       // _mi_heap_main.cookie, or what most segments have
 	hw_addr_t main_heap;                   // _mi_heap_main, 0: not found
 	HW_VEC(struct hw_mi_segment) segments; // by address
@@ -92,6 +107,8 @@ struct hw_mimalloc {
 struct hw_error *hw_mimalloc_walk(struct hw_target *target, const struct hw_python *python,
 				  struct hw_issues *issues, struct hw_progress *progress,
 				  struct hw_mimalloc *ret) HW_MUST_USE;
+// "mem", "object", "gc", "gc_pre"; "" where heaps have no tags.
+const char *hw_mi_tag_word(enum hw_mi_tag tag);
 void hw_mimalloc_deinit(struct hw_mimalloc *mimalloc);
 // Checks the invariants above: each one broken is an issue.
 struct hw_error *hw_mimalloc_check(const struct hw_mimalloc *mimalloc, struct hw_issues *issues,

@@ -11,6 +11,7 @@ enum {
 	HW_MI_THREAD_CACHE = 64,          // init.c TD_CACHE_SIZE: 16 or 32, the symbol tells
 	HW_MI_ARENA_BLOCKS_MAX = 1 << 22, // all of the address space
 	HW_MI_META_BYTES_MAX = 1 << 20,
+	HW_MI_THREADS_MAX = 1 << 20, // thread states of all interpreters together
 };
 
 // ---- heaps ----
@@ -106,10 +107,70 @@ static void hw_mi_heap_read(struct hw_mi_walk *walk, struct hw_mi_heap *heap)
 				  &heap->page_count) &&
 		hw_pages_read_u64(&walk->pages, heap->address + (hw_addr_t)l->mi_heap_cookie,
 				  &cookie);
+	heap->tag = HW_MI_TAG_COUNT;
+	uint8_t tag;
+	if (mi->has_tags && l->mi_heap_tag != HW_ABSENT &&
+	    hw_pages_read(&walk->pages, heap->address + (hw_addr_t)l->mi_heap_tag, &tag, 1))
+		heap->tag = (uint8_t)hw_min(tag, HW_MI_TAG_COUNT);
 	// The secret of segments is the main heap's.
 	if (!mi->main_heap && heap->is_readable && cookie == mi->secret)
 		mi->main_heap = heap->address;
 	heap->is_main = heap->address == mi->main_heap;
+}
+
+// ---- thread states ----
+
+static void hw_mi_bind_thread(struct hw_mi_walk *walk, uint32_t interpreter, hw_addr_t tstate)
+{
+	const struct hw_python_layout *l = walk->layout;
+	for (unsigned tag = 0; tag < HW_MI_TAG_COUNT; tag++) {
+		struct hw_mi_heap *heap =
+			hw_mi_heap_at(walk->mi, tstate + (hw_addr_t)l->tstate_mimalloc_heaps +
+							tag * (hw_addr_t)l->mi_heap_size);
+		if (!heap)
+			continue;
+		heap->tstate = tstate;
+		heap->interpreter = interpreter;
+		if (heap->is_readable && heap->tag != tag && l->mi_heap_tag != HW_ABSENT)
+			hw_issues_add(walk->issues, HW_ERROR_CORRUPT, heap->address,
+				      "the mimalloc heap at 0x%" PRIx64
+				      " has the tag %u, but it is the one for %s of the "
+				      "PyThreadState at 0x%" PRIx64,
+				      heap->address, heap->tag, hw_mi_tag_word(tag), tstate);
+		heap->tag = (uint8_t)tag;
+	}
+}
+
+// Whose heaps they are: those of all thread states that the interpreters list.
+static void hw_mi_bind_threads(struct hw_mi_walk *walk)
+{
+	const struct hw_python_layout *l = walk->layout;
+	const struct hw_python *python = walk->python;
+	unsigned left = HW_MI_THREADS_MAX;
+	if (!walk->mi->has_tags || l->tstate_next == HW_ABSENT)
+		return;
+	for (uint32_t i = 0; i < python->interpreters.count; i++) {
+		hw_addr_t tstate = python->interpreters.data[i] + (hw_addr_t)l->interp_threads_head;
+		if (!hw_pages_read_u64(&walk->pages, tstate, &tstate))
+			continue;
+		for (; tstate && left; left--) {
+			hw_mi_bind_thread(walk, i, tstate);
+			if (!hw_pages_read_u64(&walk->pages, tstate + (hw_addr_t)l->tstate_next,
+					       &tstate))
+				break;
+		}
+	}
+}
+
+const char *hw_mi_tag_word(enum hw_mi_tag tag)
+{
+	static const char *const words[HW_MI_TAG_COUNT] = {
+		[HW_MI_TAG_MEM] = "mem",
+		[HW_MI_TAG_OBJECT] = "object",
+		[HW_MI_TAG_GC] = "gc",
+		[HW_MI_TAG_GC_PRE] = "gc_pre",
+	};
+	return (unsigned)tag < HW_MI_TAG_COUNT ? words[tag] : "";
 }
 
 struct hw_error *hw_mi_find_heaps(struct hw_mi_walk *walk)
@@ -134,6 +195,7 @@ struct hw_error *hw_mi_find_heaps(struct hw_mi_walk *walk)
 		if (heap->is_readable && !hw_mi_read_delayed(walk, heap, &left))
 			return &hw_enomem;
 	}
+	hw_mi_bind_threads(walk);
 	if (mi->delayed.count)
 		qsort(mi->delayed.data, mi->delayed.count, sizeof(*mi->delayed.data),
 		      hw_mi_addr_order);
@@ -247,7 +309,7 @@ static bool hw_mi_add_threads(struct hw_mi_walk *walk)
 {
 	const int32_t bytes = walk->layout->mi_thread_data_size;
 	hw_addr_t cached[HW_MI_THREAD_CACHE];
-	if (bytes <= 0)
+	if (bytes <= 0 || walk->mi->has_tags)
 		return true;
 	hw_vec_foreach(heap, &walk->mi->heaps)
 	{

@@ -8,11 +8,67 @@
 
 static struct hw_refcount_bits hw_refcount_bits(const struct hw_python_layout *l)
 {
-	struct hw_refcount_bits bits = { .count = UINT64_MAX };
-	// Free-threaded builds have their flags elsewhere.
-	if (l->ob_overflow == l->ob_refcnt + 4)
-		bits = (struct hw_refcount_bits){ UINT32_MAX, (uint64_t)UINT16_MAX << 32 };
+	struct hw_refcount_bits bits = { .count = UINT64_MAX, .at = (uint32_t)l->ob_refcnt };
+	if (l->ob_refcnt == HW_ABSENT) {
+		bits.is_split = true;
+	} else if (l->ob_overflow == l->ob_refcnt + 4) {
+		bits.count = UINT32_MAX;
+		bits.overflow = (uint64_t)UINT16_MAX << 32;
+	}
 	return bits;
+}
+
+// Upstream: Include/refcount.h, Include/internal/pycore_object.h _PyObject_SetDeferredRefcount().
+void hw_split_count_read(const struct hw_python_layout *l, const uint8_t *object,
+			 struct hw_split_count *ret)
+{
+	enum { SHARED_SHIFT = 2 };
+	// 3.14t adds this to the shared count of what has deferred reference counting.
+	const int64_t bias = INT64_MAX / 8;
+	*ret = (struct hw_split_count){
+		.owner = hw_u64(object + l->ob_tid),
+		.local = hw_u32(object + l->ob_ref_local),
+		.shared = (int64_t)hw_u64(object + l->ob_ref_shared) >> SHARED_SHIFT,
+		.gc_bits = object[l->ob_gc_bits],
+	};
+	ret->is_immortal = ret->local == UINT32_MAX;
+	ret->is_deferred = !ret->is_immortal && ret->gc_bits & HW_GC_DEFERRED;
+	if (ret->shared > bias / 2)
+		ret->shared -= bias;
+}
+
+uint64_t hw_refcount_split(const struct hw_python_layout *l, const uint8_t *object)
+{
+	enum { SHARED_QUEUED = 2, SHARED_STATE = 3 };
+	struct hw_split_count count;
+	hw_split_count_read(l, object, &count);
+	if (count.is_immortal)
+		return UINT32_MAX;
+	int64_t sum = count.local + count.shared;
+	// What waits for its owner to merge the counts lives, whatever they say.
+	bool lives = count.is_deferred ||
+		     (object[l->ob_ref_shared] & SHARED_STATE) == SHARED_QUEUED;
+	return sum > 0 ? (uint64_t)sum : lives;
+}
+
+bool hw_object_refcount(const struct hw_object_prover *prover, struct hw_pages *pages,
+			hw_addr_t object, uint64_t *ret)
+{
+	uint8_t header[HW_OBJECT_HEADER_MAX];
+	if (!hw_pages_read(pages, object, header, prover->object_size))
+		return false;
+	*ret = hw_refcount(prover->refcount_bits, prover->layout, header);
+	return true;
+}
+
+static void hw_object_prover_conclude(struct hw_object_prover *prover)
+{
+	prover->look_bytes = HW_DEBUG_HEAD_BYTES;
+	for (uint32_t i = 0; i < prover->head_count; i++) {
+		prover->type_at[i] = prover->heads[i] + prover->ob_type;
+		prover->look_bytes = (uint32_t)hw_max(prover->look_bytes,
+						      prover->heads[i] + prover->object_size);
+	}
 }
 
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
@@ -24,7 +80,6 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 	*prover = (struct hw_object_prover){
 		.layout = l,
 		.ob_type = (uint32_t)l->ob_type,
-		.ob_refcnt = (uint32_t)l->ob_refcnt,
 		.object_size = (uint32_t)l->object_size,
 		.refcount_bits = hw_refcount_bits(l),
 		.low_heap = HW_LOW_HEAP_END,
@@ -54,13 +109,18 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 	prover->heads[prover->head_count++] = 0;
 	if (gc > 16 && l->ht_tpname != HW_ABSENT)
 		prover->heads[prover->head_count++] = 16;
-	prover->heads[prover->head_count++] = gc;
+	if (gc)
+		prover->heads[prover->head_count++] = gc;
 	if (l->ht_tpname != HW_ABSENT) // 3.11+: pre-headers
 		prover->heads[prover->head_count++] = gc + 16;
-	for (uint32_t i = 0; i < prover->head_count; i++)
-		prover->type_at[i] = prover->heads[i] + prover->ob_type;
-	prover->look_bytes = (uint32_t)hw_max(
-		prover->heads[prover->head_count - 1] + prover->object_size, HW_DEBUG_HEAD_BYTES);
+	hw_object_prover_conclude(prover);
+}
+
+void hw_object_prover_at(struct hw_object_prover *prover, uint32_t head, uint32_t count)
+{
+	prover->heads[0] = head;
+	prover->head_count = count;
+	hw_object_prover_conclude(prover);
 }
 
 // Upstream: _PyMem_DebugRawAlloc; the forbidden byte is 0xFD, 0xFB before 3.7.
@@ -116,7 +176,7 @@ uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type 
 	case HW_SHAPE_STR:
 		if (l->str_state == HW_ABSENT || len < (size_t)l->str_state + 4)
 			break;
-		uint32_t state = hw_u32(object + l->str_state);
+		uint32_t state = hw_str_state(l, hw_u32(object + l->str_state));
 		uint32_t kind = state >> 2 & 7;
 		bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
 		items = hw_u64(object + l->str_length);

@@ -20,21 +20,45 @@ struct hw_object {
 	bool is_dead; // refcount <= 0: on a free list
 };
 
-// What an object's count word says. Since 3.14 its upper half holds flags and what overflows the count,
-// which is zero in an object that lives: on a free list the word is a link.
+// Where an object's reference count is. Since 3.14 the word's upper half holds flags and what overflows
+// the count, which is zero in an object that lives: on a free list the word is a link. Builds without the
+// GIL have two counts: that of the thread which owns the object, and above two bits of state that of all
+// others; some objects' is one that only the collector reads (PEP 703).
 struct hw_refcount_bits {
 	uint64_t count, overflow;
+	uint32_t at; // of the word
+	bool is_split;
 };
 
-// 0: a free list has it.
-static inline uint64_t hw_refcount(struct hw_refcount_bits bits, uint64_t word)
+// The header of an object that is counted twice.
+struct hw_split_count {
+	hw_addr_t owner; // the thread's pointer to its control block; 0: nobody's, or merged
+	uint32_t local;
+	int64_t shared;   // without the bias of a deferred count
+	uint8_t gc_bits;  // enum hw_gc_bits
+	bool is_immortal; // then nothing is counted
+	bool is_deferred; // the collector alone frees it: references on threads' stacks are not counted
+};
+// Python/gc_free_threading.c, Include/internal/pycore_gc.h _PyGC_BITS_…, 3.13t – 3.15t
+enum hw_gc_bits { HW_GC_TRACKED = 1, HW_GC_FINALIZED = 2, HW_GC_FROZEN = 8, HW_GC_DEFERRED = 64 };
+void hw_split_count_read(const struct hw_python_layout *layout, const uint8_t *object,
+			 struct hw_split_count *ret);
+
+uint64_t hw_refcount_split(const struct hw_python_layout *layout, const uint8_t *object);
+
+// What the header at `object` says, of layout->object_size bytes; 0: a free list has it.
+static inline uint64_t hw_refcount(struct hw_refcount_bits bits,
+				   const struct hw_python_layout *layout, const uint8_t *object)
 {
+	if (bits.is_split)
+		return hw_refcount_split(layout, object);
+	uint64_t word = hw_u64(object + bits.at);
 	return word & bits.overflow ? 0 : word & bits.count;
 }
 
 struct hw_object_prover {
 	const struct hw_python_layout *layout;
-	uint32_t ob_type, ob_refcnt, object_size; // the layout's, at hand
+	uint32_t ob_type, object_size; // the layout's, at hand
 	struct hw_refcount_bits refcount_bits;
 	uint64_t refcount_max; // more references than the target has words: not a reference count
 	// The heap of a program that is loaded at a fixed address is low enough for its addresses to pass
@@ -52,8 +76,14 @@ struct hw_object_prover {
 	bool shrinks_to_half;
 };
 
+// The same of an object in the target, whose header is read through `pages`. False: it can't be read.
+bool hw_object_refcount(const struct hw_object_prover *prover, struct hw_pages *pages,
+			hw_addr_t object, uint64_t *ret);
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
 			   const struct hw_target *target);
+
+// Makes it one for blocks that have objects `head` bytes behind their start alone (count 1) or none (0).
+void hw_object_prover_at(struct hw_object_prover *prover, uint32_t head, uint32_t count);
 
 // Bytes of a block that hw_object_prove() looks at; fewer only when the block is smaller.
 enum { HW_OBJECT_LOOK_BYTES = 256 };
@@ -120,8 +150,7 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 		if (!type)
 			return false;
 		uint32_t at = prover->heads[i];
-		uint64_t refcount = hw_refcount(prover->refcount_bits,
-						hw_u64(block + at + prover->ob_refcnt));
+		uint64_t refcount = hw_refcount(prover->refcount_bits, prover->layout, block + at);
 		uint64_t room = capacity - at;
 		if (type->head_bytes == at && refcount && hw_refcount_is_sane(prover, refcount) &&
 		    (type->room_max
@@ -151,8 +180,7 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 							hw_u64(block + at + prover->ob_type));
 		if (!type || type->head_bytes != head)
 			continue;
-		uint64_t refcount = hw_refcount(prover->refcount_bits,
-						hw_u64(block + at + prover->ob_refcnt));
+		uint64_t refcount = hw_refcount(prover->refcount_bits, prover->layout, block + at);
 		uint64_t room = capacity - at;
 		if (!hw_refcount_is_sane(prover, refcount) ||
 		    !(type->room_max

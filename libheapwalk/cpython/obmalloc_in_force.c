@@ -69,6 +69,10 @@ void hw_obmalloc_find_in_force(struct hw_target *target, const struct hw_python 
 			return;
 		}
 	}
+	if (python->layout.tstate_mimalloc_heaps != HW_ABSENT) {
+		pm->in_force = HW_IN_FORCE_MIMALLOC; // without the GIL there is no other
+		return;
+	}
 	// An interpreter that uses pymalloc has an arena before it runs its first line.
 	pm->is_in_force_inferred = true;
 	pm->in_force = pm->arenas.count ? HW_IN_FORCE_PYMALLOC : HW_IN_FORCE_MALLOC;

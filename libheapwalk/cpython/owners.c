@@ -21,7 +21,7 @@ struct hw_owner {
 struct hw_owner_rule {
 	const char *type; // tp_name; plain names are the builtin's only, never a user's class
 	size_t field;     // offsetof(struct hw_python_layout, …), 0: see `offset`
-	int16_t offset;   // of a fact that no CPython debug information has; HW_ABSENT: none
+	int16_t offset; // behind PyObject_HEAD, where no debug information tells; HW_ABSENT: see `field`
 	const char *name; // of the member, with "TYPE_" before it where it is a fact's name
 	enum hw_claim_kind kind;
 	const char *detail;                          // of an object
@@ -93,7 +93,7 @@ static void hw_visit_str(const struct hw_owner *owner)
 	}
 	if (owner->len < (size_t)l->str_state + 4)
 		return;
-	uint32_t state = hw_u32(owner->bytes + l->str_state);
+	uint32_t state = hw_str_state(l, hw_u32(owner->bytes + l->str_state));
 	bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
 	if (!is_compact)
 		hw_owner_claim_field(owner, l->str_data, "data", HW_CLAIM_STR_BUFFER);
@@ -102,6 +102,7 @@ static void hw_visit_str(const struct hw_owner *owner)
 	hw_owner_claim_field(owner, l->str_wstr, "wstr", HW_CLAIM_STR_WSTR);
 }
 
+enum { HW_CODE_COPIES_MAX = 1 << 16 };
 enum { HW_DEQUE_BLOCK_ITEMS = 64, HW_DEQUE_FREE_BLOCKS_MAX = 16 };
 
 // Upstream: Modules/_collectionsmodule.c. Release builds leave the outer links unset: rightblock ends
@@ -206,6 +207,29 @@ static void hw_visit_module(const struct hw_owner *owner)
 	}
 }
 
+// 3.14t: each thread that runs the code has a copy of its own, but for the first.
+static void hw_visit_code_copies(const struct hw_owner *owner)
+{
+	const struct hw_python_layout *l = owner->layout;
+	struct hw_pages *pages = owner->sink->cache->pages;
+	uint64_t array, count, copy;
+	if (l->code_co_tlbc == HW_ABSENT || l->code_array_size == HW_ABSENT ||
+	    l->code_array_entries == HW_ABSENT || !hw_owner_u64(owner, l->code_co_tlbc, &array) ||
+	    !array || !hw_pages_read_u64(pages, array + (uint64_t)l->code_array_size, &count))
+		return;
+	hw_owner_claim(owner, &(struct hw_claim){ .address = array,
+						  .kind = HW_CLAIM_CODE_COPIES,
+						  .field = "co_tlbc" });
+	for (uint64_t i = 0; i < count && i < HW_CODE_COPIES_MAX; i++) {
+		if (!hw_pages_read_u64(pages, array + (uint64_t)l->code_array_entries + 8 * i,
+				       &copy))
+			return;
+		hw_owner_claim(owner, &(struct hw_claim){ .address = copy,
+							  .kind = HW_CLAIM_CODE_COPY,
+							  .field = "co_tlbc.entries" });
+	}
+}
+
 // 2.7's old-style instances: the class's name is the kind, as gdb-heap has it.
 static void hw_visit_old_instance(const struct hw_owner *owner)
 {
@@ -289,8 +313,7 @@ static void hw_visit_ndarray(const struct hw_owner *owner)
 
 #define FIELD(fact)                                                                                \
 	.field = offsetof(struct hw_python_layout, fact), .offset = HW_ABSENT, .name = #fact
-// After PyObject_HEAD or PyObject_VAR_HEAD: facts of extension modules that no debug information of
-// CPython has. Sources: Modules/arraymodule.c (arrayobject), Modules/_struct.c (PyStructObject).
+// After PyObject_HEAD: facts of extension modules that no debug information of CPython has. Sources: Modules/arraymodule.c (arrayobject), Modules/_struct.c (PyStructObject).
 #define AT(bytes, member) .offset = (bytes), .name = ("_" member)
 #define VISIT(fn) .visit = (fn), .offset = HW_ABSENT
 
@@ -303,7 +326,7 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "str", VISIT(hw_visit_str) },
 	{ .type = "unicode", VISIT(hw_visit_str) },
 	{ .type = "bytearray", VISIT(hw_visit_bytearray) },
-	{ .type = "array.array", AT(24, "ob_item"), .kind = HW_CLAIM_ARRAY_BUFFER },
+	{ .type = "array.array", AT(8, "ob_item"), .kind = HW_CLAIM_ARRAY_BUFFER },
 	{ .type = "collections.deque", VISIT(hw_visit_deque) },
 	{ .type = "collections.OrderedDict", VISIT(hw_visit_odict) },
 	{ .type = "type", VISIT(hw_visit_type) },
@@ -317,6 +340,7 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "code", FIELD(code_co_cached), .kind = HW_CLAIM_CODE_CACHED },
 	{ .type = "code", FIELD(code_co_monitoring), .kind = HW_CLAIM_CODE_MONITORING },
 	{ .type = "code", FIELD(code_co_executors), .kind = HW_CLAIM_CODE_EXECUTORS },
+	{ .type = "code", VISIT(hw_visit_code_copies) },
 	{ .type = "_io.BufferedReader", FIELD(io_buffered_buffer), .kind = HW_CLAIM_IO_BUFFER },
 	{ .type = "_io.BufferedWriter", FIELD(io_buffered_buffer), .kind = HW_CLAIM_IO_BUFFER },
 	{ .type = "_io.BufferedRandom", FIELD(io_buffered_buffer), .kind = HW_CLAIM_IO_BUFFER },
@@ -326,8 +350,8 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "thread.lock", FIELD(lock_lock), .kind = HW_CLAIM_LOCK },
 	{ .type = "_thread.RLock", FIELD(rlock_lock), .kind = HW_CLAIM_LOCK },
 	{ .type = "_ctypes._CData", VISIT(hw_visit_cdata) },
-	{ .type = "Struct", AT(32, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
-	{ .type = "_struct.Struct", AT(32, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "Struct", AT(16, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "_struct.Struct", AT(16, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
 	{ .type = "numpy.ndarray", VISIT(hw_visit_ndarray) },
 };
 // clang-format on
@@ -336,8 +360,10 @@ enum { HW_OWNER_RULE_COUNT = sizeof(hw_owner_rules) / sizeof(hw_owner_rules[0]) 
 static int32_t hw_owner_rule_offset(const struct hw_owner_rule *rule,
 				    const struct hw_python_layout *layout)
 {
-	int32_t offset = rule->offset;
-	if (offset == HW_ABSENT && !rule->visit)
+	if (rule->offset != HW_ABSENT)
+		return layout->object_size + rule->offset;
+	int32_t offset = HW_ABSENT;
+	if (!rule->visit)
 		memcpy(&offset, (const char *)layout + rule->field, sizeof(offset));
 	return offset;
 }
@@ -451,13 +477,14 @@ void hw_owners_bind(struct hw_type *type, const struct hw_python_layout *layout,
 static void hw_visit_managed_dict(const struct hw_owner *owner, const struct hw_type *type)
 {
 	const struct hw_python_layout *l = owner->layout;
-	enum { VALUES_BEFORE = 32, DICT_BEFORE = 24 };
+	// Before the GC head, where there is one.
+	const uint32_t dict_before = (uint32_t)l->gc_head_size + 8;
 	uint64_t word = 0, values = 0;
 	struct hw_pages *pages = owner->sink->cache->pages;
-	if (!hw_pages_read_u64(pages, owner->addr - DICT_BEFORE, &word))
+	if (!hw_pages_read_u64(pages, owner->addr - dict_before, &word))
 		return;
 	if (l->long_lv_tag == HW_ABSENT) { // 3.11: two words
-		hw_pages_read_u64(pages, owner->addr - VALUES_BEFORE, &values);
+		hw_pages_read_u64(pages, owner->addr - dict_before - 8, &values);
 	} else if (word & 1) { // 3.12: one tagged word; 3.13's values are inline
 		values = word + 1;
 		word = 0;

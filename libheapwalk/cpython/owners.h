@@ -37,12 +37,16 @@
 	X(CODE_CACHED, "cpython", "code cached objects")                                           \
 	X(CODE_MONITORING, "cpython", "code monitoring")                                           \
 	X(CODE_EXECUTORS, "cpython", "code executors")                                             \
+	X(CODE_COPIES, "cpython", "code thread copies")                                            \
+	X(CODE_COPY, "cpython", "code thread copy")                                                \
 	X(CTYPES_BUFFER, "cpython", "ctypes buffer")                                               \
 	X(NDARRAY_DATA, "cpython", "numpy.ndarray data")                                           \
 	X(NDARRAY_DIMS, "cpython", "numpy.ndarray dimensions")                                     \
 	X(STRUCT_CODES, "cpython", "struct format codes")                                          \
 	X(AST_ARENA, "cpython", "PyArena block")                                                   \
 	X(FREE_KEYS, "cpython", "free-listed PyDictKeysObject")                                    \
+	X(DELAYED_FREE, "cpython", "freed when no thread reads it")                                \
+	X(FREE_QUEUE, "cpython", "_mem_work_chunk")                                                \
 	X(HASHTABLE, "cpython", "_Py_hashtable_t")                                                 \
 	X(HASHTABLE_BUCKETS, "cpython", "_Py_hashtable_t buckets")                                 \
 	X(HASHTABLE_ENTRY, "cpython", "_Py_hashtable_t entry")                                     \
@@ -124,7 +128,7 @@ static inline bool hw_owners_may_claim(const struct hw_python_layout *layout,
 		return true;
 	if (type->shape != HW_SHAPE_STR || layout->str_state == HW_ABSENT ||
 	    len < (size_t)layout->str_ascii_size ||
-	    (hw_u32(object + layout->str_state) >> 5 & 3) != 3)
+	    (hw_str_state(layout, hw_u32(object + layout->str_state)) >> 5 & 3) != 3)
 		return type->rule_count;
 	return layout->str_wstr != HW_ABSENT && hw_u64(object + layout->str_wstr);
 }

@@ -19,7 +19,7 @@ bool hw_str_text(const struct hw_python_layout *l, struct hw_pages *pages, hw_ad
 		uint32_t state;
 		// compact (bit 5) and ASCII (bit 6): the text follows the header
 		if (!hw_pages_read_u32(pages, addr + (uint64_t)l->str_state, &state) ||
-		    (state >> 5 & 3) != 3 ||
+		    (hw_str_state(l, state) >> 5 & 3) != 3 ||
 		    !hw_pages_read_u64(pages, addr + (uint64_t)l->str_length, &length))
 			return false;
 		text = addr + (uint64_t)l->str_ascii_size;

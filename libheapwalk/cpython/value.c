@@ -278,6 +278,7 @@ static void hw_value_str(struct hw_value *v, const struct hw_type *type, hw_addr
 		hw_value_unreadable(v);
 		return;
 	}
+	state = hw_str_state(l, state);
 	unsigned width = state >> 2 & 7;
 	bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
 	if (width != 1 && width != 2 && width != 4) { // made of wchar_t, not "ready" (up to 3.11)

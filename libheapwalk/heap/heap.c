@@ -42,6 +42,24 @@ static void hw_heap_check_rules(const struct hw_heap *heap)
 	}
 }
 
+// A tag says where in its blocks objects begin, if there are any.
+static void hw_heap_make_page_provers(struct hw_heap *heap)
+{
+	static const struct {
+		uint32_t head, head_count;
+	} places[HW_MI_TAG_COUNT] = {
+		[HW_MI_TAG_MEM] = { 0, 0 },
+		[HW_MI_TAG_OBJECT] = { 0, 1 },
+		[HW_MI_TAG_GC] = { 0, 1 },
+		[HW_MI_TAG_GC_PRE] = { 16, 1 },
+	};
+	for (unsigned tag = 0; tag < HW_MI_TAG_COUNT; tag++) {
+		heap->page_provers[tag] = heap->prover;
+		hw_object_prover_at(&heap->page_provers[tag], places[tag].head,
+				    places[tag].head_count);
+	}
+}
+
 static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 {
 	const struct hw_heap_inputs *in = &heap->in;
@@ -54,6 +72,7 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 		HW_TRY(hw_types_init(&heap->types, in->python, in->rules, in->issues));
 		hw_object_prover_init(&heap->prover, in->python, in->target);
 		heap->prover.shrinks_to_half = in->mimalloc->segments.count != 0;
+		hw_heap_make_page_provers(heap);
 	}
 	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));

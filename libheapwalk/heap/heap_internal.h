@@ -60,6 +60,8 @@ struct hw_heap {
 	struct hw_categories categories;
 	struct hw_types types;
 	struct hw_object_prover prover;
+	struct hw_object_prover
+		page_provers[HW_MI_TAG_COUNT];         // where a page's tag says what is in it
 	struct hw_statics statics;                     // of a binary without symbols
 	HW_VEC(struct hw_open_classifier) classifiers; // in the order in which they are asked
 	bool has_python;
@@ -141,6 +143,7 @@ struct hw_worker {
 	uint32_t owner_category;                // of the object whose claims are being made
 	HW_VEC(struct hw_pending_dict) pending; // dicts that got a detail after they were visited
 	struct hw_worker_native native;
+	const struct hw_object_prover *prover; // for the blocks under way
 	uint8_t *page_blocks; // enum hw_mi_block of a mimalloc page's; NULL: the process has none
 };
 
@@ -162,6 +165,13 @@ static inline uint32_t hw_heap_object_category(struct hw_heap *heap, const struc
 	return id ? id : hw_heap_make_object_category(heap, type, which);
 }
 
+// What proves objects in the blocks of a mimalloc page.
+static inline const struct hw_object_prover *hw_heap_page_prover(const struct hw_heap *heap,
+								 const struct hw_mi_page *page)
+{
+	return page->tag < HW_MI_TAG_COUNT ? &heap->page_provers[page->tag] : &heap->prover;
+}
+
 // scan.c: look at every block once, on several threads.
 struct hw_error *hw_heap_scan(struct hw_heap *heap) HW_MUST_USE;
 // Claims of dicts that got their detail late.
@@ -172,6 +182,12 @@ void hw_statics_find(struct hw_worker *worker, struct hw_statics *ret);
 void hw_statics_deinit(struct hw_statics *statics);
 
 // roots.c: what the interpreter's own structures point at.
+void hw_root_claim(struct hw_worker *worker, hw_addr_t addr, enum hw_claim_kind kind,
+		   const char *detail);
+// `owner`: the interpreter, or where each thread state has free lists of its own that.
+void hw_heap_claim_free_lists(struct hw_worker *worker, hw_addr_t owner);
+// thread_roots.c
+void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter);
 void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker);
 void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker);
 // The claims of one type, unless it is a block: that one makes its own.

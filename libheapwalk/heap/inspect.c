@@ -109,12 +109,9 @@ bool hw_inspect_object(struct hw_inspector *inspector, hw_addr_t addr,
 	struct hw_worker *worker = &inspector->worker;
 	const struct hw_heap *heap = worker->heap;
 	const struct hw_type *type = hw_inspect_type(inspector, addr);
-	uint64_t word;
-	if (!type || !hw_pages_read_u64(&worker->pages,
-					addr + (uint64_t)heap->in.python->layout.ob_refcnt, &word))
-		return false;
-	uint64_t refcount = hw_refcount(heap->prover.refcount_bits, word);
-	if (!refcount || !hw_refcount_is_sane(&heap->prover, refcount))
+	uint64_t refcount;
+	if (!type || !hw_object_refcount(&heap->prover, &worker->pages, addr, &refcount) ||
+	    !refcount || !hw_refcount_is_sane(&heap->prover, refcount))
 		return false;
 	*ret = (struct hw_inspected_object){
 		.address = addr,
@@ -180,7 +177,7 @@ static void hw_inspect_owner(struct hw_inspector *inspector, hw_addr_t user, con
 	struct hw_heap *heap = worker->heap;
 	struct hw_object object;
 	len = (size_t)hw_min(len, HW_OBJECT_LOOK_BYTES);
-	if (!hw_object_prove(&heap->prover, &worker->cache, bytes, len, capacity, &object) ||
+	if (!hw_object_prove(worker->prover, &worker->cache, bytes, len, capacity, &object) ||
 	    object.is_dead)
 		return;
 	inspector->ownership = (struct hw_ownership){ .owner = user + object.offset,
@@ -228,6 +225,7 @@ static void hw_inspect_page(struct hw_inspector *inspector, const struct hw_mi_p
 	const uint32_t *slots =
 		&heap->page_slots[heap->page_first_slot[page - heap->in.mimalloc->pages.data]];
 	hw_addr_t block = page->first;
+	worker->prover = hw_heap_page_prover(heap, page);
 	for (uint32_t i = 0; i < page->capacity && !inspector->is_stopped;
 	     i++, block += page->block_bytes) {
 		size_t len;
@@ -239,6 +237,7 @@ static void hw_inspect_page(struct hw_inspector *inspector, const struct hw_mi_p
 		if (bytes && len)
 			hw_inspect_owner(inspector, block, bytes, len, page->block_bytes);
 	}
+	worker->prover = &heap->prover;
 }
 
 static void hw_inspect_region(struct hw_inspector *inspector, const struct hw_region *region)
@@ -343,6 +342,8 @@ static const char *const hw_root_words[HW_CLAIM_KIND_COUNT] = {
 	[HW_CLAIM_THREAD] = "an interpreter's list of thread states",
 	[HW_CLAIM_STACK_CHUNK] = "a thread state's data stack",
 	[HW_CLAIM_FREE_LIST] = "an interpreter's free list",
+	[HW_CLAIM_DELAYED_FREE] = "a queue of delayed frees",
+	[HW_CLAIM_FREE_QUEUE] = "a queue of delayed frees",
 	[HW_CLAIM_FREE_KEYS] = "an interpreter's free list of dict keys",
 	[HW_CLAIM_HASHTABLE] = "the runtime's table of static interned strings",
 	[HW_CLAIM_HASHTABLE_BUCKETS] = "the runtime's table of static interned strings",

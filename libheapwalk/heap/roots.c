@@ -9,14 +9,12 @@
 #include "heap/heap_internal.h"
 
 enum {
-	HW_THREADS_MAX = 1 << 16,
-	HW_STACK_CHUNKS_MAX = 1 << 16,
 	HW_MAP_NODE_BYTES_MAX = 1 << 20, // of a radix tree node
 	HW_BASES_MAX = 64,
 };
 
-static void hw_root_claim(struct hw_worker *worker, hw_addr_t addr, enum hw_claim_kind kind,
-			  const char *detail)
+void hw_root_claim(struct hw_worker *worker, hw_addr_t addr, enum hw_claim_kind kind,
+		   const char *detail)
 {
 	if (addr)
 		hw_worker_claim(&worker->sink, &(struct hw_claim){ .address = addr,
@@ -83,68 +81,23 @@ static void hw_claim_allocator_roots(struct hw_worker *worker)
 	}
 }
 
-// A piece of a thread's data stack: a block of an allocator, or a mapping of its own.
-static void hw_claim_stack_chunk(struct hw_worker *worker, hw_addr_t chunk, uint64_t bytes)
-{
-	struct hw_heap *heap = worker->heap;
-	if (hw_heap_slot_at(heap, chunk).category) {
-		hw_root_claim(worker, chunk, HW_CLAIM_STACK_CHUNK, "");
-		return;
-	}
-	const struct hw_mapping *m = hw_target_find_mapping(heap->in.target, chunk);
-	if (!m || !hw_mapping_is_private_writable(m) || !bytes || bytes > m->end - chunk ||
-	    heap->stack_chunks.count >= HW_STACK_CHUNKS_MAX) {
-		hw_issues_add(
-			heap->in.issues, HW_ERROR_CORRUPT, chunk,
-			"the data stack chunk at %#llx is in no private writable mapping that "
-			"has room for its %llu bytes",
-			(unsigned long long)chunk, (unsigned long long)bytes);
-		return;
-	}
-	if (!hw_vec_push(&heap->stack_chunks, ((struct hw_stack_chunk){ chunk, chunk + bytes })))
-		hw_issues_take(heap->in.issues, &hw_enomem);
-}
-
-static void hw_claim_data_stack(struct hw_worker *worker, hw_addr_t thread)
-{
-	const struct hw_python_layout *l = &worker->heap->in.python->layout;
-	struct hw_links links = { 0 };
-	uint64_t chunk, bytes, previous;
-	if (l->tstate_datastack_chunk == HW_ABSENT || l->stack_chunk_size == HW_ABSENT ||
-	    !hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_datastack_chunk,
-			       &chunk))
-		return;
-	while (links.count < HW_STACK_CHUNKS_MAX && hw_links_enter(&links, &worker->sink, chunk)) {
-		if (!hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->stack_chunk_size,
-				       &bytes) ||
-		    !hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->stack_chunk_previous,
-				       &previous))
-			return;
-		hw_claim_stack_chunk(worker, chunk, bytes);
-		chunk = previous;
-	}
-}
-
-static void hw_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
-{
-	const struct hw_python_layout *l = &worker->heap->in.python->layout;
-	struct hw_links links = { 0 };
-	uint64_t thread;
-	if (l->interp_threads_head == HW_ABSENT || l->tstate_next == HW_ABSENT ||
-	    !hw_pages_read_u64(&worker->pages, interpreter + (uint64_t)l->interp_threads_head,
-			       &thread))
-		return;
-	while (links.count < HW_THREADS_MAX && hw_links_enter(&links, &worker->sink, thread)) {
-		hw_root_claim(worker, thread, HW_CLAIM_THREAD, "");
-		hw_claim_data_stack(worker, thread);
-		if (!hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_next, &thread))
-			return;
-	}
-}
-
 // ---- free lists ----------------------------------------------------------------------------------
 
 enum { HW_FREE_LIST_MAX = 1 << 20, HW_FREE_ARRAY_MAX = 256, HW_BUCKETS_MAX = 1 << 20 };
+
+// Keys of eight slots, linked through their first word (3.14).
+static void hw_claim_free_key_chain(struct hw_worker *worker, hw_addr_t head)
+{
+	uint64_t keys;
+	struct hw_links links = { 0 };
+	if (!hw_pages_read_u64(&worker->pages, head, &keys))
+		return;
+	while (links.count < HW_FREE_LIST_MAX && hw_links_enter(&links, &worker->sink, keys)) {
+		hw_root_claim(worker, keys, HW_CLAIM_FREE_KEYS, "");
+		if (!hw_pages_read_u64(&worker->pages, keys, &keys))
+			return;
+	}
+}
 
 // Freed floats are linked through ob_type (up to 3.13): no header tells them.
 static void hw_claim_free_floats(struct hw_worker *worker, hw_addr_t head)
@@ -172,6 +125,18 @@ static void hw_claim_free_keys(struct hw_worker *worker, hw_addr_t array, hw_add
 	for (uint32_t i = 0; i < count && i < HW_FREE_ARRAY_MAX; i++)
 		if (hw_pages_read_u64(&worker->pages, array + 8 * (hw_addr_t)i, &keys))
 			hw_root_claim(worker, keys, HW_CLAIM_FREE_KEYS, "");
+}
+
+void hw_heap_claim_free_lists(struct hw_worker *worker, hw_addr_t owner)
+{
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	if (l->interp_float_free_list != HW_ABSENT)
+		hw_claim_free_floats(worker, owner + (uint64_t)l->interp_float_free_list);
+	if (l->interp_keys_free_list != HW_ABSENT && l->interp_keys_free_count != HW_ABSENT)
+		hw_claim_free_keys(worker, owner + (uint64_t)l->interp_keys_free_list,
+				   owner + (uint64_t)l->interp_keys_free_count);
+	if (l->interp_keys_free_chain != HW_ABSENT)
+		hw_claim_free_key_chain(worker, owner + (uint64_t)l->interp_keys_free_chain);
 }
 
 static void hw_claim_static_free_lists(struct hw_worker *worker)
@@ -232,16 +197,11 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 		    hw_pages_read_u64(&worker->pages, *interpreter + (uint64_t)l->interned_strings,
 				      &dict))
 			hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
-		hw_claim_threads(worker, *interpreter);
-		if (l->interp_float_free_list != HW_ABSENT)
-			hw_claim_free_floats(worker,
-					     *interpreter + (uint64_t)l->interp_float_free_list);
-		if (l->interp_keys_free_list != HW_ABSENT && l->interp_keys_free_count != HW_ABSENT)
-			hw_claim_free_keys(worker,
-					   *interpreter + (uint64_t)l->interp_keys_free_list,
-					   *interpreter + (uint64_t)l->interp_keys_free_count);
+		hw_heap_claim_threads(worker, *interpreter);
+		if (l->tstate_freelists == HW_ABSENT)
+			hw_heap_claim_free_lists(worker, *interpreter);
 	}
-	if (l->interp_float_free_list == HW_ABSENT)
+	if (l->interp_float_free_list == HW_ABSENT && l->interp_keys_free_chain == HW_ABSENT)
 		hw_claim_static_free_lists(worker);
 	if (l->runtime_interned_table != HW_ABSENT && python->runtime)
 		hw_claim_hashtable(worker, python->runtime + (uint64_t)l->runtime_interned_table);

@@ -163,10 +163,9 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 			object += hw_debug_head(head, sizeof(head), slot.bytes, &requested);
 		object += type->head_bytes;
 	}
-	uint64_t word;
-	if (!hw_pages_read_u64(pages, object + (uint64_t)heap->in.python->layout.ob_refcnt, &word))
+	uint64_t refcount;
+	if (!hw_object_refcount(&heap->prover, pages, object, &refcount))
 		return false;
-	uint64_t refcount = hw_refcount(heap->prover.refcount_bits, word);
 	*ret_object = object;
 	*ret_refcount = hw_heap_is_immortal(heap, refcount) ? -1 : (int64_t)refcount;
 	return true;

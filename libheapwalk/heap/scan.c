@@ -36,6 +36,7 @@ struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 	worker->heap = heap;
 	hw_window_init(&worker->window, heap->in.target);
 	hw_pages_init(&worker->pages, heap->in.target);
+	worker->prover = &heap->prover;
 	worker->cache.types = &heap->types;
 	worker->cache.pages = &worker->pages;
 	worker->cache.pymalloc = heap->in.pymalloc;
@@ -72,7 +73,7 @@ void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *by
 	struct hw_object object;
 	size_t look = len < HW_OBJECT_LOOK_BYTES ? len : HW_OBJECT_LOOK_BYTES;
 	if (!heap->has_python ||
-	    !hw_object_prove(&heap->prover, &worker->cache, bytes, look, capacity, &object)) {
+	    !hw_object_prove(worker->prover, &worker->cache, bytes, look, capacity, &object)) {
 		if (!old)
 			hw_slot_set(slot, hw_worker_classify(worker, user, bytes, len, capacity));
 		return;

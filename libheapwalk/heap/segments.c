@@ -189,7 +189,10 @@ void hw_worker_segment(struct hw_worker *worker, const struct hw_mi_segment *seg
 	worker->cache.near_bytes = 0;
 	for (uint32_t i = 0; i < segment->page_count; i++) {
 		const struct hw_mi_page *page = &mi->pages.data[segment->page_first + i];
-		if (hw_mi_page_has_blocks(page) && !page->is_missing)
-			hw_worker_page(worker, page);
+		if (!hw_mi_page_has_blocks(page) || page->is_missing)
+			continue;
+		worker->prover = hw_heap_page_prover(worker->heap, page);
+		hw_worker_page(worker, page);
 	}
+	worker->prover = &worker->heap->prover;
 }

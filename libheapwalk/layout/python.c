@@ -213,13 +213,6 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 		 python->is_free_threaded ? "free-threaded"
 		 : python->is_debug       ? "debug"
 					  : "release");
-	if (python->is_free_threaded)
-		return hw_error_create(
-			HW_ERROR_UNSUPPORTED,
-			"CPython %s in %s is a free-threaded build: its objects "
-			"have heads of their own and live in a mimalloc heap for each kind "
-			"of them, which this version of heapwalk can't read",
-			python->version, module->path);
 	HW_TRY(hw_load_layout(target, modules, python));
 	if (!python->is_from_table)
 		HW_TRY(hw_prove_types(target, modules, python));

@@ -11,7 +11,7 @@
 #include "symbols/dwarf.h"
 #include "symbols/modules.h"
 
-enum { HW_ABSENT = -1 };
+enum { HW_ABSENT = -1, HW_OBJECT_HEADER_MAX = 64 };
 
 struct hw_python_layout {
 #define HW_FIELD(name, unit, type, member) int32_t name;
@@ -19,7 +19,14 @@ struct hw_python_layout {
 #include "layout/fields.def"
 	bool obmalloc_is_pointer; // interp->obmalloc: 3.13 a pointer, 3.12 embedded
 	uint32_t usedpools_count; // poolp[] entries, 2 a size class, where a type tells; else 0
+	uint32_t str_state_shift; // hw_str_state()
 };
+
+// The word of a string's state with its fields where most versions have them: 2-4 kind, 5 compact, 6 ascii.
+static inline uint32_t hw_str_state(const struct hw_python_layout *layout, uint32_t word)
+{
+	return word >> layout->str_state_shift;
+}
 
 // The CPython in a target.
 struct hw_python {

@@ -9,6 +9,7 @@
 struct hw_layout_fact {
 	const char *name, *unit, *type, *member; // member NULL: the size of `type`
 	size_t offset;                           // of the int32_t in struct hw_python_layout
+	bool is_bit;                             // counted in bits
 };
 extern const struct hw_layout_fact hw_layout_facts[];
 extern const size_t hw_layout_fact_count;
@@ -20,6 +21,8 @@ static inline int32_t *hw_layout_value(struct hw_python_layout *layout,
 }
 
 void hw_layout_init(struct hw_python_layout *layout); // all facts HW_ABSENT
+// What follows from the facts: when they are all there.
+void hw_layout_conclude(struct hw_python_layout *layout);
 // Fills what the module's DWARF answers, each fact in its own unit, or all of them in one; false: it answers
 // nothing.
 bool hw_layout_from_dwarf(struct hw_module *module, const char *unit,

@@ -9,10 +9,12 @@
 
 const struct hw_layout_fact hw_layout_facts[] = {
 #define HW_FIELD(name, unit, type, member)                                                         \
-	{ #name, unit, type, member, offsetof(struct hw_python_layout, name) },
+	{ #name, unit, type, member, offsetof(struct hw_python_layout, name), false },
 #define HW_FIELD_OR HW_FIELD
+#define HW_BIT(name, unit, type, member)                                                           \
+	{ #name, unit, type, member, offsetof(struct hw_python_layout, name), true },
 #define HW_SIZE(name, unit, type)                                                                  \
-	{ #name, unit, type, NULL, offsetof(struct hw_python_layout, name) },
+	{ #name, unit, type, NULL, offsetof(struct hw_python_layout, name), false },
 #define HW_SIZE_OR HW_SIZE
 #include "layout/fields.def"
 };
@@ -68,6 +70,8 @@ bool hw_layout_from_dwarf(struct hw_module *module, const char *unit,
 		const struct hw_dwarf_query *q = &queries[i];
 		int32_t *value = hw_layout_value(layout, &hw_layout_facts[i]);
 		uint64_t answer = q->member ? q->offset : q->size;
+		if (hw_layout_facts[i].is_bit)
+			answer = q->bit_size ? answer * 8 + q->bit_offset : UINT64_MAX;
 		// The file may be damaged: an offset that is no offset is no answer.
 		if (!q->found || *value != HW_ABSENT || answer > INT32_MAX)
 			continue;
@@ -77,7 +81,37 @@ bool hw_layout_from_dwarf(struct hw_module *module, const char *unit,
 		else if (value == &layout->obmalloc_used && q->count <= UINT32_MAX)
 			layout->usedpools_count = (uint32_t)q->count;
 	}
+	hw_layout_conclude(layout);
 	return true;
+}
+
+void hw_layout_conclude(struct hw_python_layout *layout)
+{
+	enum { KIND_BIT = 2 };
+	// The structure is declared all the same: the list heads of the collector have it.
+	if (layout->ob_gc_bits != HW_ABSENT)
+		layout->gc_head_size = 0;
+	if (layout->str_kind_bit != HW_ABSENT && layout->str_state != HW_ABSENT) {
+		int64_t shift = layout->str_kind_bit - 8 * (int64_t)layout->str_state - KIND_BIT;
+		layout->str_state_shift = shift >= 0 && shift < 24 ? (uint32_t)shift : 0;
+	}
+}
+
+static bool hw_is_in_header(const struct hw_python_layout *l, int32_t offset, int32_t bytes)
+{
+	return offset >= 0 && offset <= l->object_size - bytes;
+}
+
+// An object's type and its count, or its counts.
+static bool hw_header_is_known(const struct hw_python_layout *l)
+{
+	if (l->object_size > HW_OBJECT_HEADER_MAX || !hw_is_in_header(l, l->ob_type, 8))
+		return false;
+	return l->ob_refcnt != HW_ABSENT
+		       ? hw_is_in_header(l, l->ob_refcnt, 8)
+		       : hw_is_in_header(l, l->ob_tid, 8) && hw_is_in_header(l, l->ob_gc_bits, 1) &&
+				 hw_is_in_header(l, l->ob_ref_local, 4) &&
+				 hw_is_in_header(l, l->ob_ref_shared, 8);
 }
 
 const char *hw_layout_missing(const struct hw_python_layout *layout)
@@ -93,6 +127,8 @@ const char *hw_layout_missing(const struct hw_python_layout *layout)
 		offsetof(struct hw_python_layout, interp_threads_head),
 		offsetof(struct hw_python_layout, tstate_interp),
 	};
+	if (!hw_header_is_known(layout))
+		return "an object's header";
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (*(const int32_t *)((const char *)layout + needed[i]) != HW_ABSENT)
 			continue;

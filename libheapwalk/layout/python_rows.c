@@ -81,4 +81,5 @@ void hw_layout_from_rows(uint32_t build, struct hw_python_layout *layout)
 			layout->interp_obmalloc + layout->obmalloc_state_size > layout->interp_size;
 		layout->usedpools_count = 64;
 	}
+	hw_layout_conclude(layout);
 }

@@ -44,6 +44,7 @@ static inline void put32(void *at, uint32_t value)
 static inline void forged_layout(struct hw_python_layout *l)
 {
 	memset(l, 0xff, sizeof(*l));
+	l->str_state_shift = 0;
 }
 
 static inline void forged_layout_obmalloc(struct hw_python_layout *l)
