@@ -191,7 +191,26 @@ struct hw_error *hw_session_check_alive(struct hw_session *session)
 			       (int)session->target->pid);
 }
 
-static struct hw_error *hw_session_make_allocators(struct hw_session *session)
+// `heap`, may be NULL: a table that is open, to look at malloc's blocks on the way.
+static struct hw_error *hw_session_walk_malloc(struct hw_session *session, struct hw_heap *heap)
+{
+	struct hw_glibc_inputs inputs = {
+		.target = session->target,
+		.modules = session->modules,
+		.claimed = hw_session_claims,
+		.claimed_payload = session,
+		.issues = &session->issues,
+		.progress = &session->progress,
+		.threads = session->options.threads,
+	};
+	if (heap && hw_heap_can_look(heap)) {
+		inputs.look = hw_heap_look;
+		inputs.look_payload = heap;
+	}
+	return hw_glibc_walk(&inputs, &session->glibc);
+}
+
+static struct hw_error *hw_session_walk_allocators(struct hw_session *session, struct hw_heap *heap)
 {
 	if (session->has_allocators)
 		return NULL;
@@ -202,9 +221,7 @@ static struct hw_error *hw_session_make_allocators(struct hw_session *session)
 		hw_session_forget_allocators(session);
 	struct hw_error *err = hw_session_make_pymalloc(session);
 	if (!err)
-		err = hw_glibc_walk(session->target, session->modules, hw_session_claims, session,
-				    &session->issues, &session->progress, session->options.threads,
-				    &session->glibc);
+		err = hw_session_walk_malloc(session, heap);
 	if (!err)
 		err = hw_session_check_alive(session);
 	if (err) {
@@ -213,6 +230,11 @@ static struct hw_error *hw_session_make_allocators(struct hw_session *session)
 	}
 	session->has_allocators = true;
 	return NULL;
+}
+
+static struct hw_error *hw_session_make_allocators(struct hw_session *session)
+{
+	return hw_session_walk_allocators(session, NULL);
 }
 
 // The dear checks. Before the table is built: it turns chunk states into categories.
@@ -227,12 +249,19 @@ static struct hw_error *hw_session_check_allocators(struct hw_session *session)
 	return hw_pymalloc_check(&session->pymalloc, &session->issues, &session->progress);
 }
 
+static struct hw_error *hw_session_fill_heap(struct hw_session *session, struct hw_heap *heap)
+{
+	HW_TRY(hw_session_walk_allocators(session, heap));
+	HW_TRY(hw_session_check_allocators(session));
+	HW_TRY(hw_heap_fill(heap));
+	return hw_session_check_alive(session);
+}
+
 static struct hw_error *hw_session_make_heap(struct hw_session *session)
 {
 	if (session->heap)
 		return NULL;
-	HW_TRY(hw_session_make_allocators(session));
-	HW_TRY(hw_session_check_allocators(session));
+	HW_TRY(hw_session_make_python(session));
 	if (session->rules)
 		HW_TRY(hw_rules_resolve(session->rules, session->modules));
 	struct hw_heap_inputs inputs = {
@@ -248,12 +277,16 @@ static struct hw_error *hw_session_make_heap(struct hw_session *session)
 		.issues = &session->issues,
 		.progress = &session->progress,
 	};
-	struct hw_error *err = hw_heap_build(&inputs, &session->heap);
-	if (!err)
-		err = hw_session_check_alive(session);
-	// The build has taken the chunk states over: nothing of the walk can be used again.
-	if (err)
-		hw_session_forget_allocators(session);
+	struct hw_heap *heap;
+	HW_TRY(hw_heap_open(&inputs, &heap));
+	struct hw_error *err = hw_session_fill_heap(session, heap);
+	if (!err) {
+		session->heap = heap;
+		return NULL;
+	}
+	hw_heap_destroy(heap);
+	// The table has taken the chunk states over: nothing of the walk can be used again.
+	hw_session_forget_allocators(session);
 	return err;
 }
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define HW_VEC(type)                                                                               \
 	struct {                                                                                   \
@@ -20,6 +21,13 @@ bool hw_vec_grow(void **data, size_t *capacity, size_t want, size_t item_size);
 	 hw_vec_grow((void **)&(v)->data, &(v)->capacity, (want), sizeof(*(v)->data)))
 #define hw_vec_push(v, item)                                                                       \
 	(hw_vec_reserve((v), (v)->count + 1) && ((v)->data[(v)->count++] = (item), true))
+// A copy of all items of another vector, which keeps them.
+#define hw_vec_append(v, from)                                                                     \
+	(hw_vec_reserve((v), (v)->count + (from)->count) &&                                        \
+	 ((from)->count ? (void)memcpy((v)->data + (v)->count, (from)->data,                       \
+				       (from)->count * sizeof(*(v)->data))                         \
+			: (void)0,                                                                 \
+	  (v)->count += (from)->count, true))
 // Index of the first item whose `member` is beyond `value`, in a vector that `member` sorts; v->count: none.
 #define hw_vec_find_beyond(v, member, value)                                                       \
 	({                                                                                         \

@@ -51,7 +51,7 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 		return &hw_enomem;
 	if (!hw_pages_read(&w->pages, addr, state->bytes, layout->size)) {
 		w->glibc->has_gaps = true;
-		hw_issues_add(w->issues, HW_ERROR_FAULT, addr,
+		hw_issues_add(w->in.issues, HW_ERROR_FAULT, addr,
 			      "malloc_state 0x%llx can't be read; its arena is left out",
 			      (unsigned long long)addr);
 		return NULL;
@@ -60,7 +60,7 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 	state->flags = hw_u32(state->bytes + 4);
 	if (!is_main && !hw_find_first_heap(w, addr, state)) {
 		hw_issues_add(
-			w->issues, HW_ERROR_CORRUPT, addr,
+			w->in.issues, HW_ERROR_CORRUPT, addr,
 			"arena 0x%llx does not stand behind a heap_info that belongs to it; it "
 			"is left out",
 			(unsigned long long)addr);
@@ -99,8 +99,8 @@ static struct hw_error *hw_visit_heaps(struct hw_glibc_walker *w,
 	uint64_t maxima[2];
 	hw_heap_max_candidates(w, maxima);
 	for (int m = 0; m < 2; m++) {
-		for (size_t i = 0; maxima[m] && i < w->target->mappings.count; i++) {
-			const struct hw_mapping *mapping = &w->target->mappings.data[i];
+		for (size_t i = 0; maxima[m] && i < w->in.target->mappings.count; i++) {
+			const struct hw_mapping *mapping = &w->in.target->mappings.data[i];
 			if (!hw_mapping_is_private_writable(mapping))
 				continue;
 			for (hw_addr_t base = hw_align_up(mapping->start, maxima[m]);
@@ -164,7 +164,7 @@ struct hw_error *hw_glibc_read_arenas(struct hw_glibc_walker *w)
 	}
 	if (!is_broken)
 		return NULL;
-	hw_issues_add(w->issues, HW_ERROR_CORRUPT, addr,
+	hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, addr,
 		      "the ring of arenas breaks at 0x%llx instead of leading back to main_arena "
 		      "0x%llx; further arenas are looked for by their heaps",
 		      (unsigned long long)addr, (unsigned long long)main_arena);
@@ -231,7 +231,7 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 	HW_TRY(hw_list_heaps(w, state, &list, &is_whole));
 	if (!is_whole) {
 		hw_issues_add(
-			w->issues, HW_ERROR_CORRUPT, state->top,
+			w->in.issues, HW_ERROR_CORRUPT, state->top,
 			"arena 0x%llx: top 0x%llx or the list of its heaps is damaged; heaps are "
 			"looked for in memory",
 			(unsigned long long)arena->address, (unsigned long long)state->top);
@@ -251,11 +251,12 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 		first = hw_align_up(first, 16);
 		if (size % 16 || size > state->heap_max || size < first - *base) {
 			hw_issues_add(
-				w->issues, HW_ERROR_CORRUPT, *base,
+				w->in.issues, HW_ERROR_CORRUPT, *base,
 				"heap 0x%llx of arena 0x%llx: size 0x%llx, expected at most 0x%llx",
 				(unsigned long long)*base, (unsigned long long)arena->address,
 				(unsigned long long)size, (unsigned long long)state->heap_max);
-			const struct hw_mapping *mapping = hw_target_find_mapping(w->target, *base);
+			const struct hw_mapping *mapping = hw_target_find_mapping(w->in.target,
+										  *base);
 			if (!mapping || mapping->end - first < HW_GLIBC_MIN_CHUNK ||
 			    mapping->end < first)
 				continue;

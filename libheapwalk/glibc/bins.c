@@ -7,9 +7,9 @@
 enum {
 	HW_FD = 16,
 	HW_POLL_EVERY = 1 << 16,
-	// A fastbin of more members is cheaper to take from one pass over the arena: following it costs
-	// a read of the target for each member.
-	HW_LONG_FASTBIN = 1 << 13,
+	// A fastbin of more members is cheaper to take from links that the walk picks up: following it
+	// costs a read of the target for each member.
+	HW_LONG_FASTBIN = 1 << 10,
 };
 
 struct hw_bin_walk {
@@ -28,7 +28,7 @@ static const char *hw_bin_name(unsigned bin)
 
 static void hw_report_bin(const struct hw_bin_walk *walk, hw_addr_t chunk, const char *what)
 {
-	hw_issues_add(walk->w->issues, HW_ERROR_CORRUPT, chunk,
+	hw_issues_add(walk->w->in.issues, HW_ERROR_CORRUPT, chunk,
 		      "%s %u of arena 0x%llx leads to 0x%llx, %s", hw_bin_name(walk->bin),
 		      walk->bin,
 		      (unsigned long long)walk->w->glibc->arenas.data[walk->arena_index].address,
@@ -107,64 +107,109 @@ static struct hw_error *hw_mark_bin(struct hw_glibc_walker *w, uint32_t arena_in
 	return NULL;
 }
 
-// False: it has more than `limit` members, and some of them are marked.
-static bool hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, unsigned bin,
-			    uint32_t limit)
+static hw_addr_t hw_fastbin_head(const struct hw_glibc_state *state,
+				 const struct hw_glibc_layout *layout, unsigned bin)
+{
+	return hw_u64(state->bytes + layout->fastbins + 8 * (size_t)bin);
+}
+
+static uint64_t hw_fastbin_chunk_bytes(unsigned bin)
+{
+	return HW_GLIBC_MIN_CHUNK + 16 * (uint64_t)bin;
+}
+
+// How many members follow each other, if that is how links are stored. No chunk is known yet: a member is
+// what has a header of the bin's size.
+static uint32_t hw_peek_fastbin(struct hw_glibc_walker *w, hw_addr_t chunk, unsigned bin,
+				bool is_mangled)
+{
+	uint32_t seen = 0;
+	while (chunk && !(chunk & 15) && seen < HW_LONG_FASTBIN) {
+		uint8_t bytes[HW_FD + 8];
+		if (!hw_pages_read(&w->pages, chunk, bytes, sizeof(bytes)) ||
+		    (hw_u64(bytes + 8) & ~(uint64_t)HW_GLIBC_FLAGS) != hw_fastbin_chunk_bytes(bin))
+			break;
+		chunk = hw_u64(bytes + HW_FD) ^ (is_mangled ? (chunk + HW_FD) >> 12 : 0);
+		seen++;
+	}
+	return seen;
+}
+
+void hw_glibc_plan_picks(struct hw_glibc_walker *w)
+{
+	struct hw_glibc_picks *picks = &w->picks;
+	hw_vec_foreach(state, &w->states)
+	{
+		for (unsigned bin = 0; w->layout->fastbins && bin < HW_GLIBC_FASTBINS; bin++) {
+			hw_addr_t head = hw_fastbin_head(*state, w->layout, bin);
+			for (int mangled = 0; mangled < 2 && !picks->is_on; mangled++) {
+				picks->is_mangled = mangled;
+				picks->is_on = hw_peek_fastbin(w, head, bin, mangled) ==
+					       HW_LONG_FASTBIN;
+			}
+		}
+	}
+	if (!picks->is_on)
+		return;
+	picks->low = UINT64_MAX;
+	hw_vec_foreach(m, &w->in.target->mappings)
+	{
+		if (!hw_mapping_is_private_writable(m))
+			continue;
+		picks->low = hw_min(picks->low, m->start);
+		picks->high = hw_max(picks->high, m->end);
+	}
+}
+
+static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, unsigned bin)
 {
 	struct hw_glibc *glibc = w->glibc;
 	hw_addr_t arena = glibc->arenas.data[arena_index].address;
-	hw_addr_t chunk =
-		hw_u64(w->states.data[arena_index]->bytes + w->layout->fastbins + 8 * (size_t)bin);
+	hw_addr_t chunk = hw_fastbin_head(w->states.data[arena_index], w->layout, bin);
 	struct hw_region *region = NULL;
 	uint32_t index;
-	for (uint32_t seen = 0; chunk; seen++) {
+	while (chunk) {
 		const char *what = NULL;
-		if (seen == limit)
-			return false;
 		uint64_t stored;
 		if (!hw_glibc_find_exact(glibc, chunk, &region, &index) ||
 		    region->kind == HW_REGION_MMAPPED)
 			what = "which is no chunk";
 		else if (region->state[index] == HW_CHUNK_FASTBIN)
 			what = "which is on a list already";
-		else if (region->state[index] != HW_CHUNK_IN_USE)
+		else if (hw_region_state(region, index) != HW_CHUNK_IN_USE)
 			what = "which is free otherwise";
-		else if (hw_region_chunk_size(region, index) != 32 + 16 * (uint64_t)bin)
+		else if (hw_region_chunk_size(region, index) != hw_fastbin_chunk_bytes(bin))
 			what = "which has not the size of that bin";
 		else if (!hw_pages_read_u64(&w->pages, chunk + HW_FD, &stored))
 			what = "which can't be read";
 		if (what) {
-			hw_issues_add(w->issues, HW_ERROR_CORRUPT, chunk,
+			hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, chunk,
 				      "fastbin %u of arena 0x%llx leads to 0x%llx, %s", bin,
 				      (unsigned long long)arena, (unsigned long long)chunk, what);
-			return true;
+			return;
 		}
 		region->state[index] = HW_CHUNK_FASTBIN;
 		chunk = hw_glibc_decode_link(glibc, chunk + HW_FD, stored);
 	}
-	return true;
 }
 
 static struct hw_error *hw_mark_fastbins(struct hw_glibc_walker *w, uint32_t arena_index)
 {
-	bool is_whole = true;
-	unsigned bin = 0;
-	while (bin < HW_GLIBC_FASTBINS && hw_mark_fastbin(w, arena_index, bin, HW_LONG_FASTBIN))
-		bin++;
-	if (bin < HW_GLIBC_FASTBINS)
+	bool is_whole = false;
+	if (w->picks.is_on)
 		HW_TRY(hw_glibc_mark_fastbins_by_links(w, arena_index, &is_whole));
-	for (bin = 0; !is_whole && bin < HW_GLIBC_FASTBINS; bin++)
-		hw_mark_fastbin(w, arena_index, bin, UINT32_MAX);
+	for (unsigned bin = 0; !is_whole && bin < HW_GLIBC_FASTBINS; bin++)
+		hw_mark_fastbin(w, arena_index, bin);
 	return NULL;
 }
 
 struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w)
 {
 	for (uint32_t i = 0; i < w->glibc->arenas.count; i++) {
-		if (!w->glibc->arenas.data[i].system_bytes)
-			continue;
 		if (w->layout->fastbins)
 			HW_TRY(hw_mark_fastbins(w, i));
+		if (!w->glibc->arenas.data[i].system_bytes)
+			continue;
 		bool is_whole;
 		HW_TRY(hw_glibc_mark_by_links(w, i, &is_whole));
 		for (unsigned bin = 1; !is_whole && bin < HW_GLIBC_BINS; bin++)

@@ -116,8 +116,8 @@ static bool hw_visit_data(struct hw_glibc_walker *w, const char *path,
 {
 	bool was_ours = false;
 	hw_addr_t end = 0;
-	for (size_t i = 0; i < w->target->mappings.count; i++) {
-		const struct hw_mapping *m = &w->target->mappings.data[i];
+	for (size_t i = 0; i < w->in.target->mappings.count; i++) {
+		const struct hw_mapping *m = &w->in.target->mappings.data[i];
 		bool is_ours = strcmp(m->path, path) == 0 ||
 			       (was_ours && m->start == end && !*m->path);
 		if (is_ours && hw_mapping_is_private_writable(m) &&
@@ -198,7 +198,7 @@ static bool hw_find_in_module(struct hw_glibc_walker *w, struct hw_module *modul
 		glibc->facts = "self-relocation of main_arena";
 	} else if (self.found && self.found != glibc->main_arena) {
 		hw_issues_add(
-			w->issues, HW_ERROR_CONFLICT, self.found,
+			w->in.issues, HW_ERROR_CONFLICT, self.found,
 			"main_arena is at 0x%llx by its symbol, and at 0x%llx by libc's relocation "
 			"of it; the symbol is used",
 			(unsigned long long)glibc->main_arena, (unsigned long long)self.found);
@@ -230,8 +230,8 @@ static bool hw_find_in_module(struct hw_glibc_walker *w, struct hw_module *modul
 // Cores without the file: libc's data by its mapping's name.
 static bool hw_find_in_mappings(struct hw_glibc_walker *w)
 {
-	for (size_t i = 0; i < w->target->mappings.count; i++) {
-		const struct hw_mapping *m = &w->target->mappings.data[i];
+	for (size_t i = 0; i < w->in.target->mappings.count; i++) {
+		const struct hw_mapping *m = &w->in.target->mappings.data[i];
 		if (!hw_mapping_is_private_writable(m) || !hw_is_libc_path(m->path) ||
 		    !hw_visit_for_arena(w, m->start, m->end, NULL))
 			continue;
@@ -293,7 +293,7 @@ static void hw_confirm_dwarf(struct hw_glibc_walker *w)
 	for (size_t i = 0; i < count; i++)
 		if (queries[i].found && queries[i].offset != facts[i].expected)
 			hw_issues_add(
-				w->issues, HW_ERROR_CONFLICT, w->glibc->main_arena,
+				w->in.issues, HW_ERROR_CONFLICT, w->glibc->main_arena,
 				"%s.%s is at offset %llu in %s, and at %llu in the layout of glibc "
 				"%s that was recognised",
 				queries[i].type, queries[i].member,
@@ -304,19 +304,19 @@ static void hw_confirm_dwarf(struct hw_glibc_walker *w)
 struct hw_error *hw_glibc_find(struct hw_glibc_walker *w)
 {
 	struct hw_module *libc = NULL, *debug_malloc = NULL, *program = NULL;
-	size_t count = w->modules ? hw_modules_count(w->modules) : 0;
+	size_t count = w->in.modules ? hw_modules_count(w->in.modules) : 0;
 	for (size_t i = 0; i < count; i++) {
-		struct hw_module *module = hw_modules_get(w->modules, i);
+		struct hw_module *module = hw_modules_get(w->in.modules, i);
 		if (!libc && hw_is_libc_path(module->path))
 			libc = module;
 		if (strncmp(hw_base_name(module->path), "libc_malloc_debug.so", 20) == 0)
 			debug_malloc = module;
-		if (w->target->exe && strcmp(module->path, w->target->exe) == 0)
+		if (w->in.target->exe && strcmp(module->path, w->in.target->exe) == 0)
 			program = module;
 	}
 	struct hw_symbol symbol;
 	if (!libc && count)
-		libc = hw_modules_with_symbol(w->modules, "gnu_get_libc_version", &symbol);
+		libc = hw_modules_with_symbol(w->in.modules, "gnu_get_libc_version", &symbol);
 	bool is_confirmed = false;
 	bool is_found = libc && hw_find_in_module(w, libc, &is_confirmed);
 	if (!is_found && !libc)

@@ -3,7 +3,6 @@
 // sum over its bk; here fds become ordinals of free chunks, the edges of fd and bk are compared as sets,
 // and the lists are followed in this process's memory. Anything odd: bins.c follows them with care.
 #include "base/bytes.h"
-#include "base/parallel.h"
 #include "glibc/walker.h"
 
 enum { HW_CHUNKS_PER_BUCKET = 2, HW_MARKED_UNSORTED = 254, HW_MARKED_SORTED = 255 };
@@ -44,15 +43,28 @@ static void hw_free_table_deinit(struct hw_free_table *table)
 	hw_vec_deinit(&table->spans);
 }
 
-static struct hw_free_links *hw_links_of(struct hw_glibc_walker *w, hw_addr_t region_start)
+// They are not needed any more.
+static void hw_drop_links(const struct hw_free_table *table)
 {
-	hw_vec_foreach(links, &w->free_links) if (links->region_start == region_start) return links;
+	hw_vec_foreach(span, &table->spans) hw_free_links_deinit(span->links);
+}
+
+static struct hw_free_links *hw_links_of(hw_free_links_vec *list, hw_addr_t region_start)
+{
+	hw_vec_foreach(links, list) if (links->region_start == region_start) return links;
 	return NULL;
 }
 
-// False in *ret_fits: more or fewer free chunks than links (a region left out, two that start alike).
+// What the links of a table belong to: free chunks, or candidates.
+static bool hw_is_linked(uint32_t state, bool is_candidate)
+{
+	return is_candidate ? state & HW_CHUNK_CANDIDATE : state == HW_CHUNK_FREE;
+}
+
+// False in *ret_fits: a chunk is not free any more, or no candidate (a region left out,
+// and another that starts alike).
 static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_region *region,
-				    struct hw_free_links *links, uint32_t state, bool *ret_fits)
+				    struct hw_free_links *links, bool of_candidates, bool *ret_fits)
 {
 	struct hw_free_span span = { .region = region, .links = links, .first = table->count };
 	uint64_t extent = (region->end - region->start) / 16;
@@ -71,24 +83,25 @@ static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_regio
 	}
 	if (!span.offset16 || !span.bucket || !span.bin)
 		return &hw_enomem;
-	uint32_t found = 0;
 	uint64_t filled = 0;
-	for (uint32_t i = 0; i < region->count; i++) {
-		if (region->state[i] != state)
-			continue;
-		if (found == links->count) {
+	for (uint32_t i = 0; i < links->count; i++) {
+		uint32_t chunk = links->chunk[i];
+		if (chunk >= region->count || !hw_is_linked(region->state[chunk], of_candidates)) {
 			*ret_fits = false;
 			return NULL;
 		}
-		while (filled <= (uint64_t)region->offset16[i] >> span.shift)
-			span.bucket[filled++] = found;
-		span.offset16[found] = region->offset16[i];
-		span.bin[found++] = (uint8_t)hw_glibc_bin_of(hw_region_chunk_size(region, i));
+		while (filled <= (uint64_t)region->offset16[chunk] >> span.shift)
+			span.bucket[filled++] = i;
+		span.offset16[i] = region->offset16[chunk];
+		// what a thread's cache holds is on no list: of no bin
+		span.bin[i] =
+			of_candidates && hw_region_state(region, chunk) != HW_CHUNK_IN_USE
+				? 0
+				: (uint8_t)hw_glibc_bin_of(hw_region_chunk_size(region, chunk));
 	}
 	while (filled < buckets)
-		span.bucket[filled++] = found;
-	*ret_fits = found == links->count;
-	table->count += found;
+		span.bucket[filled++] = links->count;
+	table->count += links->count;
 	return NULL;
 }
 
@@ -201,16 +214,14 @@ static void hw_write_states(const struct hw_free_table *table)
 	hw_vec_foreach(span, &table->spans)
 	{
 		struct hw_region *region = span->region;
-		for (uint32_t i = 0, found = 0; i < region->count; i++) {
-			if (region->state[i] != HW_CHUNK_FREE)
-				continue;
-			uint8_t mark = span->bin[found++];
-			if (mark == HW_MARKED_UNSORTED)
-				region->state[i] = HW_CHUNK_UNSORTED;
-			else if (mark == HW_MARKED_SORTED)
-				region->state[i] = hw_region_chunk_size(region, i) < 1024
-							   ? HW_CHUNK_SMALL
-							   : HW_CHUNK_LARGE;
+		for (uint32_t i = 0; i < span->links->count; i++) {
+			uint32_t chunk = span->links->chunk[i];
+			if (span->bin[i] == HW_MARKED_UNSORTED)
+				region->state[chunk] = HW_CHUNK_UNSORTED;
+			else if (span->bin[i] == HW_MARKED_SORTED)
+				region->state[chunk] = hw_region_chunk_size(region, chunk) < 1024
+							       ? HW_CHUNK_SMALL
+							       : HW_CHUNK_LARGE;
 		}
 	}
 }
@@ -249,13 +260,13 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 	{
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
-		struct hw_free_links *links = hw_links_of(w, region->start);
+		struct hw_free_links *links = hw_links_of(&w->free_links, region->start);
 		bool fits = true;
 		if (!links)
 			continue;
 		if ((uint64_t)table.count + links->count >= hw_ordinal_heads)
 			return NULL;
-		HW_TRY(hw_add_span(&table, region, links, HW_CHUNK_FREE, &fits));
+		HW_TRY(hw_add_span(&table, region, links, false, &fits));
 		if (!fits)
 			return NULL;
 	}
@@ -274,152 +285,22 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 		if (is_whole)
 			hw_write_states(&table);
 	}
-	hw_vec_foreach(span, &table.spans)
-	{
-		free(span->links->fd); // not needed any more
-		span->links->fd = NULL;
-		span->links->count = 0;
-	}
+	hw_drop_links(&table);
 	*ret_is_whole = is_whole;
 	return NULL;
 }
 
 // ---- fastbins ---------------------------------------------------------------------------------
-// Their members keep the in-use bit, so the walk can't tell whose links to pick up. Where a fastbin is
-// long, the regions are passed once more, and every small chunk whose first word reads as a link is a
-// candidate; the lists then say which of them are members.
 
-enum {
-	HW_CHUNK_CANDIDATE = HW_CHUNK_STATE_COUNT,
-	HW_LARGEST_FASTBIN_CHUNK = 0xb0,
-	HW_CHUNKS_A_PICK = 1 << 16
-};
-
-struct hw_candidates {
-	HW_VEC(struct hw_free_links) links; // one a region of the arena
-	hw_addr_t low, high;                // of the arena's regions
-};
-
-static void hw_candidates_deinit(struct hw_candidates *candidates)
-{
-	hw_vec_foreach(links, &candidates->links) free(links->fd);
-	hw_vec_deinit(&candidates->links);
-}
-
-// The candidates of chunks [from, to) of a region.
-struct hw_pick {
-	struct hw_region *region;
-	uint32_t from, to;
-	HW_VEC(uint64_t) fd; // decoded
-};
-
-// Regions of one arena, cut into picks that several threads work at.
-struct hw_picks {
-	struct hw_glibc_walker *w;
-	const struct hw_candidates *all;
-	HW_VEC(struct hw_pick) picks;
-	atomic_size_t next;
-	atomic_bool is_out_of_memory;
-};
-
-static void hw_picks_deinit(struct hw_picks *picks)
-{
-	hw_vec_foreach(pick, &picks->picks) hw_vec_deinit(&pick->fd);
-	hw_vec_deinit(&picks->picks);
-}
-
-static bool hw_pick_up(const struct hw_picks *picks, struct hw_window *window, struct hw_pick *pick)
-{
-	const struct hw_candidates *all = picks->all;
-	struct hw_region *region = pick->region;
-	for (uint32_t i = pick->from; i < pick->to; i++) {
-		hw_addr_t field = hw_region_chunk_start(region, i) + HW_GLIBC_HEADER;
-		if ((region->state[i] != HW_CHUNK_IN_USE && region->state[i] != HW_CHUNK_FASTBIN) ||
-		    hw_region_chunk_size(region, i) > HW_LARGEST_FASTBIN_CHUNK)
-			continue;
-		const uint8_t *word = hw_window_get(window, field, 8);
-		if (!word)
-			continue;
-		hw_addr_t to = hw_glibc_decode_link(picks->w->glibc, field, hw_u64(word));
-		if (to && (to & 15 || to < all->low || to >= all->high))
-			continue;
-		if (!hw_vec_push(&pick->fd, to))
-			return false;
-		region->state[i] = HW_CHUNK_CANDIDATE;
-	}
-	return true;
-}
-
-static void hw_picks_run(void *payload, unsigned worker)
-{
-	struct hw_picks *picks = payload;
-	struct hw_progress *progress = picks->w->progress;
-	struct hw_window window;
-	size_t i;
-	hw_window_init(&window, picks->w->target);
-	while ((i = atomic_fetch_add(&picks->next, 1)) < picks->picks.count) {
-		if (!hw_pick_up(picks, &window, &picks->picks.data[i])) {
-			atomic_store(&picks->is_out_of_memory, true);
-			break;
-		}
-		if (progress &&
-		    (worker ? hw_progress_stopped(progress) : hw_progress_poll(progress)))
-			break;
-	}
-	hw_window_deinit(&window);
-}
-
-static struct hw_error *hw_pick_up_all(struct hw_glibc_walker *w, uint32_t arena_index,
-				       struct hw_picks *picks)
-{
-	hw_vec_foreach(region, &w->glibc->regions)
-	{
-		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
-			continue;
-		for (uint64_t from = 0; from < region->count; from += HW_CHUNKS_A_PICK) {
-			uint64_t to = hw_min(from + HW_CHUNKS_A_PICK, region->count);
-			struct hw_pick pick = { region, (uint32_t)from, (uint32_t)to, { 0 } };
-			if (!hw_vec_push(&picks->picks, pick))
-				return &hw_enomem;
-		}
-	}
-	hw_parallel(w->threads, hw_picks_run, picks);
-	if (picks->is_out_of_memory)
-		return &hw_enomem;
-	return hw_glibc_poll(w, 0) ? hw_glibc_interrupted() : NULL;
-}
-
-// What was picked up in one region, as its links. *next: the first pick of the region, then of the one
-// behind it.
-static struct hw_error *hw_join_picks(struct hw_picks *picks, size_t *next,
-				      const struct hw_region *region, struct hw_free_links *links)
-{
-	uint64_t count = 0;
-	size_t end = *next;
-	for (; end < picks->picks.count && picks->picks.data[end].region == region; end++)
-		count += picks->picks.data[end].fd.count;
-	*links = (struct hw_free_links){ .region_start = region->start };
-	if (count > UINT32_MAX || !(links->fd = malloc(count * sizeof(*links->fd) + 1)))
-		return &hw_enomem;
-	links->capacity = (uint32_t)count;
-	for (; *next < end; ++*next) {
-		struct hw_pick *pick = &picks->picks.data[*next];
-		if (pick->fd.count)
-			memcpy(links->fd + links->count, pick->fd.data,
-			       pick->fd.count * sizeof(*links->fd));
-		links->count += (uint32_t)pick->fd.count;
-		hw_vec_deinit(&pick->fd);
-	}
-	return NULL;
-}
-
-static void hw_resolve_candidates(const struct hw_free_table *table)
+static void hw_resolve_candidates(const struct hw_free_table *table, const struct hw_glibc *glibc)
 {
 	hw_vec_foreach(span, &table->spans)
 	{
 		const struct hw_free_span *hint = span;
 		for (uint32_t i = 0; i < span->links->count; i++) {
-			hw_addr_t to = span->links->fd[i];
+			hw_addr_t field = span->region->start + 16 * (hw_addr_t)span->offset16[i] +
+					  HW_GLIBC_HEADER;
+			hw_addr_t to = hw_glibc_decode_link(glibc, field, span->links->fd[i]);
 			hw_set_next_ordinal(
 				span, i, to ? hw_ordinal_of(table, &hint, to) : hw_ordinal_heads);
 		}
@@ -431,6 +312,8 @@ static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, h
 	const struct hw_free_span *hint = table->spans.data, *span = hint;
 	if (!head)
 		return true;
+	if (!hint)
+		return false;
 	uint32_t ordinal = hw_ordinal_of(table, &hint, head);
 	while (ordinal < table->count) {
 		if (ordinal - span->first >= span->links->count)
@@ -445,23 +328,31 @@ static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, h
 }
 
 // Candidates become members or are in use after all; of a list that is not whole, none is a member.
-static void hw_settle_candidates(const struct hw_free_table *table, struct hw_glibc *glibc,
+static void hw_settle_candidates(struct hw_glibc_walker *w, const struct hw_free_table *table,
 				 uint32_t arena_index, bool is_whole)
 {
 	const struct hw_free_span *span = table->spans.data;
-	hw_vec_foreach(region, &glibc->regions)
+	const struct hw_free_span *end = span ? span + table->spans.count : NULL;
+	hw_vec_foreach(region, &w->glibc->regions)
 	{
-		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
-			continue;
-		const uint8_t *bin = NULL;
-		if (is_whole && span < table->spans.data + table->spans.count &&
-		    span->region == region)
-			bin = span++->bin;
-		for (uint32_t i = 0; i < region->count; i++)
-			if (region->state[i] == HW_CHUNK_CANDIDATE)
-				region->state[i] = bin && *bin++ == HW_MARKED_SORTED
-							   ? HW_CHUNK_FASTBIN
-							   : HW_CHUNK_IN_USE;
+		// of a region that was left out, too, when it starts at the same place
+		hw_vec_foreach(links, &w->candidate_links)
+		{
+			if (links->region_start != region->start ||
+			    region->arena_index != arena_index)
+				continue;
+			const uint8_t *bin = NULL;
+			if (is_whole && span < end && span->links == links)
+				bin = span++->bin;
+			for (uint32_t i = 0; i < links->count; i++) {
+				uint32_t chunk = links->chunk[i];
+				if (chunk >= region->count)
+					break;
+				if (bin && bin[i] == HW_MARKED_SORTED)
+					region->state[chunk] = HW_CHUNK_FASTBIN;
+				region->state[chunk] &= ~HW_CHUNK_CANDIDATE;
+			}
+		}
 	}
 }
 
@@ -470,44 +361,30 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 {
 	struct hw_glibc *glibc = w->glibc;
 	const uint8_t *heads = w->states.data[arena_index]->bytes + w->layout->fastbins;
-	hw_cleanup_with(hw_candidates_deinit) struct hw_candidates all = { .low = UINT64_MAX };
 	hw_cleanup_with(hw_free_table_deinit) struct hw_free_table table = {
 		.bins = glibc->arenas.data[arena_index].address, // no chunk is there
 	};
-	size_t regions = 0;
-	*ret_is_whole = false;
-	hw_vec_foreach(region, &glibc->regions)
-	{
-		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
-			continue;
-		all.low = hw_min(all.low, region->start);
-		all.high = hw_max(all.high, region->end);
-		regions++;
-	}
-	// spans point into the list: it must not move
-	if (!hw_vec_reserve(&all.links, regions))
-		return &hw_enomem;
-	hw_cleanup_with(hw_picks_deinit) struct hw_picks picks = { .w = w, .all = &all };
-	struct hw_error *err = hw_pick_up_all(w, arena_index, &picks);
-	size_t next_pick = 0;
-	bool fits = true;
+	struct hw_error *err = NULL;
+	bool fits = w->picks.is_mangled == glibc->safe_linking;
 	for (size_t r = 0; r < glibc->regions.count && !err && fits; r++) {
 		struct hw_region *region = &glibc->regions.data[r];
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
-		struct hw_free_links *links = &all.links.data[all.links.count++];
-		err = hw_join_picks(&picks, &next_pick, region, links);
+		struct hw_free_links *links = hw_links_of(&w->candidate_links, region->start);
+		if (!links)
+			continue;
 		fits = (uint64_t)table.count + links->count < hw_ordinal_heads;
-		if (!err && fits && links->count)
-			err = hw_add_span(&table, region, links, HW_CHUNK_CANDIDATE, &fits);
+		if (fits)
+			err = hw_add_span(&table, region, links, true, &fits);
 	}
-	bool is_whole = !err && fits && table.spans.count;
+	bool is_whole = !err && fits;
 	if (is_whole) {
-		hw_resolve_candidates(&table);
+		hw_resolve_candidates(&table, glibc);
 		for (unsigned bin = 0; is_whole && bin < HW_GLIBC_FASTBINS; bin++)
 			is_whole = hw_mark_fast_list(&table, bin, hw_u64(heads + 8 * (size_t)bin));
 	}
-	hw_settle_candidates(&table, glibc, arena_index, is_whole);
+	hw_settle_candidates(w, &table, arena_index, is_whole);
+	hw_drop_links(&table);
 	*ret_is_whole = is_whole;
 	return err;
 }

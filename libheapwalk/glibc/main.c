@@ -14,8 +14,8 @@ static bool hw_is_brk_mapping(const struct hw_mapping *m)
 // The end of the writable memory that goes on without a gap from addr; 0: nothing there.
 static hw_addr_t hw_run_end(struct hw_glibc_walker *w, hw_addr_t addr)
 {
-	const struct hw_mapping *m = hw_target_find_mapping(w->target, addr);
-	const struct hw_mapping *last = w->target->mappings.data + w->target->mappings.count;
+	const struct hw_mapping *m = hw_target_find_mapping(w->in.target, addr);
+	const struct hw_mapping *last = w->in.target->mappings.data + w->in.target->mappings.count;
 	if (!m || !hw_is_brk_mapping(m))
 		return 0;
 	while (m + 1 < last && m[1].start == m->end && hw_is_brk_mapping(m + 1))
@@ -113,7 +113,8 @@ static bool hw_is_taken(struct hw_glibc_walker *w, size_t sorted, hw_addr_t addr
 		*ret_end = regions[low].end;
 		return true;
 	}
-	return w->claimed && w->claimed(w->claimed_payload, addr, ret_end) && *ret_end > addr;
+	return w->in.claimed && w->in.claimed(w->in.claimed_payload, addr, ret_end) &&
+	       *ret_end > addr;
 }
 
 // Mapped regions are at least 1 MiB (2.35 to 2.37: 132 KiB), page-aligned, and merge with their
@@ -124,8 +125,8 @@ static struct hw_error *hw_walk_mapped_regions(struct hw_main_walk *walk)
 	uint64_t system_bytes = w->glibc->arenas.data[0].system_bytes;
 	hw_glibc_sort_regions(w);
 	size_t sorted = w->glibc->regions.count;
-	for (size_t i = 0; i < w->target->mappings.count; i++) {
-		const struct hw_mapping *m = &w->target->mappings.data[i];
+	for (size_t i = 0; i < w->in.target->mappings.count; i++) {
+		const struct hw_mapping *m = &w->in.target->mappings.data[i];
 		if (!hw_is_brk_mapping(m))
 			continue;
 		hw_addr_t limit = hw_run_end(w, m->start);
@@ -134,17 +135,17 @@ static struct hw_error *hw_walk_mapped_regions(struct hw_main_walk *walk)
 			if (walk->found_bytes >= system_bytes && walk->saw_top)
 				return NULL;
 			if (hw_is_taken(w, sorted, addr, &taken_end)) {
-				addr = hw_target_next_page(w->target, taken_end - 1, m->end);
+				addr = hw_target_next_page(w->in.target, taken_end - 1, m->end);
 				continue;
 			}
 			hw_addr_t end;
 			if (hw_glibc_is_chain(w, addr, limit, walk->top, &end)) {
 				enum hw_region_ending ending;
 				HW_TRY(hw_walk_main_region(walk, addr, limit, &ending, &end));
-				addr = hw_target_next_page(w->target, hw_max(addr, end - 1),
+				addr = hw_target_next_page(w->in.target, hw_max(addr, end - 1),
 							   m->end);
 			} else {
-				addr = hw_target_next_page(w->target, addr, m->end);
+				addr = hw_target_next_page(w->in.target, addr, m->end);
 			}
 			if (hw_glibc_poll(w, HW_GLIBC_PAGE))
 				return hw_glibc_interrupted();
@@ -179,7 +180,7 @@ struct hw_error *hw_glibc_walk_main(struct hw_glibc_walker *w)
 		return NULL;
 	struct hw_main_walk walk = { .w = w, .top = w->states.data[0]->top };
 	if (walk.top & 15 || !hw_run_end(w, walk.top)) {
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, walk.top,
+		hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, walk.top,
 			      "main_arena's top 0x%llx is outside of writable memory",
 			      (unsigned long long)walk.top);
 		walk.top = 0;

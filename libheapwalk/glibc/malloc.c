@@ -3,9 +3,10 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/parallel.h"
 #include "glibc/walker.h"
 
-enum { HW_TRIAL_STEPS = 1 << 26 };
+enum { HW_TRIAL_STEPS = 1 << 26, HW_CHUNKS_A_SHARE = 1 << 18 };
 
 static const char *const hw_chunk_state_words[] = {
 	[HW_CHUNK_IN_USE] = "in use",
@@ -63,8 +64,10 @@ void hw_glibc_walker_deinit(struct hw_glibc_walker *w)
 	hw_pages_deinit(&w->pages);
 	hw_vec_foreach(state, &w->states) free(*state);
 	hw_vec_deinit(&w->states);
-	hw_vec_foreach(links, &w->free_links) free(links->fd);
+	hw_vec_foreach(links, &w->free_links) hw_free_links_deinit(links);
 	hw_vec_deinit(&w->free_links);
+	hw_vec_foreach(links, &w->candidate_links) hw_free_links_deinit(links);
+	hw_vec_deinit(&w->candidate_links);
 	hw_vec_deinit(&w->tcache_candidates);
 }
 
@@ -87,7 +90,7 @@ static void hw_read_mp(struct hw_glibc_walker *w)
 	if (!glibc->mp || !hw_pages_read(&w->pages, glibc->mp, bytes, w->mp_layout->size)) {
 		glibc->mp = 0;
 		hw_issues_add(
-			w->issues, HW_ERROR_NOT_FOUND, glibc->main_arena,
+			w->in.issues, HW_ERROR_NOT_FOUND, glibc->main_arena,
 			"malloc's parameters (mp_) were not found beside main_arena 0x%llx: the "
 			"main heap is looked for by its shape, and mmapped chunks can't be counted",
 			(unsigned long long)glibc->main_arena);
@@ -103,19 +106,68 @@ static void hw_read_mp(struct hw_glibc_walker *w)
 		w->tcache_count = hw_min(hw_u64(bytes + layout->tcache_count), UINT16_MAX);
 }
 
-// An mmapped chunk belongs to no arena: its bytes are in mmapped_bytes.
-static void hw_add_up(struct hw_glibc *glibc)
+// What chunks [from, to) of a region add to its arena.
+struct hw_share {
+	uint32_t region, from, to;
+	uint64_t bytes[HW_CHUNK_STATE_COUNT], chunks[HW_CHUNK_STATE_COUNT];
+};
+
+struct hw_shares {
+	struct hw_glibc *glibc;
+	HW_VEC(struct hw_share) list;
+	atomic_size_t next;
+};
+
+static void hw_shares_deinit(struct hw_shares *shares)
 {
-	hw_vec_foreach(region, &glibc->regions)
-	{
+	hw_vec_deinit(&shares->list);
+}
+
+static void hw_shares_run(void *payload, unsigned worker)
+{
+	struct hw_shares *shares = payload;
+	size_t i;
+	(void)worker;
+	while ((i = atomic_fetch_add(&shares->next, 1)) < shares->list.count) {
+		struct hw_share *share = &shares->list.data[i];
+		const struct hw_region *region = &shares->glibc->regions.data[share->region];
+		uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
+		for (uint32_t k = share->from; k < share->to; k++) {
+			enum hw_chunk_state state = hw_region_state(region, k);
+			bytes[state] += hw_region_chunk_size(region, k);
+			chunks[state]++;
+		}
+		memcpy(share->bytes, bytes, sizeof(bytes));
+		memcpy(share->chunks, chunks, sizeof(chunks));
+	}
+}
+
+// An mmapped chunk belongs to no arena: its bytes are in mmapped_bytes.
+static struct hw_error *hw_add_up(struct hw_glibc *glibc, unsigned threads)
+{
+	hw_cleanup_with(hw_shares_deinit) struct hw_shares shares = { .glibc = glibc };
+	for (uint32_t r = 0; r < glibc->regions.count; r++) {
+		const struct hw_region *region = &glibc->regions.data[r];
 		if (region->kind == HW_REGION_MMAPPED)
 			continue;
-		uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
-		for (uint32_t i = 0; i < region->count; i++) {
-			bytes[region->state[i]] += hw_region_chunk_size(region, i);
-			chunks[region->state[i]]++;
+		glibc->arenas.data[region->arena_index].region_bytes += region->end - region->start;
+		for (uint64_t from = 0; from < region->count; from += HW_CHUNKS_A_SHARE) {
+			struct hw_share share = { r,
+						  (uint32_t)from,
+						  (uint32_t)hw_min(from + HW_CHUNKS_A_SHARE,
+								   region->count),
+						  { 0 },
+						  { 0 } };
+			if (!hw_vec_push(&shares.list, share))
+				return &hw_enomem;
 		}
+	}
+	hw_parallel(shares.list.count > 1 ? threads : 1, hw_shares_run, &shares);
+	hw_vec_foreach(share, &shares.list)
+	{
+		const struct hw_region *region = &glibc->regions.data[share->region];
 		struct hw_glibc_arena *arena = &glibc->arenas.data[region->arena_index];
+		const uint64_t *bytes = share->bytes, *chunks = share->chunks;
 		arena->in_use_bytes += bytes[HW_CHUNK_IN_USE];
 		arena->in_use_chunks += chunks[HW_CHUNK_IN_USE];
 		arena->tcache_bytes += bytes[HW_CHUNK_TCACHE];
@@ -129,29 +181,40 @@ static void hw_add_up(struct hw_glibc *glibc)
 		arena->top_bytes += bytes[HW_CHUNK_TOP];
 		arena->overhead_bytes += bytes[HW_CHUNK_FENCE] + bytes[HW_CHUNK_ARENA] +
 					 bytes[HW_CHUNK_TCACHE_STRUCT];
+		arena->unlisted_bytes += bytes[HW_CHUNK_FREE];
+		arena->unlisted_chunks += chunks[HW_CHUNK_FREE];
 		arena->unknown_bytes += bytes[HW_CHUNK_FREE] + bytes[HW_CHUNK_UNKNOWN];
-		arena->region_bytes += region->end - region->start;
 	}
+	return NULL;
+}
+
+static hw_addr_t hw_first_unlisted(const struct hw_glibc *glibc)
+{
+	hw_vec_foreach(
+		region,
+		&glibc->regions) for (uint32_t i = 0; i < region->count;
+				      i++) if (region->state[i] ==
+					       HW_CHUNK_FREE) return hw_region_chunk_start(region,
+											   i);
+	return 0;
 }
 
 // Free chunks that are on no list: one sentence, with the first of them.
 static void hw_report_unlisted(struct hw_glibc_walker *w)
 {
-	hw_addr_t first = 0;
 	uint64_t count = 0, bytes = 0;
-	hw_vec_foreach(region, &w->glibc->regions) for (uint32_t i = 0; i < region->count;
-							i++) if (region->state[i] == HW_CHUNK_FREE)
+	hw_vec_foreach(arena, &w->glibc->arenas)
 	{
-		if (!count++)
-			first = hw_region_chunk_start(region, i);
-		bytes += hw_region_chunk_size(region, i);
+		count += arena->unlisted_chunks;
+		bytes += arena->unlisted_bytes;
 	}
-	if (count)
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, first,
-			      "%llu free chunks with %llu bytes are on no bin's list, the first at "
-			      "0x%llx",
-			      (unsigned long long)count, (unsigned long long)bytes,
-			      (unsigned long long)first);
+	if (!count)
+		return;
+	hw_addr_t first = hw_first_unlisted(w->glibc);
+	hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, first,
+		      "%llu free chunks with %llu bytes are on no bin's list, the first at 0x%llx",
+		      (unsigned long long)count, (unsigned long long)bytes,
+		      (unsigned long long)first);
 }
 
 static bool hw_is_whole(struct hw_target *target, const struct hw_mapping *m)
@@ -163,7 +226,7 @@ static bool hw_is_whole(struct hw_target *target, const struct hw_mapping *m)
 // Caches and lists lie in the chunks themselves, a thread's way to its cache beside its thread pointer.
 static bool hw_has_gaps(struct hw_glibc_walker *w)
 {
-	struct hw_target *target = w->target;
+	struct hw_target *target = w->in.target;
 	if (!target->ops->next_readable)
 		return false;
 	hw_vec_foreach(region, &w->glibc->regions)
@@ -200,6 +263,7 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	hw_glibc_find_other(w);
 	if (!glibc->arenas.count)
 		return NULL;
+	hw_glibc_plan_picks(w);
 	// thread heaps first: where they are, no region of the main arena is looked for
 	for (uint32_t i = 1; i < glibc->arenas.count; i++)
 		HW_TRY(hw_glibc_walk_heaps(w, i));
@@ -210,28 +274,22 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	HW_TRY(hw_glibc_mark_tcaches(w));
 	HW_TRY(hw_glibc_mark_bins(w));
 	glibc->has_gaps |= hw_has_gaps(w);
-	hw_add_up(glibc);
+	HW_TRY(hw_add_up(glibc, w->in.threads));
 	hw_report_unlisted(w);
 	return NULL;
 }
 
-struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
-			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
-			       void *payload, struct hw_issues *issues,
-			       struct hw_progress *progress, unsigned threads, struct hw_glibc *ret)
+struct hw_error *hw_glibc_walk(const struct hw_glibc_inputs *inputs, struct hw_glibc *ret)
 {
+	struct hw_target *target = inputs->target;
 	struct hw_glibc glibc = { .target = target };
 	hw_cleanup_with(hw_glibc_walker_deinit) struct hw_glibc_walker w = {
-		.target = target,
-		.modules = modules,
-		.claimed = claimed,
-		.claimed_payload = payload,
-		.issues = issues,
-		.progress = progress,
-		.threads = target->ops->is_thread_safe ? threads : 1,
+		.in = *inputs,
 		.glibc = &glibc,
 		.trial_steps_left = HW_TRIAL_STEPS,
 	};
+	if (!target->ops->is_thread_safe)
+		w.in.threads = 1;
 	hw_window_init(&w.window, target);
 	hw_pages_init(&w.pages, target);
 	struct hw_error *err = hw_walk_all(&w);

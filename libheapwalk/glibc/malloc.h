@@ -42,7 +42,9 @@ struct hw_region {
 	enum hw_region_kind kind;
 	uint32_t count;     // chunks
 	uint32_t *offset16; // owned; 32 bits reach 64 GiB: a longer region is split
-	uint32_t *state;    // owned; enum hw_chunk_state, later rewritten by heap/ to category ids
+	// Owned. enum hw_chunk_state; of a chunk in use also what hw_glibc_inputs.look said. Rewritten to
+	// category ids by heap/.
+	uint32_t *state;
 	// An mmapped chunk: start … end is its whole mapping; the header may stand behind padding.
 	hw_addr_t mmapped_chunk;
 };
@@ -55,7 +57,8 @@ struct hw_glibc_arena {
 	uint64_t in_use_bytes; // without tcache, fastbins, fences, arena headers
 	uint64_t tcache_bytes, fastbin_bytes, bin_bytes, top_bytes, overhead_bytes, unknown_bytes;
 	uint64_t in_use_chunks, tcache_chunks, fastbin_chunks, bin_chunks;
-	uint64_t region_bytes; // sum of the regions' (what the walk covers)
+	uint64_t unlisted_bytes, unlisted_chunks; // HW_CHUNK_FREE; part of unknown_bytes
+	uint64_t region_bytes;                    // sum of the regions' (what the walk covers)
 	// Main arena: memory between its regions in the brk area, from others' sbrk(). system_bytes
 	// counts it as long as the arena is contiguous.
 	uint64_t foreign_bytes;
@@ -86,19 +89,38 @@ struct hw_glibc {
 	struct hw_other_malloc other;
 };
 
+// What the walk is given. Everything is borrowed until it returns.
+struct hw_glibc_inputs {
+	struct hw_target *target;
+	struct hw_modules *modules; // NULL: none
+	// Which address ranges belong to somebody else (pymalloc arenas, stacks, data-stack chunks): no
+	// mmapped chunk is looked for there. May be NULL.
+	bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end);
+	void *claimed_payload;
+	// Called for each chunk that may be in use while its bytes are at hand, which saves a second
+	// reading of them: the first `len` bytes of what malloc returned, of which the application may use
+	// `capacity`. Its answer is kept as the state of a chunk that turns out to be in use: at least
+	// HW_CHUNK_STATE_COUNT and without the top bit, or 0 for no answer. `worker` is below
+	// HW_PARALLEL_MAX, another for each thread. Chunks of which not all or HW_CHUNK_LOOK_BYTES are at
+	// hand are left at 0. May be NULL.
+	uint32_t (*look)(void *payload, unsigned worker, hw_addr_t mem, const uint8_t *bytes,
+			 size_t len, uint64_t capacity);
+	void *look_payload;
+	struct hw_issues *issues;
+	struct hw_progress *progress; // may be NULL
+	// At least 1: how many may walk a long region side by side; the result is the same, but for where
+	// regions are split.
+	unsigned threads;
+};
+
+enum { HW_CHUNK_LOOK_BYTES = 4096 }; // of a large chunk
+
 // Finds main_arena, arenas and regions, and gives every chunk a state. Does not fail on damage: that
 // ends the one list or region, becomes an issue, and the walk goes on. Fails only on out of memory,
 // interruption, or glibc's malloc being there and its layout unknown (HW_ERROR_UNSUPPORTED).
 // No glibc: success, main_arena == 0. `other` is looked for in either case: where another malloc is in
 // force, glibc's is there too, unused or nearly.
-//
-// `claimed` (may be NULL) tells which address ranges belong to somebody else (pymalloc arenas,
-// stacks, data-stack chunks): no mmapped chunk is looked for there. `threads`, at least 1: how many may
-// walk a long region side by side; the result is the same, but for where regions are split.
-struct hw_error *hw_glibc_walk(struct hw_target *target, struct hw_modules *modules,
-			       bool (*claimed)(void *payload, hw_addr_t addr, hw_addr_t *ret_end),
-			       void *payload, struct hw_issues *issues,
-			       struct hw_progress *progress, unsigned threads,
+struct hw_error *hw_glibc_walk(const struct hw_glibc_inputs *inputs,
 			       struct hw_glibc *ret) HW_MUST_USE;
 void hw_glibc_deinit(struct hw_glibc *glibc);
 

@@ -103,7 +103,7 @@ static uint64_t hw_probe(struct hw_mmapped_search *search, hw_addr_t base, hw_ad
 		total = hw_probe_at(w, base, limit, offset);
 		// The header lies at the end of its page; pages of zeroes have none.
 		hw_addr_t page = base + offset - (HW_GLIBC_PAGE - 16);
-		offset += hw_target_next_page(w->target, page, limit) - page;
+		offset += hw_target_next_page(w->in.target, page, limit) - page;
 	}
 	if (total) {
 		*ret_chunk = base + tried;
@@ -152,12 +152,12 @@ static bool hw_is_elsewhere(struct hw_mmapped_search *search, const struct hw_ma
 			*ret_end = hw_max(*ret_end, region->start + mprotect_size);
 		return true;
 	}
-	if (w->claimed && w->claimed(w->claimed_payload, addr, ret_end) && *ret_end > addr)
+	if (w->in.claimed && w->in.claimed(w->in.claimed_payload, addr, ret_end) && *ret_end > addr)
 		return true;
 	// A thread's stack reaches from its guard, here the mapping's start, up to the thread pointer.
-	hw_vec_foreach(thread, &w->target->threads) if (thread->sp > m->start &&
-							thread->sp < m->end && addr < thread->sp &&
-							addr == m->start)
+	hw_vec_foreach(thread, &w->in.target->threads) if (thread->sp > m->start &&
+							   thread->sp < m->end &&
+							   addr < thread->sp && addr == m->start)
 	{
 		*ret_end = thread->tp > thread->sp && thread->tp < m->end ? thread->tp : thread->sp;
 		return true;
@@ -184,7 +184,7 @@ static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_a
 	while (addr < m->end) {
 		hw_addr_t end, chunk;
 		if (hw_is_elsewhere(search, m, addr, &end)) {
-			addr = hw_target_next_page(w->target, end - 1, hw_max(end, m->end));
+			addr = hw_target_next_page(w->in.target, end - 1, hw_max(end, m->end));
 			continue;
 		}
 		uint64_t total = hw_probe(search, addr, limit, &chunk);
@@ -196,7 +196,7 @@ static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_a
 				break;
 			}
 		} else if (search->every_page) {
-			addr = hw_target_next_page(w->target, addr, m->end);
+			addr = hw_target_next_page(w->in.target, addr, m->end);
 		} else {
 			break;
 		}
@@ -209,7 +209,7 @@ static struct hw_error *hw_search_mapping(struct hw_mmapped_search *search, hw_a
 
 static struct hw_error *hw_search_all(struct hw_mmapped_search *search)
 {
-	const struct hw_target *target = search->w->target;
+	const struct hw_target *target = search->w->in.target;
 	hw_addr_t seen = 0; // a chunk may reach over several mappings (huge pages split them)
 	for (size_t i = 0; i < target->mappings.count && !search->is_done; i++) {
 		const struct hw_mapping *m = &target->mappings.data[i];

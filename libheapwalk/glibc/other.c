@@ -45,9 +45,9 @@ static struct hw_module *hw_first_in_link_map(struct hw_glibc_walker *w)
 {
 	struct hw_symbol debug;
 	hw_addr_t map, r_debug, dynamic;
-	if (hw_modules_with_symbol(w->modules, "_r_debug", &debug))
+	if (hw_modules_with_symbol(w->in.modules, "_r_debug", &debug))
 		r_debug = debug.address;
-	else if (!hw_modules_with_symbol(w->modules, "_dl_debug_addr", &debug) || // musl's
+	else if (!hw_modules_with_symbol(w->in.modules, "_dl_debug_addr", &debug) || // musl's
 		 !hw_pages_read_u64(&w->pages, debug.address, &r_debug))
 		return NULL;
 	if (debug.is_tls || !hw_pages_read_u64(&w->pages, r_debug + HW_R_DEBUG_MAP, &map))
@@ -55,7 +55,7 @@ static struct hw_module *hw_first_in_link_map(struct hw_glibc_walker *w)
 	for (unsigned i = 0; map && i < HW_LINK_MAPS_MAX; i++) {
 		struct hw_module *module = hw_pages_read_u64(&w->pages, map + HW_LINK_MAP_LD,
 							     &dynamic)
-						   ? hw_modules_at(w->modules, dynamic)
+						   ? hw_modules_at(w->in.modules, dynamic)
 						   : NULL;
 		if (module && hw_defines_malloc(module))
 			return module;
@@ -92,7 +92,7 @@ static bool hw_has_mallocng(struct hw_glibc_walker *w, const uint8_t *data, size
 		if (!area || area % HW_GLIBC_PAGE || !hw_pages_read_u64(&w->pages, area, &secret) ||
 		    secret >> 32 == 0) // 64 random bits; a pointer or a count is no secret
 			continue;
-		const struct hw_mapping *m = hw_target_find_mapping(w->target, secret);
+		const struct hw_mapping *m = hw_target_find_mapping(w->in.target, secret);
 		for (size_t k = 0; !m && k < i; k += 8)
 			if (hw_u64(data + k) == secret)
 				return true;
@@ -103,8 +103,8 @@ static bool hw_has_mallocng(struct hw_glibc_walker *w, const uint8_t *data, size
 static bool hw_module_has_mallocng(struct hw_glibc_walker *w, const struct hw_module *module)
 {
 	bool is_found = false;
-	const struct hw_mapping *m = hw_target_find_mapping(w->target, module->start);
-	const struct hw_mapping *end = w->target->mappings.data + w->target->mappings.count;
+	const struct hw_mapping *m = hw_target_find_mapping(w->in.target, module->start);
+	const struct hw_mapping *end = w->in.target->mappings.data + w->in.target->mappings.count;
 	hw_addr_t at = m ? m->start : 0;
 	// the file's mappings and the .bss that follows them
 	for (; m && m < end && m->start == at && !is_found; at = m->end, m++) {
@@ -115,7 +115,7 @@ static bool hw_module_has_mallocng(struct hw_glibc_walker *w, const struct hw_mo
 										  : NULL;
 		if (data)
 			is_found = hw_has_mallocng(
-				w, data, hw_target_read_some(w->target, m->start, data, len));
+				w, data, hw_target_read_some(w->in.target, m->start, data, len));
 	}
 	return is_found;
 }
@@ -136,13 +136,13 @@ void hw_glibc_find_other(struct hw_glibc_walker *w)
 {
 	struct hw_glibc *glibc = w->glibc;
 	struct hw_symbol symbol;
-	size_t count = w->modules ? hw_modules_count(w->modules) : 0;
+	size_t count = w->in.modules ? hw_modules_count(w->in.modules) : 0;
 	struct hw_module *owner = count ? hw_first_in_link_map(w) : NULL;
 	if (!owner) {
 		for (size_t i = 0; i < count; i++)
-			if (w->target->exe &&
-			    strcmp(hw_modules_get(w->modules, i)->path, w->target->exe) == 0)
-				hw_find_in_program(w, hw_modules_get(w->modules, i));
+			if (w->in.target->exe &&
+			    strcmp(hw_modules_get(w->in.modules, i)->path, w->in.target->exe) == 0)
+				hw_find_in_program(w, hw_modules_get(w->in.modules, i));
 		return;
 	}
 	if (owner == w->module || hw_module_symbol(owner, "gnu_get_libc_version", &symbol))

@@ -83,20 +83,19 @@ static void hw_piece_begin(struct hw_piece *piece, const struct hw_glibc_walker 
 	piece->plan.start = piece->plan.first = start;
 	piece->plan.join = join;
 	hw_issues_init(&piece->issues);
-	piece->glibc = (struct hw_glibc){ .target = w->target, .arenas = w->glibc->arenas };
+	piece->glibc = (struct hw_glibc){ .target = w->in.target, .arenas = w->glibc->arenas };
 	piece->w = (struct hw_glibc_walker){
-		.target = w->target,
-		.modules = w->modules,
-		.issues = &piece->issues,
-		.progress = w->progress,
-		.threads = 1,
+		.in = w->in,
 		.glibc = &piece->glibc,
 		.layout = w->layout,
 		.mp_layout = w->mp_layout,
 		.tcache_count = w->tcache_count,
+		.picks = w->picks,
 	};
-	hw_window_init(&piece->w.window, w->target);
-	hw_pages_init(&piece->w.pages, w->target);
+	piece->w.in.issues = &piece->issues;
+	piece->w.in.threads = 1;
+	hw_window_init(&piece->w.window, w->in.target);
+	hw_pages_init(&piece->w.pages, w->in.target);
 }
 
 static struct hw_error *hw_plan_pieces(struct hw_glibc_walker *w, const struct hw_region_plan *plan,
@@ -125,7 +124,7 @@ static void hw_pieces_run(void *payload, unsigned worker)
 	unsigned i;
 	while ((i = atomic_fetch_add(&all->next, 1)) < all->count) {
 		struct hw_piece *piece = &all->pieces[i];
-		piece->w.is_worker = worker != 0;
+		piece->w.worker = worker;
 		piece->err = hw_glibc_walk_region(&piece->w, &piece->plan, &piece->ending,
 						  &piece->end);
 		piece->is_walked = true;
@@ -144,20 +143,19 @@ static struct hw_error *hw_piece_adopt(struct hw_piece *piece, struct hw_glibc_w
 		piece->err = NULL;
 		return err;
 	}
-	if (!hw_vec_reserve(&w->glibc->regions,
-			    w->glibc->regions.count + piece->glibc.regions.count) ||
-	    !hw_vec_reserve(&w->free_links, w->free_links.count + piece->w.free_links.count) ||
-	    !hw_vec_reserve(&w->tcache_candidates,
-			    w->tcache_candidates.count + piece->w.tcache_candidates.count))
+	if (!hw_vec_append(&w->glibc->regions, &piece->glibc.regions))
 		return &hw_enomem;
-	hw_vec_foreach(region, &piece->glibc.regions)
-		w->glibc->regions.data[w->glibc->regions.count++] = *region;
-	hw_vec_foreach(links, &piece->w.free_links)
-		w->free_links.data[w->free_links.count++] = *links;
-	hw_vec_foreach(mem, &piece->w.tcache_candidates)
-		w->tcache_candidates.data[w->tcache_candidates.count++] = *mem;
-	hw_vec_foreach(issue, &piece->issues.list) hw_issues_take(w->issues, *issue);
-	piece->glibc.regions.count = piece->w.free_links.count = piece->issues.list.count = 0;
+	piece->glibc.regions.count = 0; // their arrays have a new owner, so do those below
+	if (!hw_vec_append(&w->free_links, &piece->w.free_links))
+		return &hw_enomem;
+	piece->w.free_links.count = 0;
+	if (!hw_vec_append(&w->candidate_links, &piece->w.candidate_links))
+		return &hw_enomem;
+	piece->w.candidate_links.count = 0;
+	if (!hw_vec_append(&w->tcache_candidates, &piece->w.tcache_candidates))
+		return &hw_enomem;
+	hw_vec_foreach(issue, &piece->issues.list) hw_issues_take(w->in.issues, *issue);
+	piece->issues.list.count = 0;
 	return NULL;
 }
 
@@ -166,7 +164,7 @@ struct hw_error *hw_glibc_walk_long_region(struct hw_glibc_walker *w,
 					   enum hw_region_ending *ret_ending, hw_addr_t *ret_end)
 {
 	hw_cleanup_with(hw_pieces_deinit) struct hw_pieces all = {
-		.threads = (unsigned)hw_min(w->threads, HW_PARALLEL_MAX),
+		.threads = (unsigned)hw_min(w->in.threads, HW_PARALLEL_MAX),
 	};
 	bool is_long = plan->top > plan->first && plan->top < plan->limit &&
 		       plan->top - plan->first >= 2 * HW_PIECE_BYTES_MIN;

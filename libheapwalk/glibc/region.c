@@ -7,19 +7,21 @@
 enum {
 	// A hop beyond what is in the window by more than this is read alone, not with all between.
 	HW_SPARSE_BYTES = 32 << 10,
+	HW_LARGEST_FASTBIN_CHUNK = 0xb0,
 	HW_POLL_BYTES = 16 << 20,
+	HW_LIKELY_CHUNK_BYTES = 64,
 };
 
 bool hw_glibc_poll(struct hw_glibc_walker *w, uint64_t bytes)
 {
 	w->polled_bytes += bytes;
-	if (!w->progress)
+	if (!w->in.progress)
 		return false;
 	if (w->polled_bytes < HW_POLL_BYTES)
-		return hw_progress_stopped(w->progress);
-	atomic_fetch_add_explicit(&w->progress->done, w->polled_bytes, memory_order_relaxed);
+		return hw_progress_stopped(w->in.progress);
+	atomic_fetch_add_explicit(&w->in.progress->done, w->polled_bytes, memory_order_relaxed);
 	w->polled_bytes = 0;
-	return w->is_worker ? hw_progress_stopped(w->progress) : hw_progress_poll(w->progress);
+	return w->worker ? hw_progress_stopped(w->in.progress) : hw_progress_poll(w->in.progress);
 }
 
 struct hw_error *hw_glibc_interrupted(void)
@@ -33,22 +35,23 @@ struct hw_region_builder {
 	struct hw_glibc_walker *w;
 	struct hw_region region;
 	uint32_t capacity;
+	uint64_t bytes; // that the walk may cover
 	bool footer_reported;
-	struct hw_free_links links;
+	bool is_sighting; // chunks are looked at as they are passed
+	struct hw_free_links links, candidate_links;
 };
 
 static void hw_region_builder_deinit(struct hw_region_builder *b)
 {
 	free(b->region.offset16);
 	free(b->region.state);
-	free(b->links.fd);
+	hw_free_links_deinit(&b->links);
+	hw_free_links_deinit(&b->candidate_links);
 }
 
-static bool hw_region_builder_grow(struct hw_region_builder *b)
+static bool hw_region_builder_reserve(struct hw_region_builder *b, uint64_t capacity)
 {
-	uint64_t capacity = b->capacity ? 2 * (uint64_t)b->capacity : 64;
-	if (capacity > UINT32_MAX)
-		capacity = UINT32_MAX;
+	capacity = hw_min(capacity, UINT32_MAX);
 	if (capacity <= b->capacity)
 		return false;
 	uint32_t *offset16 = realloc(b->region.offset16, capacity * sizeof(*offset16));
@@ -65,10 +68,50 @@ static bool hw_region_builder_grow(struct hw_region_builder *b)
 	return true;
 }
 
+// To twice as many; at first to as many as there may well be in what the walk covers.
+static bool hw_region_builder_grow(struct hw_region_builder *b)
+{
+	uint64_t want = b->capacity ? 2 * (uint64_t)b->capacity
+				    : hw_max(b->bytes / HW_LIKELY_CHUNK_BYTES, 64);
+	return hw_region_builder_reserve(b, want);
+}
+
 static void *hw_trim(void *array, size_t bytes)
 {
 	void *trimmed = realloc(array, bytes);
 	return trimmed ? trimmed : array;
+}
+
+static bool hw_free_links_push(struct hw_free_links *links, uint32_t chunk, uint64_t fd)
+{
+	if (links->count == links->capacity) {
+		uint64_t capacity = links->capacity ? 2 * (uint64_t)links->capacity : 64;
+		if (capacity > UINT32_MAX)
+			return false;
+		uint64_t *fds = realloc(links->fd, capacity * sizeof(*fds));
+		if (!fds)
+			return false;
+		links->fd = fds;
+		uint32_t *chunks = realloc(links->chunk, capacity * sizeof(*chunks));
+		if (!chunks)
+			return false;
+		links->chunk = chunks;
+		links->capacity = (uint32_t)capacity;
+	}
+	links->chunk[links->count] = chunk;
+	links->fd[links->count++] = fd;
+	return true;
+}
+
+static bool hw_free_links_finish(struct hw_free_links *links, hw_addr_t region_start,
+				 hw_free_links_vec *list)
+{
+	links->region_start = region_start;
+	if (links->count && !hw_vec_push(list, *links))
+		return false;
+	if (links->count)
+		*links = (struct hw_free_links){ 0 };
+	return true;
 }
 
 static struct hw_error *hw_region_builder_finish(struct hw_region_builder *b, hw_addr_t end)
@@ -80,12 +123,9 @@ static struct hw_error *hw_region_builder_finish(struct hw_region_builder *b, hw
 	region->offset16 = hw_trim(region->offset16, region->count * sizeof(*region->offset16));
 	region->state = hw_trim(region->state, region->count * sizeof(*region->state));
 	b->capacity = region->count;
-	if (b->links.count) {
-		b->links.region_start = region->start;
-		if (!hw_vec_push(&b->w->free_links, b->links))
-			return &hw_enomem;
-		b->links = (struct hw_free_links){ 0 };
-	}
+	if (!hw_free_links_finish(&b->links, region->start, &b->w->free_links) ||
+	    !hw_free_links_finish(&b->candidate_links, region->start, &b->w->candidate_links))
+		return &hw_enomem;
 	struct hw_region done = *region;
 	region->offset16 = region->state = NULL;
 	region->count = b->capacity = 0;
@@ -94,7 +134,7 @@ static struct hw_error *hw_region_builder_finish(struct hw_region_builder *b, hw
 
 // The slow way to append: grows, and splits what 32 bits of 16-byte units can't reach.
 static struct hw_error *hw_region_builder_add(struct hw_region_builder *b, hw_addr_t addr,
-					      enum hw_chunk_state state)
+					      uint32_t state)
 {
 	struct hw_region *region = &b->region;
 	if (!region->count) {
@@ -118,6 +158,13 @@ struct hw_view {
 	uint8_t header[HW_GLIBC_HEADER];
 };
 
+static void hw_view_show(struct hw_view *view, const struct hw_window *window)
+{
+	view->data = window->data;
+	view->start = window->start;
+	view->len = window->len;
+}
+
 static bool hw_view_load(struct hw_glibc_walker *w, struct hw_view *view, hw_addr_t addr)
 {
 	hw_addr_t seen = view->start + view->len;
@@ -131,15 +178,30 @@ static bool hw_view_load(struct hw_glibc_walker *w, struct hw_view *view, hw_add
 	}
 	if (!hw_window_get(&w->window, addr, HW_GLIBC_HEADER))
 		return false;
-	view->data = w->window.data;
-	view->start = w->window.start;
-	view->len = w->window.len;
+	hw_view_show(view, &w->window);
 	return true;
 }
 
 static bool hw_view_has(const struct hw_view *view, hw_addr_t addr, size_t len)
 {
 	return addr >= view->start && view->len >= len && addr - view->start <= view->len - len;
+}
+
+// Moves the view so that the first `len` bytes of the chunk at `addr` are in it, if it can.
+static void hw_view_extend(struct hw_glibc_walker *w, struct hw_view *view, hw_addr_t addr,
+			   size_t len)
+{
+	size_t got;
+	bool is_all = view->data != view->header &&
+		      view->start >= hw_align_down(addr, HW_GLIBC_PAGE);
+	if (!is_all && hw_window_get_some(&w->window, addr, len, &got))
+		hw_view_show(view, &w->window);
+}
+
+// It has moved on from `was`. True: interrupted.
+static bool hw_view_poll(struct hw_glibc_walker *w, const struct hw_view *view, hw_addr_t was)
+{
+	return hw_glibc_poll(w, view->start > was ? hw_min(view->start - was, view->len) : 0);
 }
 
 // The chunk before the header at `next` is free.
@@ -151,20 +213,15 @@ static struct hw_error *hw_mark_free(struct hw_region_builder *b, const struct h
 	hw_addr_t chunk = hw_region_chunk_start(region, region->count - 1);
 	uint8_t copy[16];
 	const uint8_t *link = copy;
-	if (links->count == links->capacity) {
-		uint64_t capacity = links->capacity ? 2 * (uint64_t)links->capacity : 64;
-		uint64_t *fd = realloc(links->fd, capacity * sizeof(*fd));
-		if (!fd || capacity > UINT32_MAX)
-			return &hw_enomem;
-		links->fd = fd;
-		links->capacity = (uint32_t)capacity;
-	}
 	if (hw_view_has(view, chunk, next - chunk))
 		link = view->data + (chunk - view->start) + HW_GLIBC_HEADER;
 	else if (!hw_pages_read(&b->w->pages, chunk + HW_GLIBC_HEADER, copy, sizeof(copy)))
 		memset(copy, 0, sizeof(copy));
+	if (!hw_free_links_push(links, region->count - 1, hw_u64(link)))
+		return &hw_enomem;
+	if (region->state[region->count - 1] & HW_CHUNK_CANDIDATE)
+		b->candidate_links.count--;
 	region->state[region->count - 1] = HW_CHUNK_FREE;
-	links->fd[links->count++] = hw_u64(link);
 	links->back_sum += hw_link_hash(chunk, hw_u64(link + 8));
 	return NULL;
 }
@@ -179,7 +236,7 @@ static struct hw_error *hw_note_free_before(struct hw_region_builder *b, const s
 	if (footer == before || b->footer_reported)
 		return NULL;
 	b->footer_reported = true;
-	hw_issues_add(b->w->issues, HW_ERROR_CORRUPT, addr,
+	hw_issues_add(b->w->in.issues, HW_ERROR_CORRUPT, addr,
 		      "chunk 0x%llx says the one before is free and has 0x%llx bytes, but that has "
 		      "0x%llx",
 		      (unsigned long long)addr, (unsigned long long)footer,
@@ -209,6 +266,40 @@ static struct hw_error *hw_note_tcache_candidate(struct hw_glibc_walker *w,
 	if (hw_glibc_looks_like_tcache(w, layout, mem, &is_empty) && !is_empty &&
 	    !hw_vec_push(&w->tcache_candidates, chunk + HW_GLIBC_HEADER))
 		return &hw_enomem;
+	return NULL;
+}
+
+// What is seen of a chunk in passing: the look that the caller asked for, and whether a fastbin may hold
+// it. Sets the state of chunk `i`, which holds unless the header behind says that it is free.
+static struct hw_error *hw_sight_chunk(struct hw_region_builder *b, struct hw_view *view,
+				       uint32_t i, hw_addr_t addr, uint64_t size)
+{
+	uint32_t *state = &b->region.state[i];
+	struct hw_glibc_walker *w = b->w;
+	const struct hw_glibc_picks *picks = &w->picks;
+	const hw_addr_t mem = addr + HW_GLIBC_HEADER;
+	size_t len = (size_t)hw_min(size - HW_GLIBC_HEADER, HW_CHUNK_LOOK_BYTES);
+	if (!hw_view_has(view, addr, HW_GLIBC_HEADER + len)) {
+		hw_addr_t was = view->start;
+		if (size > HW_SPARSE_BYTES)
+			return NULL;
+		hw_view_extend(w, view, addr, HW_GLIBC_HEADER + len);
+		if (hw_view_poll(w, view, was))
+			return hw_glibc_interrupted();
+		if (!hw_view_has(view, addr, HW_GLIBC_HEADER + len))
+			return NULL;
+	}
+	const uint8_t *bytes = view->data + (mem - view->start);
+	if (w->in.look) // its data runs on over the next chunk's prev_size
+		*state = w->in.look(w->in.look_payload, w->worker, mem, bytes, len, size - 8);
+	if (picks->is_on && size <= HW_LARGEST_FASTBIN_CHUNK) {
+		hw_addr_t to = hw_u64(bytes) ^ (picks->is_mangled ? mem >> 12 : 0);
+		if (to && (to & 15 || to < picks->low || to >= picks->high))
+			return NULL;
+		if (!hw_free_links_push(&b->candidate_links, i, hw_u64(bytes)))
+			return &hw_enomem;
+		*state |= HW_CHUNK_CANDIDATE;
+	}
 	return NULL;
 }
 
@@ -243,14 +334,14 @@ static void hw_report_chunk(struct hw_glibc_walker *w, const struct hw_region_pl
 	hw_addr_t arena = w->glibc->arenas.data[plan->arena_index].address;
 	if (plan->top && addr < plan->top && size > plan->top - addr)
 		hw_issues_add(
-			w->issues, HW_ERROR_CORRUPT, addr,
+			w->in.issues, HW_ERROR_CORRUPT, addr,
 			"chunk 0x%llx of arena 0x%llx: size 0x%llx reaches beyond top 0x%llx; "
 			"the rest of the region is shown as unknown",
 			(unsigned long long)addr, (unsigned long long)arena,
 			(unsigned long long)size, (unsigned long long)plan->top);
 	else
 		hw_issues_add(
-			w->issues, HW_ERROR_CORRUPT, addr,
+			w->in.issues, HW_ERROR_CORRUPT, addr,
 			"chunk 0x%llx of arena 0x%llx: size field 0x%llx, expected a multiple of "
 			"16 from 32 to %llu; the rest of the region is shown as unknown",
 			(unsigned long long)addr, (unsigned long long)arena,
@@ -277,10 +368,10 @@ static struct hw_error *hw_region_fence(struct hw_region_builder *b,
 		hw_addr_t before = *addr - 32;
 		if (region->count > 1 && !*fences &&
 		    hw_region_chunk_start(region, region->count - 1) == before &&
-		    region->state[region->count - 1] == HW_CHUNK_IN_USE &&
+		    hw_region_state(region, region->count - 1) == HW_CHUNK_IN_USE &&
 		    hw_pages_read(&b->w->pages, before, header, sizeof(header)) &&
 		    !(hw_u64(header + 8) & HW_GLIBC_NON_MAIN_ARENA))
-			region->state[region->count - 1] = HW_CHUNK_FENCE;
+			hw_region_mark(region, region->count - 1, HW_CHUNK_FENCE);
 		*ret_is_mark = *ret_is_end = true;
 	} else if (size == 16 && plan->limit - *addr >= 16) {
 		*ret_is_mark = true;
@@ -306,6 +397,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 	hw_cleanup_with(hw_region_builder_deinit) struct hw_region_builder b = {
 		.w = w,
 		.region = { .arena_index = plan->arena_index, .kind = plan->kind },
+		.is_sighting = w->in.look || w->picks.is_on,
 	};
 	struct hw_region *region = &b.region;
 	struct hw_view view = { 0 };
@@ -313,6 +405,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 	// A chunk that reaches beyond top is as wrong as one that reaches beyond the region.
 	hw_addr_t stop = plan->top ? plan->top : plan->limit;
 	hw_addr_t fast_stop = plan->join ? hw_min(stop, plan->join) : stop;
+	b.bytes = fast_stop > plan->first ? fast_stop - plan->first : 0;
 	bool is_first = true;
 	unsigned fences = 0;
 
@@ -322,10 +415,10 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 	for (;;) {
 		if (addr == plan->limit) {
 			if (plan->top_is_lost && region->count > 1)
-				region->state[region->count - 1] = HW_CHUNK_TOP;
+				hw_region_mark(region, region->count - 1, HW_CHUNK_TOP);
 			else
 				hw_issues_add(
-					w->issues, HW_ERROR_CORRUPT, addr,
+					w->in.issues, HW_ERROR_CORRUPT, addr,
 					"the chunks of arena 0x%llx end at 0x%llx without top or "
 					"a fence",
 					(unsigned long long)w->glibc->arenas.data[plan->arena_index]
@@ -338,14 +431,13 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		if (!hw_view_has(&view, addr, HW_GLIBC_HEADER)) {
 			if (plan->limit - addr < HW_GLIBC_HEADER || !hw_view_load(w, &view, addr)) {
 				hw_issues_add(
-					w->issues, HW_ERROR_FAULT, addr,
+					w->in.issues, HW_ERROR_FAULT, addr,
 					"header of chunk 0x%llx can't be read; the rest of its "
 					"region is shown as unknown",
 					(unsigned long long)addr);
 				return hw_region_damaged(&b, plan, addr, ret_end);
 			}
-			if (hw_glibc_poll(w, view.start > was ? hw_min(view.start - was, view.len)
-							      : 0))
+			if (hw_view_poll(w, &view, was))
 				return hw_glibc_interrupted();
 		}
 		if (region->count == b.capacity && !hw_region_builder_grow(&b))
@@ -353,13 +445,11 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 
 		// The fast way: ordinary chunks whose headers are in view.
 		uint64_t size_field = 0, size = 0;
-		const uint8_t *const data = view.data;
-		const hw_addr_t last_in_view = view.start + view.len - HW_GLIBC_HEADER;
 		const hw_addr_t last_reachable =
 			region->count ? region->start + 16 * (hw_addr_t)UINT32_MAX : 0;
 		uint32_t count = region->count;
-		while (addr <= last_in_view && addr < fast_stop) {
-			size_field = hw_u64(data + (addr - view.start) + 8);
+		while (hw_view_has(&view, addr, HW_GLIBC_HEADER) && addr < fast_stop) {
+			size_field = hw_u64(view.data + (addr - view.start) + 8);
 			size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
 			if (size < HW_GLIBC_MIN_CHUNK || size_field & (8 | HW_GLIBC_IS_MMAPPED) ||
 			    size > stop - addr || count == b.capacity || addr > last_reachable)
@@ -369,8 +459,11 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 				HW_TRY(hw_note_free_before(&b, &view, addr));
 			}
 			region->offset16[count] = (uint32_t)((addr - region->start) / 16);
-			region->state[count++] = HW_CHUNK_IN_USE;
+			region->state[count] = HW_CHUNK_IN_USE;
 			is_first = false;
+			if (b.is_sighting)
+				HW_TRY(hw_sight_chunk(&b, &view, count, addr, size));
+			count++;
 			// every tcache_perthread_struct's size is in this range
 			if (size - 0x250 <= 0x310 - 0x250) {
 				region->count = count;
@@ -379,13 +472,13 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 			addr += size;
 		}
 		region->count = count;
-		if (addr > last_in_view)
+		if (!hw_view_has(&view, addr, HW_GLIBC_HEADER))
 			continue;
 		if (count == b.capacity)
 			continue;
 
 		// The rest: top, fences, the first chunk of a region or of its next half, damage.
-		size_field = hw_u64(data + (addr - view.start) + 8);
+		size_field = hw_u64(view.data + (addr - view.start) + 8);
 		size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
 		bool is_ordinary = size >= HW_GLIBC_MIN_CHUNK &&
 				   !(size_field & (8 | HW_GLIBC_IS_MMAPPED)) &&
@@ -400,7 +493,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		}
 		// a header that is damaged is believed only where it agrees with the size before
 		if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first && region->count &&
-		    hw_u64(data + (addr - view.start)) ==
+		    hw_u64(view.data + (addr - view.start)) ==
 			    addr - hw_region_chunk_start(region, region->count - 1))
 			HW_TRY(hw_mark_free(&b, &view, addr));
 		if (addr == plan->top) {
@@ -415,6 +508,8 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		}
 		if (is_ordinary && size <= stop - addr) {
 			HW_TRY(hw_region_builder_add(&b, addr, HW_CHUNK_IN_USE));
+			if (b.is_sighting)
+				HW_TRY(hw_sight_chunk(&b, &view, region->count - 1, addr, size));
 			HW_TRY(hw_note_tcache_candidate(w, &view, addr, size));
 			is_first = false;
 			addr += size;
@@ -507,7 +602,7 @@ void hw_glibc_sort_regions(struct hw_glibc_walker *w)
 		struct hw_region *before = &glibc->regions.data[kept - 1];
 		if (region->start < before->end) {
 			hw_issues_add(
-				w->issues, HW_ERROR_CONFLICT, region->start,
+				w->in.issues, HW_ERROR_CONFLICT, region->start,
 				"malloc region 0x%llx-0x%llx overlaps 0x%llx-0x%llx and is left "
 				"out",
 				(unsigned long long)region->start, (unsigned long long)region->end,

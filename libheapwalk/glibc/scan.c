@@ -18,7 +18,7 @@ static bool hw_copy(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end, u
 	uint8_t *bytes = malloc(len);
 	if (!bytes)
 		return false;
-	len = hw_target_read_some(w->target, start, bytes, len);
+	len = hw_target_read_some(w->in.target, start, bytes, len);
 	*ret = bytes;
 	*ret_len = len;
 	return true;
@@ -80,7 +80,7 @@ bool hw_glibc_plausible_mp(struct hw_glibc_walker *w, const struct hw_glibc_mp_l
 	}
 	if (!sbrk_base)
 		return true;
-	const struct hw_mapping *m = hw_target_find_mapping(w->target, sbrk_base);
+	const struct hw_mapping *m = hw_target_find_mapping(w->in.target, sbrk_base);
 	return m && hw_mapping_is_private_writable(m);
 }
 

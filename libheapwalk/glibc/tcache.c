@@ -56,7 +56,7 @@ static bool hw_find_cached(const struct hw_glibc *glibc, hw_addr_t mem, unsigned
 	uint64_t size = hw_region_chunk_size(*region, *ret_index);
 	if ((*region)->kind == HW_REGION_MMAPPED)
 		size = (*region)->end - (*region)->mmapped_chunk - 16;
-	return (*region)->state[*ret_index] == HW_CHUNK_IN_USE &&
+	return hw_region_state(*region, *ret_index) == HW_CHUNK_IN_USE &&
 	       hw_glibc_tcache_bin_holds(bin, size);
 }
 
@@ -153,22 +153,22 @@ static void hw_mark_tcache_bin(struct hw_glibc_walker *w,
 			bool is_cycle = !(entry & 15) &&
 					hw_glibc_find_exact(w->glibc, entry - HW_GLIBC_HEADER,
 							    &region, &index) &&
-					region->state[index] == HW_CHUNK_TCACHE;
-			hw_issues_add(w->issues, HW_ERROR_CORRUPT, entry,
+					hw_region_state(region, index) == HW_CHUNK_TCACHE;
+			hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, entry,
 				      "tcache 0x%llx: bin %u leads to 0x%llx, %s",
 				      (unsigned long long)tcache, bin, (unsigned long long)entry,
 				      is_cycle ? "which is cached already"
 					       : "which is no chunk of that bin");
 			return;
 		}
-		region->state[index] = HW_CHUNK_TCACHE;
+		hw_region_mark(region, index, HW_CHUNK_TCACHE);
 		seen++;
 		if (!hw_pages_read_u64(&w->pages, entry, &stored))
 			return;
 		entry = hw_glibc_decode_link(w->glibc, entry, stored);
 	}
 	if (seen != count)
-		hw_issues_add(w->issues, HW_ERROR_CORRUPT, tcache,
+		hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, tcache,
 			      "tcache 0x%llx: bin %u holds %u chunks, its count says %u",
 			      (unsigned long long)tcache, bin, seen, count);
 }
@@ -181,7 +181,7 @@ static void hw_mark_tcache(struct hw_glibc_walker *w, hw_addr_t tcache, bool is_
 	uint32_t index;
 	bool is_empty;
 	if (!hw_glibc_find_exact(w->glibc, tcache - HW_GLIBC_HEADER, &region, &index) ||
-	    region->state[index] != HW_CHUNK_IN_USE)
+	    hw_region_state(region, index) != HW_CHUNK_IN_USE)
 		return;
 	const struct hw_glibc_tcache_layout *layout =
 		hw_glibc_tcache_layout_of(hw_region_chunk_size(region, index));
@@ -189,7 +189,7 @@ static void hw_mark_tcache(struct hw_glibc_walker *w, hw_addr_t tcache, bool is_
 	    !hw_glibc_looks_like_tcache(w, layout, bytes, &is_empty) || (is_empty && !is_known) ||
 	    !hw_proves_tcache(w, layout, bytes))
 		return;
-	region->state[index] = HW_CHUNK_TCACHE_STRUCT;
+	hw_region_mark(region, index, HW_CHUNK_TCACHE_STRUCT);
 	for (unsigned i = 0; i < layout->bins; i++)
 		hw_mark_tcache_bin(w, layout, tcache, bytes, i);
 }
@@ -207,7 +207,7 @@ static enum hw_tls_word hw_tls_word_kind(struct hw_glibc_walker *w, uint64_t wor
 		return HW_TLS_OTHER;
 	hw_vec_foreach(arena, &w->glibc->arenas) if (arena->address == word) return HW_TLS_ARENA;
 	if (word & 15 || !hw_glibc_find_exact(w->glibc, word - HW_GLIBC_HEADER, &region, &index) ||
-	    region->kind == HW_REGION_MMAPPED || region->state[index] != HW_CHUNK_IN_USE)
+	    region->kind == HW_REGION_MMAPPED || hw_region_state(region, index) != HW_CHUNK_IN_USE)
 		return HW_TLS_OTHER;
 	const struct hw_glibc_tcache_layout *layout =
 		hw_glibc_tcache_layout_of(hw_region_chunk_size(region, index));
@@ -227,16 +227,16 @@ struct hw_tls_votes {
 static hw_addr_t hw_tls_start(const struct hw_glibc_walker *w, const struct hw_thread *thread)
 {
 	bool has_room = thread->tp >= HW_TLS_BYTES;
-	return !w->target->machine->has_tls_below ? thread->tp
-	       : has_room                         ? thread->tp - HW_TLS_BYTES
-						  : 0;
+	return !w->in.target->machine->has_tls_below ? thread->tp
+	       : has_room                            ? thread->tp - HW_TLS_BYTES
+						     : 0;
 }
 
 // As far as there is memory, away from the thread pointer; what is not there reads as 0.
 static void hw_read_tls(struct hw_glibc_walker *w, const struct hw_thread *thread, uint8_t *words)
 {
 	hw_addr_t start = hw_tls_start(w, thread);
-	bool is_below = w->target->machine->has_tls_below;
+	bool is_below = w->in.target->machine->has_tls_below;
 	memset(words, 0, HW_TLS_BYTES);
 	for (size_t done = 0; done < HW_TLS_BYTES;) {
 		hw_addr_t at = is_below ? start + HW_TLS_BYTES - done : start + done;
@@ -258,7 +258,7 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	if (!words || !votes)
 		return &hw_enomem;
 	*ret_is_found = false;
-	hw_vec_foreach(thread, &w->target->threads)
+	hw_vec_foreach(thread, &w->in.target->threads)
 	{
 		if (thread->tp & 7 || !hw_tls_start(w, thread))
 			continue;
@@ -285,7 +285,7 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	if (best == WORDS)
 		return NULL;
 	*ret_is_found = true;
-	hw_vec_foreach(thread, &w->target->threads)
+	hw_vec_foreach(thread, &w->in.target->threads)
 	{
 		uint64_t tcache;
 		if (hw_tls_start(w, thread) &&

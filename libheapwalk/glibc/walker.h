@@ -8,8 +8,6 @@
 #include "glibc/layout.h"
 #include "glibc/malloc.h"
 
-typedef bool hw_claimed_fn(void *payload, hw_addr_t addr, hw_addr_t *ret_end);
-
 // A malloc_state as it was read.
 struct hw_glibc_state {
 	uint8_t bytes[HW_GLIBC_LARGEST_STATE];
@@ -23,9 +21,31 @@ struct hw_glibc_state {
 // target instead would cost a read for each member.
 struct hw_free_links {
 	hw_addr_t region_start;
-	uint64_t *fd; // of each HW_CHUNK_FREE in address order; owned
+	// Of each HW_CHUNK_FREE, or of each candidate, in address order. Owned.
+	uint64_t *fd;    // as stored
+	uint32_t *chunk; // index in the region
 	uint32_t count, capacity;
 	uint64_t back_sum; // of hw_link_hash(chunk, bk)
+};
+
+typedef HW_VEC(struct hw_free_links) hw_free_links_vec;
+
+static inline void hw_free_links_deinit(struct hw_free_links *links)
+{
+	free(links->fd);
+	free(links->chunk);
+	*links = (struct hw_free_links){ 0 };
+}
+
+// Members of fastbins keep the in-use bit, so the walk can't tell whose links to pick up: it takes those
+// of every small chunk whose first word reads as a link that leads to [low, high) or nowhere. Until the
+// lists have been followed, which say who is a member, such a chunk's state has HW_CHUNK_CANDIDATE.
+#define HW_CHUNK_CANDIDATE 0x80000000u
+
+struct hw_glibc_picks {
+	bool is_on;
+	bool is_mangled; // links are stored with safe-linking
+	hw_addr_t low, high;
 };
 
 // Lists are whole when the edges that fd says and those that bk says are the same set: their hashes add
@@ -39,15 +59,9 @@ static inline uint64_t hw_link_hash(hw_addr_t from, hw_addr_t to)
 }
 
 struct hw_glibc_walker {
-	struct hw_target *target;
-	struct hw_modules *modules;
+	struct hw_glibc_inputs in;
 	struct hw_module *module; // that holds main_arena; NULL: found in memory alone
-	hw_claimed_fn *claimed;
-	void *claimed_payload;
-	struct hw_issues *issues;
-	struct hw_progress *progress; // may be NULL
-	unsigned threads;             // that may read the target at once
-	bool is_worker;               // on a thread that is not the caller's
+	unsigned worker;          // 0: the caller's thread
 	struct hw_glibc *glibc;
 
 	struct hw_pages pages;
@@ -61,10 +75,12 @@ struct hw_glibc_walker {
 	uint64_t hp_pagesize;
 	uint64_t tcache_count;
 
-	HW_VEC(struct hw_glibc_state *) states;  // one an arena, same index; owned
-	HW_VEC(struct hw_free_links) free_links; // one a region that has free chunks
-	HW_VEC(hw_addr_t) tcache_candidates;     // mem of in-use chunks that look like a tcache
-	uint64_t trial_steps_left;               // bounds all searches for chains together
+	HW_VEC(struct hw_glibc_state *) states; // one an arena, same index; owned
+	hw_free_links_vec free_links;           // one a region that has free chunks
+	struct hw_glibc_picks picks;
+	hw_free_links_vec candidate_links;   // one a region that has candidates
+	HW_VEC(hw_addr_t) tcache_candidates; // mem of in-use chunks that look like a tcache
+	uint64_t trial_steps_left;           // bounds all searches for chains together
 };
 
 // find.c
@@ -129,6 +145,18 @@ static inline uint64_t hw_region_chunk_size(const struct hw_region *region, uint
 	return hw_region_chunk_end(region, i) - hw_region_chunk_start(region, i);
 }
 
+static inline enum hw_chunk_state hw_region_state(const struct hw_region *region, uint32_t i)
+{
+	uint32_t state = region->state[i] & ~HW_CHUNK_CANDIDATE;
+	return state < HW_CHUNK_STATE_COUNT ? (enum hw_chunk_state)state : HW_CHUNK_IN_USE;
+}
+// A list has said what an in-use chunk is.
+static inline void hw_region_mark(const struct hw_region *region, uint32_t i,
+				  enum hw_chunk_state state)
+{
+	region->state[i] = (region->state[i] & HW_CHUNK_CANDIDATE) | state;
+}
+
 // malloc.c: frees what the walk itself holds, not its result.
 void hw_glibc_walker_deinit(struct hw_glibc_walker *w);
 
@@ -147,11 +175,13 @@ struct hw_error *hw_glibc_mark_tcaches(struct hw_glibc_walker *w) HW_MUST_USE;
 // together, nothing is marked, and the lists are to be followed one by one in the target.
 struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t arena_index,
 					bool *ret_is_whole) HW_MUST_USE;
-// The same for its fastbins, with one more pass over its regions. False: all are in use again.
+// The same for its fastbins, from the candidates' links. In any case no candidate of it is left.
 struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint32_t arena_index,
 						 bool *ret_is_whole) HW_MUST_USE;
 
 // bins.c
+// Sets w->picks, before any region is walked.
+void hw_glibc_plan_picks(struct hw_glibc_walker *w);
 struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w) HW_MUST_USE;
 // Sets glibc->safe_linking from the links that fastbins and tcaches hold.
 void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w);

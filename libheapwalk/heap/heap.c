@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "heap/heap_internal.h"
 
 // Room for a category id of every block.
@@ -60,13 +61,40 @@ static void hw_heap_make_page_provers(struct hw_heap *heap)
 	}
 }
 
-static struct hw_error *hw_heap_fill(struct hw_heap *heap)
+static struct hw_error *hw_heap_open_into(struct hw_heap *heap)
 {
 	const struct hw_heap_inputs *in = &heap->in;
 	HW_TRY(hw_categories_init(&heap->categories));
-	HW_TRY(hw_heap_reserve(heap));
 	for (size_t i = 0; in->rules && i < in->rules->list.count; i++)
 		in->rules->list.data[i].is_used = false;
+	HW_TRY(hw_heap_open_classifiers(heap));
+	heap->lookers = calloc(HW_PARALLEL_MAX, sizeof(*heap->lookers));
+	if (!heap->lookers)
+		return &hw_enomem;
+	for (unsigned i = 0; i < HW_PARALLEL_MAX; i++)
+		heap->lookers[i].heap = heap;
+	return NULL;
+}
+
+struct hw_error *hw_heap_open(const struct hw_heap_inputs *inputs, struct hw_heap **ret)
+{
+	struct hw_heap *heap = calloc(1, sizeof(*heap));
+	if (!heap)
+		return &hw_enomem;
+	heap->in = *inputs;
+	struct hw_error *err = hw_heap_open_into(heap);
+	if (err) {
+		hw_heap_destroy(heap);
+		return err;
+	}
+	*ret = heap;
+	return NULL;
+}
+
+struct hw_error *hw_heap_fill(struct hw_heap *heap)
+{
+	const struct hw_heap_inputs *in = &heap->in;
+	HW_TRY(hw_heap_reserve(heap));
 	heap->has_python = in->python->module != NULL;
 	if (heap->has_python) {
 		HW_TRY(hw_types_init(&heap->types, in->python, in->rules, in->issues));
@@ -74,7 +102,6 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 		heap->prover.shrinks_to_half = in->mimalloc->segments.count != 0;
 		hw_heap_make_page_provers(heap);
 	}
-	HW_TRY(hw_heap_open_classifiers(heap));
 	HW_TRY(hw_heap_scan(heap));
 	hw_heap_check_rules(heap);
 	hw_heap_mark_gaps(heap);
@@ -87,25 +114,11 @@ static struct hw_error *hw_heap_fill(struct hw_heap *heap)
 	return hw_heap_count(heap);
 }
 
-struct hw_error *hw_heap_build(const struct hw_heap_inputs *inputs, struct hw_heap **ret)
-{
-	struct hw_heap *heap = calloc(1, sizeof(*heap));
-	if (!heap)
-		return &hw_enomem;
-	heap->in = *inputs;
-	struct hw_error *err = hw_heap_fill(heap);
-	if (err) {
-		hw_heap_destroy(heap);
-		return err;
-	}
-	*ret = heap;
-	return NULL;
-}
-
 void hw_heap_destroy(struct hw_heap *heap)
 {
 	if (!heap)
 		return;
+	free(heap->lookers);
 	hw_heap_close_classifiers(heap);
 	hw_categories_deinit(&heap->categories);
 	hw_types_deinit(&heap->types);

@@ -72,9 +72,16 @@ struct hw_heap_inputs {
 	struct hw_progress *progress;
 };
 
-// Fails only on out of memory. Interrupted: success, hw_heap_is_partial().
-struct hw_error *hw_heap_build(const struct hw_heap_inputs *inputs,
-			       struct hw_heap **ret) HW_MUST_USE;
+// A table is opened before malloc is walked, so that blocks can be looked at as the walk passes them, and
+// filled when everything in its inputs has been walked. Opening needs target, modules, rules, and what
+// python->module is. Both fail only on out of memory. Interrupted: success, hw_heap_is_partial().
+struct hw_error *hw_heap_open(const struct hw_heap_inputs *inputs,
+			      struct hw_heap **ret) HW_MUST_USE;
+struct hw_error *hw_heap_fill(struct hw_heap *heap) HW_MUST_USE;
+// Can hw_heap_look() tell anything? It is hw_glibc_inputs.look, its payload the table.
+bool hw_heap_can_look(const struct hw_heap *heap);
+uint32_t hw_heap_look(void *payload, unsigned worker, hw_addr_t user, const uint8_t *bytes,
+		      size_t len, uint64_t capacity);
 void hw_heap_destroy(struct hw_heap *heap);
 bool hw_heap_is_partial(const struct hw_heap *heap);
 

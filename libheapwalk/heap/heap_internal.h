@@ -64,6 +64,7 @@ struct hw_heap {
 		page_provers[HW_MI_TAG_COUNT];         // where a page's tag says what is in it
 	struct hw_statics statics;                     // of a binary without symbols
 	HW_VEC(struct hw_open_classifier) classifiers; // in the order in which they are asked
+	struct hw_worker_native *lookers;              // of hw_heap_look(), one a thread; owned
 	bool has_python;
 
 	uint32_t *pool_slots; // category ids of all pools' blocks
@@ -277,7 +278,7 @@ static inline void hw_slot_set(uint32_t *slot, uint32_t id)
 	uint32_t none = 0;
 	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
-enum { HW_BLOCK_LOOK_BYTES = 4096 }; // of a large block
+enum { HW_BLOCK_LOOK_BYTES = HW_CHUNK_LOOK_BYTES }; // of a large block
 
 // count.c
 struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;

@@ -62,17 +62,23 @@ uint32_t hw_native_category(struct hw_worker_native *native, const struct hw_nat
 	return known->category;
 }
 
+static struct hw_native_block hw_native_block_of(hw_addr_t user, const uint8_t *bytes, size_t len,
+						 uint64_t capacity)
+{
+	uint32_t head = hw_debug_head(bytes, len, capacity, &capacity);
+	return (struct hw_native_block){ .start = user + head,
+					 .bytes = bytes + head,
+					 .len = (size_t)hw_min(len - head, capacity),
+					 .capacity = capacity };
+}
+
 uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint8_t *bytes,
 			    size_t len, uint64_t capacity)
 {
 	struct hw_heap *heap = worker->heap;
-	uint32_t head = hw_debug_head(bytes, len, capacity, &capacity);
-	struct hw_native_block block = { .start = user + head,
-					 .bytes = bytes + head,
-					 .len = (size_t)hw_min(len - head, capacity),
-					 .capacity = capacity };
+	struct hw_native_block block = hw_native_block_of(user, bytes, len, capacity);
 	if (heap->has_python &&
-	    hw_is_ast_arena_block(block.start, block.bytes, block.len, capacity))
+	    hw_is_ast_arena_block(block.start, block.bytes, block.len, block.capacity))
 		return hw_category_of_claim(&heap->categories, HW_CLAIM_AST_ARENA, "");
 	hw_vec_foreach(open, &heap->classifiers)
 	{
@@ -81,6 +87,34 @@ uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint
 		if (open->classifier->classify &&
 		    open->classifier->classify(open->state, &worker->native.sink, &block, &kind))
 			return hw_native_category(&worker->native, &kind);
+	}
+	return HW_CATEGORY_UNCATEGORIZED;
+}
+
+// ---- at first sight ----------------------------------------------------------------------------
+
+bool hw_heap_can_look(const struct hw_heap *heap)
+{
+	// A block that the first one wants to see again is read again, whatever the others say of it.
+	return !heap->in.python->module && heap->classifiers.count &&
+	       heap->classifiers.data[0].classifier->glance;
+}
+
+uint32_t hw_heap_look(void *payload, unsigned worker, hw_addr_t user, const uint8_t *bytes,
+		      size_t len, uint64_t capacity)
+{
+	struct hw_heap *heap = payload;
+	struct hw_native_block block = hw_native_block_of(user, bytes, len, capacity);
+	hw_vec_foreach(open, &heap->classifiers)
+	{
+		struct hw_native_kind kind;
+		enum hw_glance glance = HW_GLANCE_LATER;
+		if (open->classifier->glance)
+			glance = open->classifier->glance(open->state, &block, &kind);
+		if (glance == HW_GLANCE_KNOWN)
+			return hw_native_category(&heap->lookers[worker], &kind);
+		if (glance == HW_GLANCE_LATER)
+			return HW_CATEGORY_NONE;
 	}
 	return HW_CATEGORY_UNCATEGORIZED;
 }
@@ -210,16 +244,9 @@ bool hw_native_may_name(const struct hw_heap *heap, uint32_t slot)
 static bool hw_native_gather(struct hw_worker *workers, unsigned count)
 {
 	struct hw_worker_native *into = &workers[0].native;
-	for (unsigned i = 1; i < count; i++) {
-		const struct hw_worker_native *from = &workers[i].native;
-		if (!from->claims.count)
-			continue;
-		if (!hw_vec_reserve(&into->claims, into->claims.count + from->claims.count))
+	for (unsigned i = 1; i < count; i++)
+		if (!hw_vec_append(&into->claims, &workers[i].native.claims))
 			return false;
-		memcpy(into->claims.data + into->claims.count, from->claims.data,
-		       from->claims.count * sizeof(*from->claims.data));
-		into->claims.count += from->claims.count;
-	}
 	return true;
 }
 

@@ -78,6 +78,13 @@ static inline bool hw_native_step(struct hw_native_sink *sink)
 	return sink->links_left && sink->links_left--;
 }
 
+// What a block's bytes show at first sight, while malloc's chunks are being found.
+enum hw_glance {
+	HW_GLANCE_NOTHING, // classify() would say nothing of it, and do nothing
+	HW_GLANCE_KNOWN,   // classify() would say this, and do nothing else
+	HW_GLANCE_LATER    // classify() is to be asked, when all blocks are known
+};
+
 struct hw_classifier {
 	const char *name; // of the library, for messages
 	// Is what it knows in this process at all? NULL in *ret: no, and it is asked nothing. Called once
@@ -92,6 +99,10 @@ struct hw_classifier {
 	// May be NULL.
 	bool (*classify)(void *state, struct hw_native_sink *sink,
 			 const struct hw_native_block *block, struct hw_native_kind *ret);
+	// The same before blocks can be found or claimed, without a sink: what it can tell saves reading the
+	// block a second time. NULL: always HW_GLANCE_LATER.
+	enum hw_glance (*glance)(void *state, const struct hw_native_block *block,
+				 struct hw_native_kind *ret);
 	// After all blocks were shown, on one thread: splits and claims that needed them all. May be NULL.
 	void (*finish)(void *state, struct hw_native_sink *sink);
 	// Was anything proven that shows the library at work? Asked last, where it suspected blocks.

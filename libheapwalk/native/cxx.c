@@ -86,9 +86,25 @@ static bool hw_cxx_classify(void *state, struct hw_native_sink *sink,
 	return true;
 }
 
+// Objects that own nothing that is known are all said at first sight.
+static enum hw_glance hw_cxx_glance(void *state, const struct hw_native_block *block,
+				    struct hw_native_kind *ret)
+{
+	struct hw_cxx *cxx = state;
+	const char *name;
+	const struct hw_std_members *members;
+	if (block->len < 8 || !hw_vtable_class(cxx->vtables, hw_u64(block->bytes), &name, &members))
+		return HW_GLANCE_NOTHING;
+	if (members || cxx->rules)
+		return HW_GLANCE_LATER;
+	*ret = (struct hw_native_kind){ "C++", name, "" };
+	return HW_GLANCE_KNOWN;
+}
+
 const struct hw_classifier hw_cxx_classifier = {
 	.name = "C++",
 	.open = hw_cxx_open,
 	.close = hw_cxx_close,
 	.classify = hw_cxx_classify,
+	.glance = hw_cxx_glance,
 };

@@ -36,9 +36,22 @@ static size_t hw_utf8_sequence(const uint8_t *p, size_t len)
 	return n;
 }
 
+// Bytes that a text may begin with, a bit each: white space, ASCII, first bytes of UTF-8 sequences. Most
+// blocks fail here.
+static const uint64_t hw_text_starts[4] = { 0xffffffff00003e00u, 0x7fffffffffffffffu, 0,
+					    0x001ffffffffffffcu };
+
 bool hw_is_c_string(const uint8_t *bytes, size_t len, size_t *ret_len)
 {
 	size_t i = 0, characters = 0;
+	if (!len || !(hw_text_starts[bytes[0] / 64] >> bytes[0] % 64 & 1))
+		return false;
+	// most of a long text, or a look at what is none
+	while (i + 32 <= len && hw_is_plain_ascii(hw_u64(bytes + i)) &&
+	       hw_is_plain_ascii(hw_u64(bytes + i + 8)) &&
+	       hw_is_plain_ascii(hw_u64(bytes + i + 16)) &&
+	       hw_is_plain_ascii(hw_u64(bytes + i + 24)))
+		i = characters += 32;
 	while (i < len && bytes[i]) {
 		if (i + 8 <= len) {
 			uint64_t word = hw_u64(bytes + i);
@@ -86,16 +99,22 @@ static void hw_strings_close(void *state)
 	(void)state;
 }
 
-static bool hw_strings_classify(void *state, struct hw_native_sink *sink,
-				const struct hw_native_block *block, struct hw_native_kind *ret)
+static enum hw_glance hw_strings_glance(void *state, const struct hw_native_block *block,
+					struct hw_native_kind *ret)
 {
 	size_t text_len;
 	(void)state;
-	(void)sink;
 	if (!hw_is_c_string(block->bytes, block->len, &text_len))
-		return false;
+		return HW_GLANCE_NOTHING;
 	*ret = (struct hw_native_kind){ "C", "string data", "" };
-	return true;
+	return HW_GLANCE_KNOWN;
+}
+
+static bool hw_strings_classify(void *state, struct hw_native_sink *sink,
+				const struct hw_native_block *block, struct hw_native_kind *ret)
+{
+	(void)sink;
+	return hw_strings_glance(state, block, ret) == HW_GLANCE_KNOWN;
 }
 
 const struct hw_classifier hw_string_classifier = {
@@ -103,4 +122,5 @@ const struct hw_classifier hw_string_classifier = {
 	.open = hw_strings_open,
 	.close = hw_strings_close,
 	.classify = hw_strings_classify,
+	.glance = hw_strings_glance,
 };

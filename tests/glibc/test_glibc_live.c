@@ -400,8 +400,12 @@ static void compare(struct hw_target *target, struct hw_modules *modules, struct
 		    const struct look *look, const char *output)
 {
 	struct hw_glibc glibc, alone;
-	check_error(hw_glibc_walk(target, modules, NULL, NULL, issues, NULL, 4, &glibc));
-	check_error(hw_glibc_walk(target, modules, NULL, NULL, issues, NULL, 1, &alone));
+	struct hw_glibc_inputs inputs = {
+		.target = target, .modules = modules, .issues = issues, .threads = 4
+	};
+	check_error(hw_glibc_walk(&inputs, &glibc));
+	inputs.threads = 1;
+	check_error(hw_glibc_walk(&inputs, &alone));
 	compare_walks(&alone, &glibc);
 	hw_glibc_deinit(&alone);
 	if (!glibc.main_arena) {

@@ -260,7 +260,10 @@ static struct hw_error *walk(struct forge *f, struct hw_issues *issues,
 		  "[heap]" },
 	};
 	struct hw_error *err = hw_target_open_image(pieces, f->heap_tail_bytes ? 5 : 4, ret_target);
-	return err ? err : hw_glibc_walk(*ret_target, NULL, NULL, NULL, issues, NULL, 1, ret);
+	const struct hw_glibc_inputs inputs = { .target = *ret_target,
+						.issues = issues,
+						.threads = 1 };
+	return err ? err : hw_glibc_walk(&inputs, ret);
 }
 
 static enum hw_chunk_state state_at(const struct hw_glibc *glibc, hw_addr_t addr)
