@@ -334,8 +334,8 @@ def pymalloc_rows(rows, report):
             yield "%d rows of %d bytes are in use, %d blocks" % (used[size], size, wanted[size])
 
 
-def mimalloc_rows(rows, report, oracles):
-    """The table and `cpython-allocators` are two views of one thing; the main thread's heap has told its own count."""
+def mimalloc_rows(rows, report, oracles, python):
+    """The table and `cpython-allocators` are two views of one thing, and sys.getallocatedblocks() has told its number."""
     mine = report["mimalloc"]
     if bool(mine) != bool(oracles.stats and oracles.stats.mimalloc):
         yield "mimalloc: %r, its lines: %r" % (bool(mine), oracles.stats and oracles.stats.mimalloc)
@@ -354,6 +354,11 @@ def mimalloc_rows(rows, report, oracles):
     for name, total in (("heaps", "blocks_used"), ("segments", "blocks_used"), ("segments", "pages"), ("heaps", "pages")):
         if sum(r[total] for r in mine[name]) != sum(p[total] for p in mine["page_sizes"]):
             yield "%s of %s don't add up" % (total, name)
+    if not python["gil"]:  # it counts the heaps of all threads of all interpreters, and what ended ones left
+        total = sum(p["blocks_used"] for p in mine["page_sizes"])
+        if total != oracles.allocated_blocks:
+            yield "%d blocks, sys.getallocatedblocks() says %r" % (total, oracles.allocated_blocks)
+        return
     # It counts the calling thread's heap once for each interpreter.
     times = 1 + len(oracles.interpreters)
     main = [h["blocks_used"] * times for h in mine["heaps"] if h["whose"] == "main thread"]

@@ -64,7 +64,7 @@ def ask(options, source, where, failures):
 
 def check_live(case, answers, truth, mappings, smaps_bytes, failures):
     version = case.interpreter.version
-    python = {"version": version, "values_inline": False,
+    python = {"version": version, "gil": case.interpreter.gil, "values_inline": False,
               "debug_bytes": checks.debug_bytes(case.mode, version, case.interpreter.debug)}
     if answers["all"]:
         rows = checks.Rows(answers["all"].report)
@@ -81,7 +81,7 @@ def check_live(case, answers, truth, mappings, smaps_bytes, failures):
         failures.take("live", checks.chunks(rows, truth.expect["chunks"]))
         if answers["cpython-allocators"]:
             failures.take("live", checks.pymalloc_rows(rows, answers["cpython-allocators"].report))
-            failures.take("live", checks.mimalloc_rows(rows, answers["cpython-allocators"].report, truth))
+            failures.take("live", checks.mimalloc_rows(rows, answers["cpython-allocators"].report, truth, python))
             failures.take("live", checks.allocated_blocks(answers["cpython-allocators"].report, rows, truth, python))
         if answers["arenas"]:
             failures.take("live", checks.glibc_rows(rows, answers["arenas"].report))
