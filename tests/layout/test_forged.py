@@ -60,7 +60,7 @@ def differences(forged, rows):
         if row["size"] != size or row["allocator"] != "mimalloc" or row["state"] != STATES[state]:
             yield shown
         elif address in forged.kept:
-            if row.get("object") or "free list" not in row["kind"]:
+            if row.get("object") or row["kind"] != "free-listed object":
                 yield "on a free list, but " + shown
         elif state != "used":
             if row.get("object"):

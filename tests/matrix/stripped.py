@@ -49,14 +49,20 @@ def strip(source, destination, is_headless):
         without_section_headers(destination)
 
 
+def is_stripped(interpreter):
+    """Debian's in a chroot are, with detached files; those that nogil.sh built are not."""
+    return bool(interpreter.root) and interpreter.group != "nogil"
+
+
 def make_copy(interpreter, folder, is_headless):
     """Stripped copies of the files that make the interpreter; (command, environment, debug directories)."""
     debug = os.path.join(folder, "debug")
     executable = os.path.join(folder, "python")
-    library = os.path.realpath(interpreter.path)
-    needed = subprocess.run(["ldd", interpreter.path], stdout=subprocess.PIPE, check=True).stdout.decode()
+    library = os.path.realpath(interpreter.root + interpreter.path)
+    # What nogil.sh builds in a chroot is one file.
+    needed = b"" if interpreter.root else subprocess.run(["ldd", library], stdout=subprocess.PIPE, check=True).stdout
     files = [(library, executable)]
-    for line in needed.splitlines():
+    for line in needed.decode().splitlines():
         if "libpython" in line:
             name, _, path = line.split()[:3]
             files.append((os.path.realpath(path), os.path.join(folder, name)))
@@ -65,12 +71,13 @@ def make_copy(interpreter, folder, is_headless):
         if not has_debug_info(source):
             continue  # Debian's: /usr/lib/debug has it
         link_debug_file(debug, build_id(source), source)
-    environment = {"LD_LIBRARY_PATH": folder}
+    environment = {"LD_LIBRARY_PATH": folder[len(interpreter.root):]}
+    library = library[len(interpreter.root):]
     if library.startswith("/usr/"):
         environment["PYTHONHOME"] = "/usr"
     else:
         environment["PYTHONHOME"] = os.path.dirname(os.path.dirname(library))
-    return executable, environment, debug + ":/usr/lib/debug"
+    return executable[len(interpreter.root):], environment, debug + ":/usr/lib/debug"
 
 
 def link_debug_file(debug, identity, path):
@@ -184,9 +191,9 @@ def check_embedded(archive, headers, options):
 
 def check(interpreter, workload, is_headless, options):
     """Sentences, one a difference."""
-    folder = tempfile.mkdtemp(prefix="heapwalk-stripped-")
+    folder = tempfile.mkdtemp(prefix="heapwalk-stripped-", dir=interpreter.root + "/tmp" if interpreter.root else None)
     try:
-        if interpreter.root:  # Debian's, stripped as they are
+        if is_stripped(interpreter):
             executable, environment, debug_dirs = interpreter.path, {}, "/usr/lib/debug"
         else:
             executable, environment, debug_dirs = make_copy(interpreter, folder, is_headless)
@@ -221,7 +228,7 @@ def main():
     for interpreter in found:
         if options.name and not interpreter.name.startswith(tuple(options.name)):
             continue
-        for is_headless in (False,) if interpreter.root else (True,) if options.quick else (False, True):
+        for is_headless in (False,) if is_stripped(interpreter) else (True,) if options.quick else (False, True):
             name = "%s %s" % (interpreter.name, "without section headers" if is_headless else "stripped")
             lines = list(check(interpreter, options.workload, is_headless, options))
             say("%s %s" % ("FAIL" if lines else "ok  ", name))

@@ -11,6 +11,7 @@ Parts, in this order:
   gdb     heapwalk compiled in there, then ctest -L 'gdb|allocators': the gdb commands in that gdb, and malloc
           replaced by that suite's musl, jemalloc, tcmalloc and mimalloc
   python  run.py --quick --group roots: every Python in there, from out here
+  nogil   run.py --quick --group nogil: trixie's CPython 3.13 without a GIL, which nogil.sh builds in there first
 
 What is there already is used again: chroots ($HEAPWALK_CHROOTS), and what was compiled in them. Status: 0 all
 passed, 1 something failed, 77 nothing could be run.
@@ -30,7 +31,8 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("HEAPWALK_BUILD", os.path.join(TOP, "build")))
 CHROOTS = os.environ.get("HEAPWALK_CHROOTS", "/var/tmp/heapwalk-chroots")
 SUITES = ["bullseye", "trixie", "sid"]  # bookworm is where everything else is tested
-PARTS = ["glibc", "gdb", "python"]
+PARTS = ["glibc", "gdb", "python", "nogil"]
+NOGIL_SUITES = ["trixie"]  # whose source package of CPython there is
 # In the chroot: this tree, read only, and what is made of it.
 SOURCE, INSIDE_BUILD = "/heapwalk", "/var/tmp/heapwalk-build"
 IS_ALONE = "HEAPWALK_SUITES_ALONE"
@@ -123,10 +125,9 @@ def run_gdb(root):
 
 # ---- Pythons ----
 
-def run_python(root):
-    environment = dict(os.environ, HEAPWALK_TEST_ROOTS=root.path)
+def run_group(group, environment):
     done = subprocess.run([sys.executable, "-B", os.path.join(HERE, "run.py"), "--heapwalk", os.path.join(BUILD, "bin", "heapwalk"),
-                           "--quick", "--group", "roots"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           "--quick", "--group", group], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, universal_newlines=True, check=False)
     last = done.stdout.strip().splitlines()[-1:] or ["no output"]
     if done.returncode == 77:
@@ -136,9 +137,24 @@ def run_python(root):
     return Outcome([] if done.returncode else last, [], last if done.returncode else [])
 
 
+def run_python(root):
+    return run_group("roots", dict(os.environ, HEAPWALK_TEST_ROOTS=root.path))
+
+
+def run_nogil(root):
+    if root.suite not in NOGIL_SUITES:
+        return Outcome([], [], [])
+    built = subprocess.run([os.path.join(HERE, "nogil.sh"), root.suite], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, universal_newlines=True, check=False)
+    if built.returncode:
+        say(built.stdout[-4000:])
+        return Outcome([], [], ["nogil.sh"])
+    return run_group("nogil", dict(os.environ))
+
+
 # ---- all of it ----
 
-RUN = {"glibc": run_glibc, "gdb": run_gdb, "python": run_python}
+RUN = {"glibc": run_glibc, "gdb": run_gdb, "python": run_python, "nogil": run_nogil}
 
 
 def test_suite(suite, parts):
@@ -152,7 +168,7 @@ def test_suite(suite, parts):
         say("%s: FAILED: heapwalk does not compile in there" % suite)
         return False
     what = {"glibc": "glibc " + root.version("ldd", "--version"), "gdb": "gdb " + root.version("gdb", "--version"),
-            "python": "Pythons"}
+            "python": "Pythons", "nogil": "without a GIL"}
     good = True
     for part in parts:
         outcome = RUN[part](root)
