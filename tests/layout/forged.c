@@ -40,7 +40,10 @@ EXPORTED const char *Py_GetVersion(void)
 	return PY_VERSION;
 }
 
-#define HEAD(type) { .ob_base = { .ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL, .ob_type = (type) } }
+#define HEAD(type)                                                                                 \
+	{                                                                                          \
+		.ob_base = {.ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL, .ob_type = (type) }         \
+	}
 #define STATIC_FLAGS (Py_TPFLAGS_READY | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE)
 
 EXPORTED PyTypeObject PyType_Type;
@@ -84,7 +87,8 @@ static mi_segment_t *make_segment(uintptr_t thread_id)
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory == MAP_FAILED)
 		exit(2);
-	uint8_t *aligned = (uint8_t *)(((uintptr_t)memory + SEGMENT_BYTES - 1) / SEGMENT_BYTES * SEGMENT_BYTES);
+	uint8_t *aligned = (uint8_t *)(((uintptr_t)memory + SEGMENT_BYTES - 1) / SEGMENT_BYTES *
+				       SEGMENT_BYTES);
 	if (aligned > memory)
 		munmap(memory, (size_t)(aligned - memory));
 	if (memory + SEGMENT_BYTES > aligned)
@@ -103,7 +107,10 @@ static mi_segment_t *make_segment(uintptr_t thread_id)
 static uint8_t *first_block(mi_segment_t *segment, size_t slice, size_t size)
 {
 #if MI_MALLOC_VERSION < 20000
-	return (uint8_t *)segment + slice * SLICE_BYTES + (size <= 64 ? 3 * size : size <= 512 ? size : 0);
+	return (uint8_t *)segment + slice * SLICE_BYTES +
+	       (size <= 64    ? 3 * size
+		: size <= 512 ? size
+			      : 0);
 #else
 	(void)size;
 	return (uint8_t *)segment + slice * SLICE_BYTES + 128;
@@ -156,7 +163,8 @@ static struct page make_page(mi_segment_t *segment, mi_heap_t *heap, unsigned ta
 
 static void link_page(mi_segment_t *segment, const struct page *page)
 {
-	mi_page_t *header = &segment->slices[(size_t)(page->first - (uint8_t *)segment) / SLICE_BYTES];
+	mi_page_t *header =
+		&segment->slices[(size_t)(page->first - (uint8_t *)segment) / SLICE_BYTES];
 	header->free = link_blocks(page, FREE);
 	header->local_free = link_blocks(page, LOCAL_FREE);
 	*(uintptr_t *)&header->xthread_free = (uintptr_t)link_blocks(page, THREAD_FREE);
@@ -186,23 +194,24 @@ static PyObject *make_object(const struct page *page, int i, size_t before, PyTy
 	return object;
 }
 
-static void say(const void *block, size_t size, const char *state, const char *kind, const void *object)
+static void say(const void *block, size_t size, const char *state, const char *kind,
+		const void *object)
 {
 	printf("block %#" PRIxPTR " %zu %s %s %#" PRIxPTR "\n", (uintptr_t)block, size, state, kind,
 	       (uintptr_t)object);
 }
 
 // Fills a page with objects of one type, living and dead: a dead one keeps all but its first word.
-static void make_objects(mi_segment_t *segment, const struct page *page, size_t before, PyTypeObject *type,
-			 void (*fill)(PyObject *, int))
+static void make_objects(mi_segment_t *segment, const struct page *page, size_t before,
+			 PyTypeObject *type, void (*fill)(PyObject *, int))
 {
 	for (int i = 0; i < IN_USE + 2 * (STATES - 1); i++) {
 		PyObject *object = make_object(page, i, before, type);
 		bool is_dead = state_of(i) != USED;
 		if (fill)
 			fill(object, i);
-		say(block_at(page, i), page->size, states[state_of(i)], is_dead ? "-" : type->tp_name,
-		    is_dead ? NULL : (void *)object);
+		say(block_at(page, i), page->size, states[state_of(i)],
+		    is_dead ? "-" : type->tp_name, is_dead ? NULL : (void *)object);
 	}
 	link_page(segment, page);
 }
@@ -282,7 +291,8 @@ static void fill_managed(PyObject *object, int i)
 static void say_buffers(mi_segment_t *segment, const struct page *page, const char *kind)
 {
 	for (int i = 0; i < IN_USE + 2 * (STATES - 1); i++)
-		say(block_at(page, i), page->size, states[state_of(i)], state_of(i) == USED ? kind : "-", NULL);
+		say(block_at(page, i), page->size, states[state_of(i)],
+		    state_of(i) == USED ? kind : "-", NULL);
 	link_page(segment, page);
 }
 

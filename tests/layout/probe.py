@@ -17,7 +17,7 @@ PRIVATE = {
     True: {"_odictobject", "PyODictObject", "dequeobject", "buffered", "bytesio", "stringio", "lockobject", "rlockobject"},
     # Not objects.
     False: {"BLOCK", "block", "_odictnode", "pool_header", "arena_object", "mi_arena_s", "mi_thread_data_s", "setentry",
-            "debug_alloc_api_t"},
+            "debug_alloc_api_t", "_mem_work_chunk", "_mem_work_item"},
 }
 # In the headers, but in no DWARF: nothing uses it since 3.12.
 UNUSED = {"Py_UNICODE"}
