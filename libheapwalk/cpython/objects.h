@@ -158,9 +158,12 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 			     : hw_object_fits_variable(prover, type, block + at, len - at, room)) &&
 		    (!type->has_gc || !prover->has_gc_links ||
 		     hw_is_gc_head(prover, block + at - 16))) {
-			*ret = (struct hw_object){ .type = type,
-						   .offset = at,
-						   .refcount = (int64_t)refcount };
+			// member by member: gcc 12 clears the whole with a slow string instruction
+			ret->type = type;
+			ret->offset = at;
+			ret->debug_bytes = 0;
+			ret->refcount = (int64_t)refcount;
+			ret->is_dead = false;
 			return true;
 		}
 	}
