@@ -81,7 +81,10 @@ struct hw_error *hw_session_make_modules(struct hw_session *session)
 {
 	if (session->modules)
 		return NULL;
-	const char *exe = session->options.exe ? session->options.exe : session->target->exe;
+	// What a core or a process calls its program is a name below its own root; gdb's name is one here.
+	const char *exe = session->options.exe;
+	if (!exe && session->target->ops->kind == HW_TARGET_CALLBACK)
+		exe = session->target->exe;
 	HW_TRY(hw_modules_open(session->target, exe, session->options.debug_dirs, &session->issues,
 			       &session->modules));
 	if (session->options.debuginfod)
@@ -359,11 +362,30 @@ struct hw_error *hw_session_use_rules(struct hw_session *session, const char *pa
 
 // ---- what is missing ----
 
+// What could not be read is explained by what the target lacks; what was contradicted is not.
+static const char *hw_session_reason(const struct hw_session *session, const struct hw_error *err)
+{
+	const char *shortfall = session->target->shortfall;
+	return shortfall && err->code == HW_ERROR_FAULT ? shortfall : "";
+}
+
 struct hw_error *hw_session_python_shortfall(const struct hw_session *session)
 {
 	const struct hw_error *err = session->python_error ? session->python_error
 							   : session->pymalloc_error;
-	return err ? hw_error_create(err->code, "%s", err->message) : NULL;
+	if (!err)
+		return NULL;
+	const char *reason = hw_session_reason(session, err);
+	return hw_error_create(err->code, "%s%s%s", err->message, *reason ? ": " : "", reason);
+}
+
+static struct hw_error *hw_session_lacks(const struct hw_session *session, const char *what,
+					 const struct hw_error *err)
+{
+	const char *reason = hw_session_reason(session, err);
+	return hw_error_create(HW_ERROR_PARTIAL,
+			       "the report is partial, Python's %s are not in it: %s%s%s", what,
+			       err->message, *reason ? ": " : "", reason);
 }
 
 struct hw_error *hw_session_shortfall(const struct hw_session *session)
@@ -373,13 +395,9 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 				       "interrupted: the report covers only what was walked "
 				       "until then");
 	if (session->python_error)
-		return hw_error_create(HW_ERROR_PARTIAL,
-				       "the report is partial, Python's objects are not in it: %s",
-				       session->python_error->message);
+		return hw_session_lacks(session, "objects", session->python_error);
 	if (session->pymalloc_error)
-		return hw_error_create(HW_ERROR_PARTIAL,
-				       "the report is partial, Python's arenas are not in it: %s",
-				       session->pymalloc_error->message);
+		return hw_session_lacks(session, "arenas", session->pymalloc_error);
 	const struct hw_ledger *ledger = session->heap ? hw_heap_ledger(session->heap) : NULL;
 	if (ledger && ledger->missing_bytes) {
 		// Rounded down: a heap that lacks a byte was not seen whole.
@@ -387,10 +405,13 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 					 hw_min(ledger->missing_bytes, ledger->heap_bytes);
 		return hw_error_create(HW_ERROR_PARTIAL,
 				       "the report is partial: %u %% of the heap was seen, %llu of "
-				       "%llu heap bytes could not be read",
+				       "%llu heap bytes could not be read%s%s",
 				       (unsigned)(seen * 100 / hw_max(ledger->heap_bytes, 1)),
 				       (unsigned long long)ledger->missing_bytes,
-				       (unsigned long long)ledger->heap_bytes);
+				       (unsigned long long)ledger->heap_bytes,
+				       session->target->shortfall ? ": " : "",
+				       session->target->shortfall ? session->target->shortfall
+								  : "");
 	}
 	if (session->target->shortfall)
 		return hw_error_create(HW_ERROR_PARTIAL, "the report is partial: %s",

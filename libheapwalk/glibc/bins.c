@@ -26,6 +26,29 @@ static const char *hw_bin_name(unsigned bin)
 	return bin == 1 ? "unsorted bin" : bin < 64 ? "small bin" : "large bin";
 }
 
+bool hw_glibc_leads_to_unseen(struct hw_glibc_walker *w, hw_addr_t chunk)
+{
+	const struct hw_region *region = hw_glibc_find_region(w->glibc, chunk);
+	uint32_t state = region ? hw_region_state(region, hw_region_find_chunk(region, chunk))
+				: HW_CHUNK_IN_USE;
+	uint64_t word;
+	if (state != HW_CHUNK_MISSING && state != HW_CHUNK_UNKNOWN &&
+	    hw_pages_read_u64(&w->pages, chunk, &word))
+		return false;
+	if (!w->unseen_links++)
+		w->first_unseen = chunk;
+	return true;
+}
+
+static void hw_report_unseen(struct hw_glibc_walker *w)
+{
+	if (w->unseen_links)
+		hw_issues_add(w->in.issues, HW_ERROR_FAULT, w->first_unseen,
+			      "%u lists of free chunks lead to where no chunks could be seen, the "
+			      "first to 0x%llx: what is on them from there on is not known",
+			      w->unseen_links, (unsigned long long)w->first_unseen);
+}
+
 static void hw_report_bin(const struct hw_bin_walk *walk, hw_addr_t chunk, const char *what)
 {
 	hw_issues_add(walk->w->in.issues, HW_ERROR_CORRUPT, chunk,
@@ -49,7 +72,8 @@ static struct hw_error *hw_mark_along(struct hw_bin_walk *walk, bool forward, bo
 	while (chunk != walk->head) {
 		if (!hw_glibc_find_exact(w->glibc, chunk, &region, &index) ||
 		    region->kind == HW_REGION_MMAPPED) {
-			hw_report_bin(walk, chunk, "which is no chunk");
+			if (!hw_glibc_leads_to_unseen(w, chunk))
+				hw_report_bin(walk, chunk, "which is no chunk");
 			return NULL;
 		}
 		if (region->state[index] == walk->state) {
@@ -182,6 +206,8 @@ static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, uns
 			what = "which has not the size of that bin";
 		else if (!hw_pages_read_u64(&w->pages, chunk + HW_FD, &stored))
 			what = "which can't be read";
+		if (what && hw_glibc_leads_to_unseen(w, chunk))
+			return;
 		if (what) {
 			hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, chunk,
 				      "fastbin %u of arena 0x%llx leads to 0x%llx, %s", bin,
@@ -215,5 +241,6 @@ struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w)
 		for (unsigned bin = 1; !is_whole && bin < HW_GLIBC_BINS; bin++)
 			HW_TRY(hw_mark_bin(w, i, bin));
 	}
+	hw_report_unseen(w);
 	return NULL;
 }

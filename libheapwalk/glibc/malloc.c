@@ -21,6 +21,7 @@ static const char *const hw_chunk_state_words[] = {
 	[HW_CHUNK_ARENA] = "arena header",
 	[HW_CHUNK_TCACHE_STRUCT] = "tcache header",
 	[HW_CHUNK_UNKNOWN] = "unknown",
+	[HW_CHUNK_MISSING] = "missing",
 };
 
 const char *hw_chunk_state_word(enum hw_chunk_state state)
@@ -183,7 +184,8 @@ static struct hw_error *hw_add_up(struct hw_glibc *glibc, unsigned threads)
 					 bytes[HW_CHUNK_TCACHE_STRUCT];
 		arena->unlisted_bytes += bytes[HW_CHUNK_FREE];
 		arena->unlisted_chunks += chunks[HW_CHUNK_FREE];
-		arena->unknown_bytes += bytes[HW_CHUNK_FREE] + bytes[HW_CHUNK_UNKNOWN];
+		arena->unknown_bytes += bytes[HW_CHUNK_FREE] + bytes[HW_CHUNK_UNKNOWN] +
+					bytes[HW_CHUNK_MISSING];
 	}
 	return NULL;
 }
@@ -217,10 +219,21 @@ static void hw_report_unlisted(struct hw_glibc_walker *w)
 		      (unsigned long long)first);
 }
 
-static bool hw_is_whole(struct hw_target *target, const struct hw_mapping *m)
+// Is all there that adjoins `addr` and may be of the same heap? What is kept out of a core on purpose
+// (MADV_DONTDUMP) is a mapping of its own between two others.
+static bool hw_is_whole(struct hw_target *target, hw_addr_t addr)
 {
-	hw_addr_t end;
-	return target->ops->next_readable(target, m->start, &end) == m->start && end >= m->end;
+	const struct hw_mapping *m = hw_target_find_mapping(target, addr);
+	const struct hw_mapping *last = target->mappings.data + target->mappings.count;
+	hw_addr_t end = addr, readable_end;
+	for (; m && m < last && m->start <= end && hw_mapping_is_private_writable(m) &&
+	       *m->path != '/';
+	     m++)
+		end = m->end;
+	for (; addr < end; addr = readable_end)
+		if (target->ops->next_readable(target, addr, &readable_end) != addr)
+			return false;
+	return true;
 }
 
 // Caches and lists lie in the chunks themselves, a thread's way to its cache beside its thread pointer.
@@ -231,12 +244,10 @@ static bool hw_has_gaps(struct hw_glibc_walker *w)
 		return false;
 	hw_vec_foreach(region, &w->glibc->regions)
 	{
-		const struct hw_mapping *m = hw_target_find_mapping(target, region->start);
-		if (region->kind != HW_REGION_MMAPPED && m && !hw_is_whole(target, m))
+		if (region->kind != HW_REGION_MMAPPED && !hw_is_whole(target, region->start))
 			return true;
 	}
-	const struct hw_mapping *brk = hw_target_find_mapping(target, w->sbrk_base);
-	if (brk && !hw_is_whole(target, brk))
+	if (!hw_is_whole(target, w->sbrk_base))
 		return true;
 	hw_vec_foreach(thread, &target->threads)
 	{

@@ -30,6 +30,7 @@ enum hw_chunk_state {
 	HW_CHUNK_ARENA,         // heap_info and malloc_state at the start of a thread heap
 	HW_CHUNK_TCACHE_STRUCT, // tcache_perthread_struct: an in-use chunk that malloc itself asked for
 	HW_CHUNK_UNKNOWN,       // from where the chain of chunks broke to the end of the region
+	HW_CHUNK_MISSING,       // the same, from where it can't be read
 	HW_CHUNK_STATE_COUNT
 };
 

@@ -303,24 +303,25 @@ static struct hw_error *hw_sight_chunk(struct hw_region_builder *b, struct hw_vi
 	return NULL;
 }
 
-// The chain goes wrong at `addr`: what follows is one unknown chunk, up to top where that is known.
-static struct hw_error *hw_region_damaged(struct hw_region_builder *b,
-					  const struct hw_region_plan *plan, hw_addr_t addr,
-					  hw_addr_t *ret_end)
+// The chain breaks at `addr`: what follows is one chunk of that state, up to top where that is known. Where
+// memory is missing, what is behind it has headers too, but an old header that nobody wrote over looks like
+// one in use: nothing there proves where the chain goes on.
+static struct hw_error *hw_region_broken(struct hw_region_builder *b,
+					 const struct hw_region_plan *plan, hw_addr_t addr,
+					 enum hw_chunk_state state, hw_addr_t *ret_end)
 {
 	*ret_end = plan->limit;
 	bool has_top = plan->top && addr <= plan->top;
 	hw_addr_t end = has_top ? plan->top : plan->limit;
 	if (addr < end)
-		HW_TRY(hw_region_builder_add(b, addr, HW_CHUNK_UNKNOWN));
+		HW_TRY(hw_region_builder_add(b, addr, state));
 	if (has_top && plan->top < plan->limit) {
 		uint8_t header[HW_GLIBC_HEADER];
 		uint64_t size = 0;
 		if (hw_pages_read(&b->w->pages, plan->top, header, sizeof(header)))
 			size = hw_u64(header + 8) & ~(uint64_t)HW_GLIBC_FLAGS;
 		bool is_sane = size >= 16 && !(size & 15) && size <= plan->limit - plan->top;
-		HW_TRY(hw_region_builder_add(b, plan->top,
-					     is_sane ? HW_CHUNK_TOP : HW_CHUNK_UNKNOWN));
+		HW_TRY(hw_region_builder_add(b, plan->top, is_sane ? HW_CHUNK_TOP : state));
 		if (is_sane)
 			*ret_end = plan->top + size;
 	}
@@ -432,10 +433,11 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 			if (plan->limit - addr < HW_GLIBC_HEADER || !hw_view_load(w, &view, addr)) {
 				hw_issues_add(
 					w->in.issues, HW_ERROR_FAULT, addr,
-					"header of chunk 0x%llx can't be read; the rest of its "
-					"region is shown as unknown",
+					"header of chunk 0x%llx can't be read: where chunks begin "
+					"behind it is not known, up to the end of the region or "
+					"its top",
 					(unsigned long long)addr);
-				return hw_region_damaged(&b, plan, addr, ret_end);
+				return hw_region_broken(&b, plan, addr, HW_CHUNK_MISSING, ret_end);
 			}
 			if (hw_view_poll(w, &view, was))
 				return hw_glibc_interrupted();
@@ -499,7 +501,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		if (addr == plan->top) {
 			if (!is_ordinary) {
 				hw_report_chunk(w, plan, addr, size_field);
-				return hw_region_damaged(&b, plan, addr, ret_end);
+				return hw_region_broken(&b, plan, addr, HW_CHUNK_UNKNOWN, ret_end);
 			}
 			HW_TRY(hw_region_builder_add(&b, addr, HW_CHUNK_TOP));
 			*ret_ending = HW_ENDING_TOP;
@@ -525,7 +527,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		}
 		if (!is_mark) {
 			hw_report_chunk(w, plan, addr, size_field);
-			return hw_region_damaged(&b, plan, addr, ret_end);
+			return hw_region_broken(&b, plan, addr, HW_CHUNK_UNKNOWN, ret_end);
 		}
 	}
 }

@@ -150,6 +150,8 @@ static void hw_mark_tcache_bin(struct hw_glibc_walker *w,
 	while (entry && seen < HW_CHAIN_MAX) {
 		uint64_t stored;
 		if (!hw_find_cached(w->glibc, entry, bin, &region, &index)) {
+			if (hw_glibc_leads_to_unseen(w, entry))
+				return;
 			bool is_cycle = !(entry & 15) &&
 					hw_glibc_find_exact(w->glibc, entry - HW_GLIBC_HEADER,
 							    &region, &index) &&

@@ -81,6 +81,8 @@ struct hw_glibc_walker {
 	hw_free_links_vec candidate_links;   // one a region that has candidates
 	HW_VEC(hw_addr_t) tcache_candidates; // mem of in-use chunks that look like a tcache
 	uint64_t trial_steps_left;           // bounds all searches for chains together
+	unsigned unseen_links;               // of free lists, to where no chunks could be seen
+	hw_addr_t first_unseen;              // what the first of them leads to
 };
 
 // find.c
@@ -182,7 +184,11 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 // bins.c
 // Sets w->picks, before any region is walked.
 void hw_glibc_plan_picks(struct hw_glibc_walker *w);
+// Last of all that follows lists: it says how many lead to what could not be seen.
 struct hw_error *hw_glibc_mark_bins(struct hw_glibc_walker *w) HW_MUST_USE;
+// Is `chunk` where no chunks could be seen, because memory is missing or damaged? Counts it then: a list
+// that leads there is not damaged itself.
+bool hw_glibc_leads_to_unseen(struct hw_glibc_walker *w, hw_addr_t chunk);
 // Sets glibc->safe_linking from the links that fastbins and tcaches hold.
 void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w);
 static inline hw_addr_t hw_glibc_decode_link(const struct hw_glibc *glibc, hw_addr_t field,

@@ -31,6 +31,7 @@ static const struct hw_category hw_fixed_categories[HW_CATEGORY_FIXED_COUNT] = {
 	[HW_CHUNK_TCACHE_STRUCT] = { "glibc", "tcache_perthread_struct", "", HW_STATE_OVERHEAD,
 				     "overhead", 0 },
 	[HW_CHUNK_UNKNOWN] = { "glibc", "damaged region", "", HW_STATE_UNKNOWN, "unknown", 0 },
+	[HW_CHUNK_MISSING] = { "glibc", "bytes missing", "", HW_STATE_UNKNOWN, "unknown", 0 },
 	[HW_CATEGORY_FREED_BLOCK] = { "pyarena", "freed pool chunk", "", HW_STATE_FREE, "free block", 0 },
 	[HW_CATEGORY_VIRGIN_BLOCK] = { "pyarena", "virgin pool chunk", "", HW_STATE_FREE, "virgin", 0 },
 	[HW_CATEGORY_POOL_HEADER] = { "pyarena", "pool_header overhead", "", HW_STATE_OVERHEAD,

@@ -13,7 +13,8 @@ static bool hw_may_be_free(const struct hw_region *region, uint32_t i)
 {
 	return hw_region_chunk_end(region, i) - hw_region_chunk_start(region, i) <=
 		       HW_CACHED_BYTES_MAX ||
-	       i + 1 == region->count || region->state[i + 1] == HW_CHUNK_UNKNOWN;
+	       i + 1 == region->count || region->state[i + 1] == HW_CHUNK_UNKNOWN ||
+	       region->state[i + 1] == HW_CHUNK_MISSING;
 }
 
 void hw_heap_mark_gaps(struct hw_heap *heap)

@@ -76,7 +76,14 @@ static struct hw_error *hw_prove_type_type(struct hw_target *target, const struc
 static struct hw_error *hw_prove_types(struct hw_target *target, struct hw_modules *modules,
 				       struct hw_python *python)
 {
+	struct hw_symbol symbol;
+	uint8_t word[8];
 	python->type_type = hw_find_type_type(target, modules, python);
+	if (!python->type_type && hw_module_symbol(python->module, "PyType_Type", &symbol) &&
+	    hw_target_read_some(target, symbol.address, word, sizeof(word)) != sizeof(word))
+		return hw_error_at(HW_ERROR_FAULT, symbol.address,
+				   "PyType_Type, at 0x%" PRIx64 " in the data of %s, can't be read",
+				   symbol.address, python->module->path);
 	if (!python->type_type)
 		return hw_error_create(HW_ERROR_CORRUPT,
 				       "PyType_Type of %s does not have itself as its type; either "
@@ -245,19 +252,34 @@ static struct hw_error *hw_find_hidden_cpython(struct hw_target *target, struct 
 	return first_err;
 }
 
-// Extension modules without an interpreter: its symbols must have been taken away.
-static void hw_report_hidden_cpython(struct hw_modules *modules, struct hw_issues *issues)
+// "python3", "python3.11d", "libpython3.11.so.1.0", "array.cpython-311-x86_64-linux-gnu.so"
+static bool hw_is_cpython_name(const char *path)
 {
-	for (size_t i = 0; i < hw_modules_count(modules); i++) {
-		struct hw_module *module = hw_modules_get(modules, i);
-		if (!strstr(module->path, ".cpython-") && !strstr(module->path, "/libpython"))
-			continue;
-		hw_issues_add(issues, HW_ERROR_NO_DEBUG_INFO, module->start,
-			      "%s is mapped, but no file has a symbol PyType_Type: if CPython runs "
-			      "here, its symbols are missing",
-			      module->path);
-		return;
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	return !strncmp(name, "libpython2", 10) || !strncmp(name, "libpython3", 10) ||
+	       !strncmp(name, "python2", 7) || !strncmp(name, "python3", 7) ||
+	       strstr(name, ".cpython-");
+}
+
+// Its files are mapped, and neither they nor what the core has of them tell where anything is: there is no
+// proof that CPython is not here. The interpreter's file is named before an extension module's.
+static struct hw_error *hw_find_hidden_names(const struct hw_target *target)
+{
+	const struct hw_mapping *best = NULL;
+	hw_vec_foreach(m, &target->mappings)
+	{
+		if (*m->path == '/' && m->flags & HW_MAP_EXEC && hw_is_cpython_name(m->path) &&
+		    (!best || (strstr(best->path, ".cpython-") && !strstr(m->path, ".cpython-"))))
+			best = m;
 	}
+	if (!best)
+		return NULL;
+	return hw_error_at(HW_ERROR_NO_DEBUG_INFO, best->start,
+			   "%s is mapped, but its file is not here and what memory has of it does "
+			   "not tell where CPython's types are; name a directory with the target's "
+			   "files with the option sysroot",
+			   best->path);
 }
 
 // PyPy's library exports what starts an RPython program; its objects are no CPython's.
@@ -293,8 +315,8 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 		HW_TRY(hw_find_hidden_cpython(target, modules, issues, ret));
 		if (ret->module)
 			return NULL;
-		hw_report_hidden_cpython(modules, issues);
-		return hw_find_pypy(modules);
+		HW_TRY(hw_find_pypy(modules));
+		return hw_find_hidden_names(target);
 	}
 	for (size_t i = 0; i < hw_modules_count(modules); i++) {
 		struct hw_module *module = hw_modules_get(modules, i);

@@ -21,6 +21,14 @@ const struct hw_column hw_arenas_columns[HW_ARENAS_CELLS] = {
 	[HW_ARENAS_HEAPS] = { NULL, "heaps" },
 };
 
+// A sum of chunks of one state. Where part of the arena could not be seen, none seen is no number.
+static struct hw_cell hw_arenas_sum(const struct hw_glibc_arena *arena, uint64_t sum)
+{
+	bool is_seen = sum || (arena->region_bytes && !arena->unknown_bytes) ||
+		       !arena->system_bytes;
+	return is_seen ? hw_cell_number(sum) : hw_cell_none();
+}
+
 void hw_arenas_cells(size_t index, const struct hw_glibc_arena *arena, struct hw_cell *cells)
 {
 	const struct hw_cell all[HW_ARENAS_CELLS] = {
@@ -28,16 +36,16 @@ void hw_arenas_cells(size_t index, const struct hw_glibc_arena *arena, struct hw
 		[HW_ARENAS_ADDRESS] = hw_cell_address(arena->address),
 		[HW_ARENAS_MAIN] = hw_cell_bool(arena->is_main),
 		[HW_ARENAS_SYSTEM] = hw_cell_number(arena->system_bytes),
-		[HW_ARENAS_IN_USE] = hw_cell_number(arena->in_use_bytes),
-		[HW_ARENAS_TCACHE] = hw_cell_number(arena->tcache_bytes),
-		[HW_ARENAS_FASTBIN] = hw_cell_number(arena->fastbin_bytes),
-		[HW_ARENAS_BIN] = hw_cell_number(arena->bin_bytes),
-		[HW_ARENAS_TOP] = hw_cell_number(arena->top_bytes),
-		[HW_ARENAS_OVERHEAD] = hw_cell_number(arena->overhead_bytes),
+		[HW_ARENAS_IN_USE] = hw_arenas_sum(arena, arena->in_use_bytes),
+		[HW_ARENAS_TCACHE] = hw_arenas_sum(arena, arena->tcache_bytes),
+		[HW_ARENAS_FASTBIN] = hw_arenas_sum(arena, arena->fastbin_bytes),
+		[HW_ARENAS_BIN] = hw_arenas_sum(arena, arena->bin_bytes),
+		[HW_ARENAS_TOP] = hw_arenas_sum(arena, arena->top_bytes),
+		[HW_ARENAS_OVERHEAD] = hw_arenas_sum(arena, arena->overhead_bytes),
 		[HW_ARENAS_UNKNOWN] = hw_cell_number(arena->unknown_bytes),
-		[HW_ARENAS_IN_USE_CHUNKS] = hw_cell_number(arena->in_use_chunks),
-		[HW_ARENAS_FREE_CHUNKS] = hw_cell_number(arena->tcache_chunks +
-							 arena->fastbin_chunks + arena->bin_chunks),
+		[HW_ARENAS_IN_USE_CHUNKS] = hw_arenas_sum(arena, arena->in_use_chunks),
+		[HW_ARENAS_FREE_CHUNKS] = hw_arenas_sum(
+			arena, arena->tcache_chunks + arena->fastbin_chunks + arena->bin_chunks),
 		[HW_ARENAS_HEAPS] = hw_cell_number(arena->heaps),
 	};
 	memcpy(cells, all, sizeof(all));
@@ -56,14 +64,25 @@ static void hw_arenas_mmapped(struct hw_report *report)
 	struct json_object *mmapped = json_object_new_object();
 	hw_json_add_number(mmapped, "count", glibc->mmapped_count);
 	hw_json_add_number(mmapped, "bytes", glibc->mmapped_bytes);
-	hw_json_add_number(mmapped, "n_mmaps", glibc->n_mmaps);
-	hw_json_add_number(mmapped, "mmapped_mem", glibc->mmapped_mem);
-	hw_report_member(report, "mmapped", mmapped);
 	char count[32], bytes[32], n_mmaps[32], mmapped_mem[32];
-	hw_report_line(report, "mmapped chunks: %s, %s bytes (malloc's own count: %s, %s bytes)",
-		       hw_commas(glibc->mmapped_count, count),
-		       hw_commas(glibc->mmapped_bytes, bytes), hw_commas(glibc->n_mmaps, n_mmaps),
-		       hw_commas(glibc->mmapped_mem, mmapped_mem));
+	hw_commas(glibc->mmapped_count, count);
+	hw_commas(glibc->mmapped_bytes, bytes);
+	if (glibc->mp) {
+		hw_json_add_number(mmapped, "n_mmaps", glibc->n_mmaps);
+		hw_json_add_number(mmapped, "mmapped_mem", glibc->mmapped_mem);
+		hw_report_line(report,
+			       "mmapped chunks: %s, %s bytes (malloc's own count: %s, %s bytes)",
+			       count, bytes, hw_commas(glibc->n_mmaps, n_mmaps),
+			       hw_commas(glibc->mmapped_mem, mmapped_mem));
+	} else {
+		hw_json_add(mmapped, "n_mmaps", NULL);
+		hw_json_add(mmapped, "mmapped_mem", NULL);
+		hw_report_line(report,
+			       "mmapped chunks: %s, %s bytes were found; how many there are can't "
+			       "be told, malloc's own count is not known",
+			       count, bytes);
+	}
+	hw_report_member(report, "mmapped", mmapped);
 	hw_report_styled_line(report, HW_STYLE_METADATA, "facts: malloc: %s",
 			      glibc->facts ? glibc->facts : "none");
 	if (glibc->other.name)

@@ -194,10 +194,16 @@ static void hw_map_notes(struct hw_map_report *r)
 		hw_report_line(report, "a core does not say which pages were resident or swapped: "
 				       "these are its pages that are not all zeros, and those "
 				       "that it does not have");
-	if (r->map->source != HW_RESIDENCY_NONE)
-		hw_report_line(report, "unknown: %s of private and writable resident memory",
+	uint64_t missing = total->pages.missing_bytes;
+	if (r->map->source != HW_RESIDENCY_NONE && total->pages.resident_bytes)
+		hw_report_line(report, "unknown: %s of private and writable resident memory%s%s%s",
 			       hw_percent(unknown->pages.resident_bytes,
-					  total->pages.resident_bytes, share));
+					  total->pages.resident_bytes, share),
+			       missing ? "; of " : "", missing ? hw_commas(missing, digits) : "",
+			       missing ? " bytes it can't be told" : "");
+	else if (missing)
+		hw_report_line(report, "unknown: of all %s bytes it can't be told",
+			       hw_commas(missing, digits));
 	if (*r->map->other_malloc)
 		hw_report_line(report, "%s: anonymous mappings that nothing else explains",
 			       r->map->other_malloc);

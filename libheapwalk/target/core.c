@@ -3,6 +3,7 @@
 // may come from a stranger.
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -302,8 +303,12 @@ static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t ph
 {
 	if (whole <= core->size && phdrs_seen == phdrs)
 		return;
-	if (!core->target.shortfall)
-		core->target.shortfall = strdup("the core is cut short"); // NULL: the issue says it
+	if (!core->target.shortfall &&
+	    asprintf(&core->target.shortfall,
+		     "the core is cut short at %.1f %% of its length; get the whole file, or raise "
+		     "what limited it (ulimit -c, room on the disk)",
+		     whole ? 100.0 * (double)core->size / (double)whole : 0) < 0)
+		core->target.shortfall = NULL; // the issue says it
 	if (!core->issues)
 		return;
 	if (phdrs_seen < phdrs)
@@ -316,6 +321,32 @@ static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t ph
 			      "core %s is cut short: %llu of %llu bytes (%.1f %%) are there",
 			      core->path, (unsigned long long)core->size, (unsigned long long)whole,
 			      100.0 * (double)core->size / (double)whole);
+}
+
+// What a core leaves out that no file has: coredump_filter, MADV_DONTDUMP, and pages nobody ever touched
+// look the same in it.
+static void hw_core_report_left_out(struct hw_core *core)
+{
+	uint64_t all = 0, missing = 0;
+	hw_vec_foreach(m, &core->target.mappings)
+	{
+		if (!hw_mapping_is_private_writable(m) || *m->path == '/')
+			continue;
+		all += m->end - m->start;
+		for (hw_addr_t at = m->start, readable_end; at < m->end; at = readable_end) {
+			hw_addr_t next = hw_core_next_readable(&core->target, at, &readable_end);
+			missing += hw_min(next, m->end) - at;
+		}
+	}
+	if (!missing || core->target.shortfall)
+		return;
+	if (asprintf(&core->target.shortfall,
+		     "the core leaves out %llu of %llu bytes of private memory (%.1f %%), by its "
+		     "coredump_filter, by MADV_DONTDUMP or because they were never touched; gcore "
+		     "-a writes all there is",
+		     (unsigned long long)missing, (unsigned long long)all,
+		     100.0 * (double)missing / (double)all) < 0)
+		core->target.shortfall = NULL; // the ledger has the numbers
 }
 
 static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
@@ -357,7 +388,9 @@ static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 					       : "");
 	hw_core_sort_pieces(core);
 	hw_core_finish_notes(core);
-	return hw_core_make_maps(core, exe);
+	HW_TRY(hw_core_make_maps(core, exe));
+	hw_core_report_left_out(core);
+	return NULL;
 }
 
 struct hw_error *hw_target_open_core(const char *path, const char *exe, const char *sysroot,

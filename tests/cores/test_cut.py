@@ -82,6 +82,9 @@ class Cut(HeapwalkTest):
                 self.assertEqual(done.returncode, 1, done.stderr)
                 report = json.loads(done.stdout)
                 self.assertTrue(report["partial"])
+                # Why, how much of it is there, and what to do; what can't be read is not called damaged.
+                self.assertRegex(report["partial_reason"], "the core is cut short at %d.0 %% of its length; " % percent)
+                self.assertNotRegex(str([i["message"] for i in report["issues"]]), "either it is damaged|itself as its")
                 self.assertEqual(report["coverage"]["missing_bytes"],
                                  sum(min(size, max(0, place + size - cut)) for place, size in heaps))
                 done = self.ask(path, "all", "--format", "csv")
