@@ -310,6 +310,23 @@ static const char *hw_block_word(const struct hw_block *block)
 	return block->kind;
 }
 
+static const char *hw_explain_mi_word(const struct hw_explanation *e)
+{
+	const struct hw_mi_page *page = e->mi.page;
+	if (!page)
+		return "segment header";
+	if (page->is_free)
+		return "free slices of a segment";
+	if (page->is_bad)
+		return "damaged page";
+	if (page->is_missing)
+		return hw_block_word(&e->row.block);
+	return e->mi.has_block ? hw_block_word(&e->row.block)
+	       : e->row.is_there && e->row.block.state == HW_STATE_FREE
+		       ? "part of a page never carved"
+		       : "padding of a page";
+}
+
 static const char *hw_explain_word(const struct hw_explanation *e)
 {
 	if (e->malloc_state)
@@ -325,6 +342,8 @@ static const char *hw_explain_word(const struct hw_explanation *e)
 		       : !e->pool.has_block ? "padding of a pool"
 					    : hw_block_word(&e->row.block);
 	}
+	if (e->mi.segment)
+		return hw_explain_mi_word(e);
 	if (e->arena)
 		return e->arena->is_missing ? hw_block_word(&e->row.block) : "padding of an arena";
 	if (e->row.is_there && e->row.row.category == HW_CHUNK_ARENA)
@@ -375,7 +394,8 @@ static struct hw_error *hw_explain_all(struct hw_explainer *x)
 		if (!e->arena)
 			hw_explain_arena_object(x, e->address);
 	}
-	if (!e->pool.is_there)
+	HW_TRY(hw_explain_mimalloc(session, x->pages, e));
+	if (!e->pool.is_there && !e->mi.segment)
 		hw_explain_chunk(x);
 	hw_explain_stack(x);
 	if (session->python.module)

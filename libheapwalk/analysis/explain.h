@@ -61,6 +61,25 @@ struct hw_explained_arena_object {
 	struct hw_explained_place place;
 };
 
+// A segment of mimalloc and the page, or the free run of slices, in it.
+struct hw_explained_mi {
+	const struct hw_mi_segment *segment; // NULL: the address is in none
+	uint32_t slice;                      // the address's, in the segment
+	const struct hw_mi_page *page;       // NULL: the segment's header
+	const struct hw_mi_heap *heap;       // the page's; NULL: abandoned, or no page
+	bool is_listed_abandoned;            // the segment is in an interpreter's pool
+	int64_t abandoned_interpreter;
+	bool has_lists;
+	struct hw_mi_lists lists;
+	struct hw_explained_place place; // of the page, among its heap's pages of that size
+	uint64_t qsbr_goal;              // 0: none
+	bool has_block;                  // the address is in a block that was carved
+	uint32_t block_index;
+	enum hw_mi_block block_list;
+	bool has_block_position;
+	uint32_t block_position;
+};
+
 struct hw_explained_chunk {
 	bool is_there, has_header;
 	hw_addr_t address;
@@ -86,6 +105,7 @@ struct hw_explanation {
 	const struct hw_arena *arena; // NULL: in none
 	struct hw_explained_arena_object arena_object; // the address is in one
 	struct hw_explained_pool pool;
+	struct hw_explained_mi mi;
 	struct hw_explained_chunk chunk;
 	bool has_object;
 	struct hw_inspected_object object;
@@ -99,6 +119,9 @@ struct hw_explanation {
 // damaged are issues of the session.
 struct hw_error *hw_explain(struct hw_session *session, hw_addr_t addr,
 			    struct hw_explanation *ret) HW_MUST_USE;
+// explain_mimalloc.c: fills e->mi of e->address. Out of memory: fails.
+struct hw_error *hw_explain_mimalloc(struct hw_session *session, struct hw_pages *pages,
+				     struct hw_explanation *e) HW_MUST_USE;
 void hw_explanation_deinit(struct hw_explanation *explanation);
 
 #endif

@@ -349,7 +349,7 @@ struct hw_error *hw_mimalloc_walk(struct hw_target *target, const struct hw_pyth
 	*ret = (struct hw_mimalloc){ .target = target,
 				     .layout = l,
 				     .has_keys = l->mi_page_keys != HW_ABSENT,
-				     .has_tags = l->tstate_mimalloc_heaps != HW_ABSENT };
+				     .has_tags = l->ob_gc_bits != HW_ABSENT };
 	if (l->mi_segment_size == HW_ABSENT) // up to 3.12
 		return NULL;
 	if (!hw_mi_layout_is_sound(l)) {

@@ -63,11 +63,11 @@ struct hw_mi_segment {
 // A thread's heap: pages.heap leads here. Without the GIL each thread state has one a tag.
 struct hw_mi_heap {
 	hw_addr_t address;
-	hw_addr_t tstate;     // PyThreadState, 0: of no one's
-	uint32_t interpreter; // of that thread state: index in hw_python.interpreters
-	uint8_t tag;          // enum hw_mi_tag
-	uint64_t thread_id;   // the thread's pointer to its control block
-	uint64_t page_count;  // as it says
+	hw_addr_t tstate;       // PyThreadState, 0: of no one's
+	int64_t interpreter_id; // of that thread state
+	uint8_t tag;            // enum hw_mi_tag
+	uint64_t thread_id;     // the thread's pointer to its control block
+	uint64_t page_count;    // as it says
 	uint64_t pages, blocks, block_bytes, reserved_bytes, committed_bytes; // of pages found
 	bool is_main;                                                         // _mi_heap_main
 	bool is_readable;
@@ -118,6 +118,9 @@ struct hw_error *hw_mimalloc_check(const struct hw_mimalloc *mimalloc, struct hw
 const struct hw_mi_segment *hw_mimalloc_find_segment(const struct hw_mimalloc *mimalloc,
 						     hw_addr_t addr);
 const struct hw_mi_page *hw_mimalloc_find_page(const struct hw_mimalloc *mimalloc, hw_addr_t addr);
+// NULL: `address` is no heap's.
+const struct hw_mi_heap *hw_mimalloc_find_heap(const struct hw_mimalloc *mimalloc,
+					       hw_addr_t address);
 // Is addr in memory of mimalloc's, and where does that stretch of it end?
 bool hw_mimalloc_claims(const struct hw_mimalloc *mimalloc, hw_addr_t addr, hw_addr_t *ret_end);
 
@@ -146,6 +149,11 @@ enum hw_mi_block {
 struct hw_mi_lists {
 	uint32_t free, local_free, thread_free, delayed; // how many blocks
 };
+// Where `block` stands on the list of its page that `what` is, from the list's head on. False: the list has
+// no such block, or is damaged before it; also of delayed ones, whose list is the heap's.
+bool hw_mi_page_position(const struct hw_mimalloc *mimalloc, const struct hw_mi_page *page,
+			 struct hw_pages *pages, enum hw_mi_block what, hw_addr_t block,
+			 uint32_t *ret);
 // What each block of a page is, into blocks[page->capacity]. Damage (a link out of the page or into the
 // middle of a block, a cycle) ends the list and is an issue. Reads through `pages`: one thread's.
 void hw_mi_page_mark_free(const struct hw_mimalloc *mimalloc, const struct hw_mi_page *page,

@@ -11,7 +11,8 @@ enum {
 	HW_MI_THREAD_CACHE = 64,          // init.c TD_CACHE_SIZE: 16 or 32, the symbol tells
 	HW_MI_ARENA_BLOCKS_MAX = 1 << 22, // all of the address space
 	HW_MI_META_BYTES_MAX = 1 << 20,
-	HW_MI_THREADS_MAX = 1 << 20, // thread states of all interpreters together
+	HW_MI_TSTATE_BYTES_MAX = 2 << 10, // before its heaps
+	HW_MI_THREADS_MAX = 1 << 16,      // thread states of all interpreters together
 };
 
 // ---- heaps ----
@@ -24,10 +25,7 @@ static int hw_mi_heap_order(const void *a, const void *b)
 
 static struct hw_mi_heap *hw_mi_heap_at(struct hw_mimalloc *mi, hw_addr_t address)
 {
-	struct hw_mi_heap key = { .address = address };
-	return mi->heaps.count ? bsearch(&key, mi->heaps.data, mi->heaps.count, sizeof(key),
-					 hw_mi_heap_order)
-			       : NULL;
+	return (struct hw_mi_heap *)hw_mimalloc_find_heap(mi, address);
 }
 
 // Those that pages lead to, each once.
@@ -120,17 +118,18 @@ static void hw_mi_heap_read(struct hw_mi_walk *walk, struct hw_mi_heap *heap)
 
 // ---- thread states ----
 
-static void hw_mi_bind_thread(struct hw_mi_walk *walk, uint32_t interpreter, hw_addr_t tstate)
+static void hw_mi_bind_thread(struct hw_mi_walk *walk, int64_t interpreter_id, hw_addr_t tstate,
+			      hw_addr_t heaps, bool is_main)
 {
 	const struct hw_python_layout *l = walk->layout;
 	for (unsigned tag = 0; tag < HW_MI_TAG_COUNT; tag++) {
-		struct hw_mi_heap *heap =
-			hw_mi_heap_at(walk->mi, tstate + (hw_addr_t)l->tstate_mimalloc_heaps +
-							tag * (hw_addr_t)l->mi_heap_size);
+		struct hw_mi_heap *heap = hw_mi_heap_at(walk->mi,
+							heaps + tag * (hw_addr_t)l->mi_heap_size);
 		if (!heap)
 			continue;
 		heap->tstate = tstate;
-		heap->interpreter = interpreter;
+		heap->interpreter_id = interpreter_id;
+		heap->is_main = is_main;
 		if (heap->is_readable && heap->tag != tag && l->mi_heap_tag != HW_ABSENT)
 			hw_issues_add(walk->issues, HW_ERROR_CORRUPT, heap->address,
 				      "the mimalloc heap at 0x%" PRIx64
@@ -141,7 +140,27 @@ static void hw_mi_bind_thread(struct hw_mi_walk *walk, uint32_t interpreter, hw_
 	}
 }
 
-// Whose heaps they are: those of all thread states that the interpreters list.
+// Where a thread state has its heaps, 0: it has none, or that can't be told. Point releases move them: where
+// nothing says by how much, they are the nearest behind it, for they are its own.
+static hw_addr_t hw_mi_heaps_of(const struct hw_mi_walk *walk, hw_addr_t tstate)
+{
+	const struct hw_python_layout *l = walk->layout;
+	if (l->tstate_mimalloc_heaps != HW_ABSENT)
+		return tstate + (hw_addr_t)l->tstate_mimalloc_heaps;
+	hw_vec_foreach(heap, &walk->mi->heaps)
+	{
+		if (heap->address <= tstate)
+			continue;
+		hw_addr_t before = heap->tag * (hw_addr_t)l->mi_heap_size;
+		return heap->tag < HW_MI_TAG_COUNT && heap->address - tstate > before &&
+				       heap->address - tstate - before < HW_MI_TSTATE_BYTES_MAX
+			       ? heap->address - before
+			       : 0;
+	}
+	return 0;
+}
+
+// Whose heaps they are: those of all thread states that the interpreters list, the oldest last.
 static void hw_mi_bind_threads(struct hw_mi_walk *walk)
 {
 	const struct hw_python_layout *l = walk->layout;
@@ -150,14 +169,23 @@ static void hw_mi_bind_threads(struct hw_mi_walk *walk)
 	if (!walk->mi->has_tags || l->tstate_next == HW_ABSENT)
 		return;
 	for (uint32_t i = 0; i < python->interpreters.count; i++) {
-		hw_addr_t tstate = python->interpreters.data[i] + (hw_addr_t)l->interp_threads_head;
-		if (!hw_pages_read_u64(&walk->pages, tstate, &tstate))
+		uint64_t tstate, next, id;
+		if (l->interp_id == HW_ABSENT ||
+		    !hw_pages_read_u64(&walk->pages,
+				       python->interpreters.data[i] + (hw_addr_t)l->interp_id, &id))
+			id = i;
+		if (!hw_pages_read_u64(&walk->pages,
+				       python->interpreters.data[i] +
+					       (hw_addr_t)l->interp_threads_head,
+				       &tstate))
 			continue;
-		for (; tstate && left; left--) {
-			hw_mi_bind_thread(walk, i, tstate);
+		for (; tstate && left; left--, tstate = next) {
+			hw_addr_t heaps = hw_mi_heaps_of(walk, tstate);
 			if (!hw_pages_read_u64(&walk->pages, tstate + (hw_addr_t)l->tstate_next,
-					       &tstate))
+					       &next))
 				break;
+			if (heaps)
+				hw_mi_bind_thread(walk, (int64_t)id, tstate, heaps, !i && !next);
 		}
 	}
 }

@@ -31,6 +31,21 @@ const struct hw_mi_page *hw_mimalloc_find_page(const struct hw_mimalloc *mi, hw_
 	return segment->page_count ? &pages[low] : NULL;
 }
 
+const struct hw_mi_heap *hw_mimalloc_find_heap(const struct hw_mimalloc *mi, hw_addr_t address)
+{
+	size_t low = 0, high = mi->heaps.count;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (mi->heaps.data[mid].address < address)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < mi->heaps.count && mi->heaps.data[low].address == address
+		       ? &mi->heaps.data[low]
+		       : NULL;
+}
+
 bool hw_mimalloc_claims(const struct hw_mimalloc *mi, hw_addr_t addr, hw_addr_t *ret_end)
 {
 	const struct hw_mi_segment *segment = hw_mimalloc_find_segment(mi, addr);
@@ -117,6 +132,25 @@ void hw_mi_page_mark_free(const struct hw_mimalloc *mi, const struct hw_mi_page 
 	}
 	for (; low < mi->delayed.count && mi->delayed.data[low] - page->start < page->bytes; low++)
 		ret->delayed += !hw_mi_mark(&m, mi->delayed.data[low], HW_MI_BLOCK_DELAYED_FREE);
+}
+
+bool hw_mi_page_position(const struct hw_mimalloc *mi, const struct hw_mi_page *page,
+			 struct hw_pages *pages, enum hw_mi_block what, hw_addr_t block,
+			 uint32_t *ret)
+{
+	hw_addr_t at = what == HW_MI_BLOCK_FREE          ? page->free
+		       : what == HW_MI_BLOCK_LOCAL_FREE  ? page->local_free
+		       : what == HW_MI_BLOCK_THREAD_FREE ? page->thread_free
+							 : 0;
+	for (*ret = 0; at && *ret < page->capacity; ++*ret) {
+		uint64_t word;
+		if (at == block)
+			return true;
+		if (!hw_pages_read_u64(pages, at, &word))
+			return false;
+		at = hw_mi_decode(mi->has_keys, word, page->keys, page->header);
+	}
+	return false;
 }
 
 // ---- invariants ----

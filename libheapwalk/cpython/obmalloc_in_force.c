@@ -69,7 +69,7 @@ void hw_obmalloc_find_in_force(struct hw_target *target, const struct hw_python 
 			return;
 		}
 	}
-	if (python->layout.tstate_mimalloc_heaps != HW_ABSENT) {
+	if (python->layout.ob_gc_bits != HW_ABSENT) {
 		pm->in_force = HW_IN_FORCE_MIMALLOC; // without the GIL there is no other
 		return;
 	}

@@ -113,6 +113,7 @@ bool hw_inspect_object(struct hw_inspector *inspector, hw_addr_t addr,
 	if (!type || !hw_object_refcount(&heap->prover, &worker->pages, addr, &refcount) ||
 	    !refcount || !hw_refcount_is_sane(&heap->prover, refcount))
 		return false;
+	uint8_t header[HW_OBJECT_HEADER_MAX];
 	*ret = (struct hw_inspected_object){
 		.address = addr,
 		.type = type->name,
@@ -121,7 +122,11 @@ bool hw_inspect_object(struct hw_inspector *inspector, hw_addr_t addr,
 		.is_immortal = hw_heap_is_immortal(heap, refcount),
 		.head_bytes = type->head_bytes,
 		.size_bytes = hw_inspect_size(inspector, addr, type),
+		.is_split = heap->prover.refcount_bits.is_split &&
+			    hw_pages_read(&worker->pages, addr, header, heap->prover.object_size),
 	};
+	if (ret->is_split)
+		hw_split_count_read(&heap->in.python->layout, header, &ret->split);
 	return true;
 }
 

@@ -4,6 +4,7 @@
 #ifndef HW_HEAP_INSPECT_H
 #define HW_HEAP_INSPECT_H
 
+#include "cpython/objects.h"
 #include "cpython/value.h"
 #include "heap/heap.h"
 
@@ -18,8 +19,10 @@ struct hw_inspected_object {
 	hw_addr_t address; // what id() gives
 	const char *type;  // tp_name; borrowed from the heap
 	hw_addr_t type_address;
-	int64_t refcount;    // as it is stored
-	bool is_immortal;    // 3.12 and later
+	int64_t refcount; // as it is stored
+	bool is_immortal; // 3.12 and later
+	bool is_split;    // without the GIL: `refcount` is the sum, as far as the header tells
+	struct hw_split_count split;
 	uint32_t head_bytes; // GC head and pre-header before the object
 	uint64_t size_bytes; // sys.getsizeof() without buffers; 0: the object alone doesn't tell
 };

@@ -10,6 +10,9 @@ enum {
 	HW_MIHEAP_ADDRESS,
 	HW_MIHEAP_THREAD,
 	HW_MIHEAP_WHOSE,
+	HW_MIHEAP_TAG,
+	HW_MIHEAP_TSTATE,
+	HW_MIHEAP_INTERPRETER,
 	HW_MIHEAP_PAGES,
 	HW_MIHEAP_USED,
 	HW_MIHEAP_BYTES,
@@ -41,6 +44,9 @@ static const struct hw_column hw_mi_heap_columns[HW_MIHEAP_CELLS] = {
 	[HW_MIHEAP_ADDRESS] = { "mi_heap_t*", "heap" },
 	[HW_MIHEAP_THREAD] = { "Thread", "thread_id" },
 	[HW_MIHEAP_WHOSE] = { "Whose", "whose" },
+	[HW_MIHEAP_TAG] = { "Tag", "tag" },
+	[HW_MIHEAP_TSTATE] = { "PyThreadState*", "thread_state" },
+	[HW_MIHEAP_INTERPRETER] = { "Interpreter", "interpreter" },
 	[HW_MIHEAP_PAGES] = { "Pages", "pages" },
 	[HW_MIHEAP_USED] = { "Blocks used", "blocks_used" },
 	[HW_MIHEAP_BYTES] = { "Bytes used", "bytes_used" },
@@ -67,9 +73,11 @@ static const struct hw_column hw_mi_size_columns[HW_MISIZE_CELLS] = {
 
 // ---- rows ----
 
-static bool hw_mi_heap_row(struct hw_rows *rows, const struct hw_mi_heap *heap)
+static bool hw_mi_heap_row(const struct hw_mimalloc *mi, struct hw_rows *rows,
+			   const struct hw_mi_heap *heap)
 {
 	// Pages of ended threads are no heap's.
+	const char *tag = heap->address || mi->has_tags ? hw_mi_tag_word(heap->tag) : "";
 	const char *whose = heap->is_main ? "main thread" : heap->address ? "thread" : "abandoned";
 	bool has_thread = heap->address && heap->is_readable;
 	const struct hw_cell cells[HW_MIHEAP_CELLS] = {
@@ -77,6 +85,11 @@ static bool hw_mi_heap_row(struct hw_rows *rows, const struct hw_mi_heap *heap)
 						    : hw_cell_none(),
 		[HW_MIHEAP_THREAD] = has_thread ? hw_cell_address(heap->thread_id) : hw_cell_none(),
 		[HW_MIHEAP_WHOSE] = hw_cell_text(whose),
+		[HW_MIHEAP_TAG] = *tag ? hw_cell_text(tag) : hw_cell_none(),
+		[HW_MIHEAP_TSTATE] = heap->tstate ? hw_cell_address(heap->tstate) : hw_cell_none(),
+		[HW_MIHEAP_INTERPRETER] = heap->tstate
+						  ? hw_cell_number((uint64_t)heap->interpreter_id)
+						  : hw_cell_none(),
 		[HW_MIHEAP_PAGES] = hw_cell_number(heap->pages),
 		[HW_MIHEAP_USED] = hw_cell_number(heap->blocks),
 		[HW_MIHEAP_BYTES] = hw_cell_number(heap->block_bytes),
@@ -88,18 +101,23 @@ static bool hw_mi_heap_row(struct hw_rows *rows, const struct hw_mi_heap *heap)
 
 static bool hw_mi_heap_rows(const struct hw_mimalloc *mi, struct hw_rows *rows)
 {
-	struct hw_mi_heap abandoned = { 0 };
+	struct hw_mi_heap abandoned[HW_MI_TAG_COUNT + 1] = { 0 };
 	hw_vec_foreach(page, &mi->pages)
 	{
 		if (hw_mi_page_has_blocks(page) && !page->heap)
-			hw_mi_heap_count(&abandoned, page);
+			hw_mi_heap_count(&abandoned[page->tag], page);
 	}
 	hw_vec_foreach(heap, &mi->heaps)
 	{
-		if (!hw_mi_heap_row(rows, heap))
+		if (!hw_mi_heap_row(mi, rows, heap))
 			return false;
 	}
-	return !abandoned.pages || hw_mi_heap_row(rows, &abandoned);
+	for (unsigned tag = 0; tag <= HW_MI_TAG_COUNT; tag++) {
+		abandoned[tag].tag = (uint8_t)tag;
+		if (abandoned[tag].pages && !hw_mi_heap_row(mi, rows, &abandoned[tag]))
+			return false;
+	}
+	return true;
 }
 
 static bool hw_mi_segment_rows(const struct hw_mimalloc *mi, struct hw_rows *rows)

@@ -210,6 +210,23 @@ static struct json_object *hw_json_chunk(struct hw_report *report, const struct 
 	return object;
 }
 
+// null but in a build without the GIL
+static struct json_object *hw_json_split_count(const struct hw_inspected_object *o)
+{
+	const struct hw_split_count *c = &o->split;
+	if (!o->is_split)
+		return NULL;
+	struct json_object *object = json_object_new_object();
+	hw_add_optional_address(object, "owner_thread", c->owner);
+	hw_add_optional_number(object, "local", !c->is_immortal, c->local);
+	hw_json_add(object, "shared", c->is_immortal ? NULL : json_object_new_int64(c->shared));
+	hw_json_add_bool(object, "deferred", c->is_deferred);
+	hw_json_add_bool(object, "tracked", c->gc_bits & HW_GC_TRACKED);
+	hw_json_add_bool(object, "finalized", c->gc_bits & HW_GC_FINALIZED);
+	hw_json_add_bool(object, "frozen", c->gc_bits & HW_GC_FROZEN);
+	return object;
+}
+
 static struct json_object *hw_json_object(struct hw_report *report, const struct hw_explanation *e)
 {
 	const struct hw_inspected_object *o = &e->object;
@@ -221,6 +238,7 @@ static struct json_object *hw_json_object(struct hw_report *report, const struct
 	hw_json_add_address(object, "type_address", o->type_address);
 	hw_json_add(object, "refcount", o->is_immortal ? NULL : json_object_new_int64(o->refcount));
 	hw_json_add_bool(object, "immortal", o->is_immortal);
+	hw_json_add(object, "counts", hw_json_split_count(o));
 	hw_add_optional_number(object, "size", o->size_bytes, o->size_bytes);
 	hw_json_add_number(object, "head_bytes", o->head_bytes);
 	hw_json_add_text(report, object, "value", e->value);
@@ -265,6 +283,7 @@ struct json_object *hw_explain_json(struct hw_report *report, const struct hw_ex
 	hw_json_add(object, "arena", hw_json_arena(report->session, e));
 	hw_json_add(object, "arena_object", hw_json_arena_object(report, e));
 	hw_json_add(object, "pool", hw_json_pool(report, e));
+	hw_json_add(object, "mimalloc", hw_explain_mimalloc_json(report, e));
 	hw_json_add(object, "chunk", hw_json_chunk(report, e));
 	hw_json_add(object, "object", hw_json_object(report, e));
 	hw_json_add(object, "owners", hw_json_links(report, &e->owners, true));

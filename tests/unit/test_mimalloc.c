@@ -14,6 +14,9 @@ enum {
 	SLICES = 64,          // where its table begins
 	PAGE_SIZE = 112,
 	HEAP = 0x10000, // the main thread's
+	HEAP_SIZE = 256,
+	THREADS = HEAP - 4096, // an interpreter and a thread state, where there is no GIL
+	TSTATE = HEAP - HW_MI_TAG_GC * HEAP_SIZE - 0x100,
 	BLOCK = 1024,
 	FIRST = SEGMENT + SLICE, // blocks of more than 512 bytes begin with their page
 	BLOCKS = 10,
@@ -23,7 +26,8 @@ enum {
 struct world {
 	struct hw_python python;
 	uint8_t *segment;
-	uint8_t heap[256];
+	uint8_t heap[HEAP_SIZE];
+	uint8_t threads[4096];
 	struct hw_target *target;
 	struct hw_issues issues;
 	struct hw_progress progress;
@@ -69,7 +73,7 @@ static void make_layout(struct hw_python_layout *l)
 	l->mi_page_local_free = 32;
 	l->mi_page_xthread_free = 40;
 	l->mi_page_xheap = 48;
-	l->mi_heap_size = 256;
+	l->mi_heap_size = HEAP_SIZE;
 	l->mi_heap_thread_delayed_free = 0;
 	l->mi_heap_thread_id = 8;
 	l->mi_heap_cookie = 16;
@@ -131,10 +135,12 @@ static void make_healthy(struct world *w)
 static void walk(struct world *w)
 {
 	struct hw_image_piece pieces[] = {
+		{ THREADS, w->threads, sizeof(w->threads), HW_MAP_READ | HW_MAP_WRITE, "" },
 		{ HEAP, w->heap, sizeof(w->heap), HW_MAP_READ | HW_MAP_WRITE, "" },
 		{ SEGMENT, w->segment, READABLE, HW_MAP_READ | HW_MAP_WRITE, "" },
 	};
-	struct hw_error *err = hw_target_open_image(pieces, 2, &w->target);
+	struct hw_error *err = hw_target_open_image(pieces, sizeof(pieces) / sizeof(pieces[0]),
+						    &w->target);
 	if (!err)
 		err = hw_mimalloc_walk(w->target, &w->python, &w->issues, &w->progress, &w->mi);
 	if (err) {
@@ -149,6 +155,7 @@ static void walk(struct world *w)
 
 static void end_world(struct world *w)
 {
+	hw_vec_deinit(&w->python.interpreters);
 	hw_pages_deinit(&w->pages);
 	hw_mimalloc_deinit(&w->mi);
 	hw_target_close(w->target);
@@ -224,6 +231,95 @@ static void check_encoded(void)
 	end_world(&w);
 }
 
+// The heap is the one for objects of the collector of the only thread state.
+static void make_tagged(struct world *w)
+{
+	struct hw_python_layout *l = &w->python.layout;
+	make_healthy(w);
+	l->ob_gc_bits = 11;
+	l->interp_threads_head = 0;
+	l->interp_id = 8;
+	l->tstate_next = 8;
+	l->tstate_mimalloc_heaps = 0x100;
+	l->mi_heap_tag = 48;
+	l->mi_page_tag_bit = 8 * 8 + 3;
+	put64(w->threads, TSTATE);
+	put64(w->threads + 8, 3);
+	w->heap[48] = HW_MI_TAG_GC;
+	slice(w, 1)[8] = 1 | HW_MI_TAG_GC << 3;
+	if (!hw_vec_push(&w->python.interpreters, (hw_addr_t)THREADS))
+		exit(1);
+}
+
+static void check_bound(const struct world *w)
+{
+	const struct hw_mi_heap *heap = hw_mimalloc_find_heap(&w->mi, HEAP);
+	CHECK(heap && heap->tag == HW_MI_TAG_GC && heap->tstate == TSTATE && heap->is_main);
+	CHECK_EQUAL(heap ? heap->interpreter_id : 0, 3);
+	CHECK_EQUAL(w->mi.pages.data[0].tag, HW_MI_TAG_GC);
+	check_marks(w);
+}
+
+static void check_tags(void)
+{
+	struct world w;
+	make_tagged(&w);
+	walk(&w);
+	check_bound(&w);
+	CHECK(!hw_mimalloc_find_heap(&w.mi, HEAP + 1));
+	end_world(&w);
+	// Nothing says where in the thread state its heaps are.
+	make_tagged(&w);
+	w.python.layout.tstate_mimalloc_heaps = HW_ABSENT;
+	walk(&w);
+	check_bound(&w);
+	end_world(&w);
+	// 2.5 has a byte for the tag.
+	make_tagged(&w);
+	w.python.layout.mi_page_tag_bit = HW_ABSENT;
+	w.python.layout.mi_page_heap_tag = 9;
+	slice(&w, 1)[9] = HW_MI_TAG_GC;
+	walk(&w);
+	check_bound(&w);
+	end_world(&w);
+	// A tag that there is not; a heap that says it is another's.
+	make_tagged(&w);
+	slice(&w, 1)[8] = 7 << 3;
+	w.heap[48] = HW_MI_TAG_MEM;
+	walk(&w);
+	CHECK_EQUAL(w.mi.pages.data[0].tag, HW_MI_TAG_COUNT);
+	CHECK(has_issue(&w, "has the tag 0"));
+	end_world(&w);
+	// Thread states in a ring.
+	make_tagged(&w);
+	put64(w.threads + (TSTATE - THREADS) + 8, TSTATE);
+	walk(&w);
+	CHECK_EQUAL(w.mi.heaps.count, 1);
+	end_world(&w);
+}
+
+static void check_positions(void)
+{
+	struct world w;
+	uint32_t position = 99;
+	make_healthy(&w);
+	walk(&w);
+	const struct hw_mi_page *page = hw_mimalloc_find_page(&w.mi, FIRST);
+	CHECK(hw_mi_page_position(&w.mi, page, &w.pages, HW_MI_BLOCK_FREE, block(2), &position));
+	CHECK_EQUAL(position, 2);
+	CHECK(hw_mi_page_position(&w.mi, page, &w.pages, HW_MI_BLOCK_THREAD_FREE, block(7),
+				  &position));
+	CHECK_EQUAL(position, 0);
+	CHECK(!hw_mi_page_position(&w.mi, page, &w.pages, HW_MI_BLOCK_FREE, block(3), &position));
+	end_world(&w);
+	make_healthy(&w);
+	link_block(&w, 4, block(1)); // a ring
+	walk(&w);
+	page = hw_mimalloc_find_page(&w.mi, FIRST);
+	CHECK(!hw_mi_page_position(&w.mi, page, &w.pages, HW_MI_BLOCK_FREE, block(3), &position));
+	end_world(&w);
+}
+
 static void check_list_damage(uint64_t link, const char *issue)
 {
 	struct world w;
@@ -272,6 +368,8 @@ int main(void)
 {
 	check_healthy();
 	check_encoded();
+	check_tags();
+	check_positions();
 	check_list_damage(block(1), "back to a block");
 	check_list_damage(block(3) + 8, "into the middle");
 	check_list_damage(block(BLOCKS), "outside of its blocks");

@@ -6,6 +6,7 @@
 
 #include "cpython/owners.h"
 #include "check.h"
+#include "layout/python_internal.h"
 #include "forged_python.h"
 
 // One writable mapping; the layout is that of a GIL build of 3.12.
@@ -97,6 +98,78 @@ static void test_types(void)
 	CHECK(!hw_type_at(&cache, BASE + BYTES));
 	CHECK(!hw_type_at(&cache, 0xffffffff80000000u));
 	CHECK(!hw_type_at(&cache, BASE + 0x8000));
+}
+
+// Objects of builds without the GIL, as Include/object.h of 3.13t has them.
+static struct hw_split_count split_of(uint32_t local, int64_t shared, uint8_t gc_bits,
+				      uint64_t *ret_sum)
+{
+	struct hw_python_layout layout;
+	struct hw_split_count count;
+	uint8_t object[32] = { 0 };
+	forged_layout(&layout);
+	layout.ob_tid = 0;
+	layout.ob_gc_bits = 11;
+	layout.ob_ref_local = 12;
+	layout.ob_ref_shared = 16;
+	put64(object, 0x7000);
+	object[11] = gc_bits;
+	memcpy(object + 12, &local, sizeof(local));
+	put64(object + 16, (uint64_t)shared);
+	hw_split_count_read(&layout, object, &count);
+	*ret_sum = hw_refcount_split(&layout, object);
+	return count;
+}
+
+static void test_split_counts(void)
+{
+	enum { MERGED = 3, QUEUED = 2 };
+	const int64_t deferred = INT64_MAX / 8;
+	uint64_t sum;
+	struct hw_split_count count = split_of(2, 3 << 2, HW_GC_TRACKED, &sum);
+	CHECK(sum == 5 && count.local == 2 && count.shared == 3 && count.owner == 0x7000);
+	CHECK(!count.is_immortal && !count.is_deferred && count.gc_bits == HW_GC_TRACKED);
+	split_of(3, -2 * 4, 0, &sum); // another thread dropped more than it took
+	CHECK_EQUAL(sum, 1);
+	split_of(0, 2 << 2 | MERGED, 0, &sum);
+	CHECK_EQUAL(sum, 2);
+	count = split_of(UINT32_MAX, 0, 0, &sum);
+	CHECK(count.is_immortal && sum == UINT32_MAX);
+	// Dead: a free list has them.
+	split_of(0, 0, 0, &sum);
+	CHECK_EQUAL(sum, 0);
+	split_of(0, MERGED, 0, &sum);
+	CHECK_EQUAL(sum, 0);
+	// Waits for its owner; what the collector alone frees.
+	split_of(1, (-1 * 4) | QUEUED, 0, &sum);
+	CHECK_EQUAL(sum, 1);
+	count = split_of(1, deferred * 4, HW_GC_TRACKED | HW_GC_DEFERRED, &sum);
+	CHECK(count.is_deferred && !count.shared && sum == 1);
+	count = split_of(0, (deferred - 1) * 4 | MERGED, HW_GC_DEFERRED, &sum);
+	CHECK(count.is_deferred && count.shared == -1 && sum == 1);
+	split_of(7, INT64_MIN, 0, &sum);
+	CHECK_EQUAL(sum, 0);
+}
+
+// Where 3.14t has what a string says of its text: a byte further on.
+static void test_moved_state(void)
+{
+	enum { KIND_1 = 1, COMPACT = 1 << 3, ASCII = 1 << 4 };
+	struct hw_python_layout layout;
+	forged_layout(&layout);
+	layout.str_state = 48;
+	layout.str_kind_bit = 48 * 8 + 2;
+	hw_layout_conclude(&layout);
+	CHECK_EQUAL(hw_str_state(&layout, 1 << 2 | 1 << 5 | 1 << 6), 1 << 2 | 1 << 5 | 1 << 6);
+	layout.str_kind_bit = 48 * 8 + 8;
+	hw_layout_conclude(&layout);
+	uint32_t state = hw_str_state(&layout, 3 | (KIND_1 | COMPACT | ASCII) << 8);
+	CHECK(state >> 2 == (KIND_1 | COMPACT | ASCII));
+	CHECK_EQUAL(layout.gc_head_size, HW_ABSENT);
+	layout.ob_gc_bits = 11;
+	layout.gc_head_size = 16;
+	hw_layout_conclude(&layout);
+	CHECK_EQUAL(layout.gc_head_size, 0);
 }
 
 static void test_damaged_types(void)
@@ -246,6 +319,17 @@ static void test_objects(void)
 	// A head that was never linked keeps a zero and a type of the one before: the living one counts.
 	const uint64_t stale[] = { 0, PLAIN, 1, BOX, 2, 0, 0, 0 };
 	CHECK(prove(stale, 8, &object) && object.offset == 16 && !object.is_dead);
+	// A mimalloc page whose tag says where objects are, or that there are none.
+	struct hw_object_prover elsewhere = prover, none = prover;
+	hw_object_prover_at(&elsewhere, GC_HEAD, 1);
+	hw_object_prover_at(&none, 0, 0);
+	CHECK(prove(plain, sizeof(plain) / 8, &object));
+	CHECK(!hw_object_prove(&elsewhere, &cache, (const uint8_t *)plain, sizeof(plain),
+			       sizeof(plain), &object));
+	CHECK(!hw_object_prove(&none, &cache, (const uint8_t *)plain, sizeof(plain), sizeof(plain),
+			       &object));
+	CHECK(hw_object_prove(&elsewhere, &cache, (const uint8_t *)tracked, sizeof(tracked),
+			      sizeof(tracked), &object));
 	// Too short to hold a header.
 	CHECK(!prove(plain, 1, &object));
 	CHECK(!hw_object_prove(&prover, &cache, (const uint8_t *)plain, 0, 0, &object));
@@ -333,6 +417,8 @@ int main(void)
 {
 	start();
 	test_types();
+	test_split_counts();
+	test_moved_state();
 	test_damaged_types();
 	test_long_ways();
 	test_links();
