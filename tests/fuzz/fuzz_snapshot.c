@@ -8,14 +8,23 @@
 #include "analysis/snapshot.h"
 #include "patches.h"
 
-// SQLite opens by name, and follows links: a file of the file system.
-static const char *file_path(void)
+// SQLite opens by name, and follows links: a file of a file system, of one in memory where there is one.
+static char path[] = "/dev/shm/heapwalk-fuzz-XXXXXX";
+
+static void remove_file(void)
 {
-	static char path[] = "/tmp/heapwalk-fuzz-XXXXXX";
-	static int fd = -1;
-	if (fd < 0)
+	unlink(path);
+}
+
+static void make_file(void)
+{
+	int fd = mkstemp(path);
+	if (fd < 0) {
+		snprintf(path, sizeof(path), "/tmp/heapwalk-fuzz-XXXXXX");
 		fd = mkstemp(path);
-	return path;
+	}
+	if (fd < 0 || close(fd) || atexit(remove_file))
+		abort();
 }
 
 static struct hw_error *read_all(struct hw_snapshot *snapshot)
@@ -45,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct hw_snapshot *snapshot = NULL;
 	struct hw_progress progress = { 0 };
-	const char *path = file_path();
+	if (path[strlen(path) - 1] == 'X')
+		make_file();
 	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
 		abort();
