@@ -7,6 +7,7 @@
 
 #include "analysis/snapshot.h"
 #include "base/bytes.h"
+#include "base/mapped_file.h"
 #include "symbols/rule_fields.h"
 
 enum { HW_THREADS_DEFAULT_MAX = 8, HW_THREADS_MAX = 64 };
@@ -89,6 +90,7 @@ static struct hw_error *hw_session_create(const struct hw_options *options, stru
 		return &hw_enomem;
 	hw_issues_init(&session->issues);
 	hw_issues_init(&session->open_issues);
+	session->files_cut = hw_files_cut();
 	struct hw_error *err = hw_options_copy(options, &session->options);
 	if (err) {
 		hw_session_close(session);

@@ -37,6 +37,7 @@ struct hw_session {
 	// false: somebody else keeps it stopped.
 	bool was_at_rest;
 	uint64_t stop_nanoseconds;
+	uint64_t files_cut;       // hw_files_cut() when it was opened
 	bool is_detached;         // it has no target: files alone can be looked at
 	struct hw_labels *labels; // NULL: none yet; they are kept when the target has run on
 	// What could not be known although there is a CPython; the rest of the walk went on

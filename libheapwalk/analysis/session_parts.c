@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/mapped_file.h"
 #include "symbols/rule_fields.h"
 
 // ---- forgetting ----
@@ -398,6 +399,10 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 		return hw_session_lacks(session, "objects", session->python_error);
 	if (session->pymalloc_error)
 		return hw_session_lacks(session, "arenas", session->pymalloc_error);
+	if (session->files_cut != hw_files_cut())
+		return hw_error_create(HW_ERROR_PARTIAL,
+				       "the report is partial: a file was cut short while heapwalk "
+				       "read it, and what it had there counts as zeroes");
 	const struct hw_ledger *ledger = session->heap ? hw_heap_ledger(session->heap) : NULL;
 	if (ledger && ledger->missing_bytes) {
 		// Rounded down: a heap that lacks a byte was not seen whole.

@@ -10,7 +10,10 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/mapped_file.h"
 #include "symbols/modules_private.h"
+
+enum { HW_DEBUG_FILE_PAGE_BYTES = 4096 };
 
 // CRC-32 of the debuglink (the polynomial of zlib, reflected), bit by bit tables made on the way.
 static uint32_t hw_debug_file_checksum(const uint8_t *bytes, size_t len)
@@ -149,6 +152,18 @@ static const Dwfl_Callbacks hw_debug_file_callbacks = {
 	.debuginfo_path = &hw_debug_file_path,
 };
 
+void hw_module_guard_elf(struct hw_module *module, Elf *elf)
+{
+	struct hw_module_private *priv = module->priv;
+	size_t bytes;
+	const char *start = elf ? elf_rawfile(elf, &bytes) : NULL;
+	if (!start || (uintptr_t)start % HW_DEBUG_FILE_PAGE_BYTES) // not mapped, but copied
+		return;
+	hw_vec_foreach(guarded, &priv->guarded) if (*guarded == start) return;
+	if (hw_vec_reserve(&priv->guarded, priv->guarded.count + 1) && hw_guard_file(start, bytes))
+		hw_vec_push(&priv->guarded, start);
+}
+
 Dwfl_Module *hw_module_dwfl(struct hw_module *module, enum hw_dwfl_use use)
 {
 	struct hw_module_private *priv = module->priv;
@@ -172,12 +187,16 @@ Dwfl_Module *hw_module_dwfl(struct hw_module *module, enum hw_dwfl_use use)
 	if (reported) {
 		dwfl_module_info(reported, &userdata, NULL, NULL, NULL, NULL, NULL, NULL);
 		*userdata = module; // the list of modules no longer grows: the address stays
+		GElf_Addr bias;
+		hw_module_guard_elf(module, dwfl_module_getelf(reported, &bias));
 	}
 	return priv->dwfl_module[use] = reported;
 }
 
 void hw_module_debug_file_close(struct hw_module_private *priv)
 {
+	hw_vec_foreach(guarded, &priv->guarded) hw_unguard_file(*guarded);
+	hw_vec_deinit(&priv->guarded);
 	for (int use = 0; use < HW_DWFL_USES; use++)
 		if (priv->dwfl[use])
 			dwfl_end(priv->dwfl[use]);

@@ -89,6 +89,7 @@ static struct hw_dwarf_index *hw_module_dwarf(struct hw_module *module)
 	Dwfl_Module *dwfl_module = hw_module_dwfl(module, HW_DWFL_TYPES);
 	GElf_Addr bias;
 	Dwarf *dwarf = dwfl_module ? dwfl_module_getdwarf(dwfl_module, &bias) : NULL;
+	hw_module_guard_elf(module, dwarf ? dwarf_getelf(dwarf) : NULL);
 	struct hw_dwarf_index *index = dwarf ? calloc(1, sizeof(*index)) : NULL;
 	if (!index)
 		return NULL;

@@ -13,6 +13,7 @@ enum {
 	TREE_BYTES = 48,
 	TREE_NODE_BYTES = 32, // colour, parent, left, right
 	MEMBERS_MAX = 256,    // containers in one class
+	CHILDREN_MAX = 4096,  // of a container, its functions too, that are looked at
 	DIES_MAX = 20000,     // members that are looked at for one class
 	NESTING_MAX = 4,      // of containers in containers
 	DEPTH_MAX = 12,       // of structures in structures
@@ -54,9 +55,12 @@ static bool hw_die_its_type(Dwarf_Die *die, Dwarf_Die *ret)
 static bool hw_find_child(Dwarf_Die *type, int tag, const char *prefix, Dwarf_Die *ret)
 {
 	Dwarf_Die child, base;
+	unsigned left = CHILDREN_MAX;
 	if (dwarf_child(type, &child))
 		return false;
 	do {
+		if (!left--)
+			return false;
 		if (dwarf_tag(&child) != tag)
 			continue;
 		if (tag == DW_TAG_inheritance

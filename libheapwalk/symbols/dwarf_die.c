@@ -4,18 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/vector.h"
-
 enum {
 	HW_DIE_DEPTH = 16, // of anonymous members, of imports
 	HW_DIE_CHAIN = 64, // of typedefs and qualifiers
 	HW_DIE_DIMENSIONS = 16,
+	// That are looked at for one member: anonymous ones may have each other's types again and again.
+	HW_DIE_MEMBERS = 1 << 16,
 };
 
 // ---- the walk ----
 
 struct hw_die_walk {
-	HW_VEC(void *) seen; // addresses of units' DIEs
+	void **slots; // addresses of units' DIEs, hashed; NULL: empty
+	size_t slot_count, used_count;
 };
 
 struct hw_die_walk *hw_die_walk_create(void)
@@ -26,14 +27,44 @@ struct hw_die_walk *hw_die_walk_create(void)
 void hw_die_walk_destroy(struct hw_die_walk *walk)
 {
 	if (walk)
-		hw_vec_deinit(&walk->seen);
+		free(walk->slots);
 	free(walk);
+}
+
+static void **hw_die_walk_slot(void **slots, size_t count, void *unit)
+{
+	size_t at = (size_t)((uintptr_t)unit * 0x9e3779b97f4a7c15u >> 20) & (count - 1);
+	while (slots[at] && slots[at] != unit)
+		at = (at + 1) & (count - 1);
+	return &slots[at];
+}
+
+// Twice as many slots, at least. False: out of memory.
+static bool hw_die_walk_grow(struct hw_die_walk *walk)
+{
+	size_t count = walk->slot_count ? walk->slot_count * 2 : 1024;
+	void **slots = calloc(count, sizeof(*slots));
+	if (!slots)
+		return false;
+	for (size_t i = 0; i < walk->slot_count; i++)
+		if (walk->slots[i])
+			*hw_die_walk_slot(slots, count, walk->slots[i]) = walk->slots[i];
+	free(walk->slots);
+	walk->slots = slots;
+	walk->slot_count = count;
+	return true;
 }
 
 static bool hw_die_walk_is_new(struct hw_die_walk *walk, void *unit)
 {
-	hw_vec_foreach(seen, &walk->seen) if (*seen == unit) return false;
-	return hw_vec_push(&walk->seen, unit);
+	if (walk->used_count * 2 >= walk->slot_count && !hw_die_walk_grow(walk))
+		return false;
+	void **slot = hw_die_walk_slot(walk->slots, walk->slot_count, unit);
+	if (*slot)
+		return false;
+	*slot = unit;
+	walk->used_count++;
+	return true;
 }
 
 static bool hw_die_walk_children(struct hw_die_walk *walk, Dwarf_Die *unit,
@@ -155,7 +186,7 @@ static bool hw_die_number(Dwarf_Die *die, unsigned name, uint64_t *ret)
 // The member of that name: *ret, and its offset added to *offset. Anonymous structs and unions are looked
 // into, and bases of a class that have a fixed place in it.
 static bool hw_die_find_member(Dwarf_Die *type, const char *name, size_t len, Dwarf_Die *ret,
-			       uint64_t *offset, unsigned depth)
+			       uint64_t *offset, unsigned depth, unsigned *left)
 {
 	Dwarf_Die member, inner, peeled;
 	uint64_t at;
@@ -163,6 +194,8 @@ static bool hw_die_find_member(Dwarf_Die *type, const char *name, size_t len, Dw
 	    dwarf_child(type, &member))
 		return false;
 	do {
+		if (!*left || !--*left)
+			return false;
 		bool is_base = dwarf_tag(&member) == DW_TAG_inheritance;
 		if (dwarf_tag(&member) != DW_TAG_member && !is_base)
 			continue;
@@ -178,7 +211,7 @@ static bool hw_die_find_member(Dwarf_Die *type, const char *name, size_t len, Dw
 		}
 		uint64_t inside = *offset + at;
 		if (hw_die_type_of(&member, &inner) && hw_die_complete_type(&inner, &peeled) &&
-		    hw_die_find_member(&peeled, name, len, ret, &inside, depth + 1)) {
+		    hw_die_find_member(&peeled, name, len, ret, &inside, depth + 1, left)) {
 			*offset = inside;
 			return true;
 		}
@@ -256,10 +289,11 @@ static bool hw_die_step(Dwarf_Die *type, const char *name, size_t len, Dwarf_Die
 			uint64_t *offset)
 {
 	Dwarf_Die body = *type, element;
+	unsigned left = HW_DIE_MEMBERS;
 	for (unsigned i = 0; dwarf_tag(&body) == DW_TAG_array_type && i < HW_DIE_DIMENSIONS; i++)
 		if (!hw_die_type_of(&body, &element) || !hw_die_complete_type(&element, &body))
 			return false;
-	return hw_die_find_member(&body, name, len, ret_member, offset, 0);
+	return hw_die_find_member(&body, name, len, ret_member, offset, 0, &left);
 }
 
 void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query)

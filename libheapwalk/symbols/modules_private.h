@@ -30,6 +30,7 @@ struct hw_module_private {
 	enum hw_dwfl_use dwfl_use; // what libdwfl was asked for last
 	Dwfl *dwfl[HW_DWFL_USES];
 	Dwfl_Module *dwfl_module[HW_DWFL_USES]; // NULL: no file
+	HW_VEC(const void *) guarded;           // mappings of libelf's: base/mapped_file.h
 	struct hw_symtab *symtab;
 	struct hw_dwarf_index *dwarf_index;
 	char *dwarf_source;
@@ -66,6 +67,8 @@ const char *hw_file_section_name(const struct hw_elf_file *file, const Elf64_Shd
 int hw_debug_file_slim(const struct hw_elf_file *file);
 // The module in libdwfl, which finds its debug file when it is first asked for symbols or DWARF; or NULL.
 Dwfl_Module *hw_module_dwfl(struct hw_module *module, enum hw_dwfl_use use);
+// What libelf has mapped of a file may become shorter while it is read.
+void hw_module_guard_elf(struct hw_module *module, Elf *elf);
 void hw_module_debug_file_close(struct hw_module_private *priv);
 void hw_symtab_destroy(struct hw_symtab *symtab);          // accepts NULL
 void hw_dwarf_index_destroy(struct hw_dwarf_index *index); // accepts NULL

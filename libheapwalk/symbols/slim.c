@@ -42,6 +42,11 @@ static bool hw_slim_is_unused(const struct hw_elf_file *file, const Elf64_Shdr *
 struct hw_slim {
 	const struct hw_elf_file *file;
 	Elf64_Shdr sections[HW_SLIM_SECTIONS]; // as the copy has them
+	// Where the bytes of each are in the file. The file is not asked twice: somebody may write to it meanwhile.
+	struct {
+		uint64_t offset, size_bytes;
+		bool is_compressed; // behind an Elf64_Chdr
+	} from[HW_SLIM_SECTIONS];
 	uint64_t size_bytes;
 	uint8_t *bytes; // size_bytes, mapped
 	struct libdeflate_decompressor *decompressor;
@@ -54,19 +59,16 @@ static void hw_slim_deinit(struct hw_slim *slim)
 	libdeflate_free_decompressor(slim->decompressor);
 }
 
-// The header of a section that can be inflated; NULL: it is copied as it stands. Sections inside the
-// file only.
-static const Elf64_Chdr *hw_slim_compression(const struct hw_elf_file *file,
-					     const Elf64_Shdr *section)
+// Can the section be inflated? Its header as it is now. Sections inside the file only.
+static bool hw_slim_compression(const struct hw_elf_file *file, const Elf64_Shdr *section,
+				Elf64_Chdr *ret)
 {
-	if (!(section->sh_flags & SHF_COMPRESSED) || section->sh_size < sizeof(Elf64_Chdr) ||
-	    section->sh_offset % _Alignof(Elf64_Chdr))
-		return NULL;
-	const Elf64_Chdr *header = (const void *)(file->bytes + section->sh_offset);
-	bool is_sane = header->ch_type == ELFCOMPRESS_ZLIB && header->ch_addralign <= 4096 &&
-		       header->ch_size <= hw_slim_size_max &&
-		       header->ch_size / HW_SLIM_RATIO_MAX <= section->sh_size;
-	return is_sane ? header : NULL;
+	if (!(section->sh_flags & SHF_COMPRESSED) || section->sh_size < sizeof(*ret))
+		return false;
+	memcpy(ret, file->bytes + section->sh_offset, sizeof(*ret));
+	return ret->ch_type == ELFCOMPRESS_ZLIB && ret->ch_addralign <= 4096 &&
+	       ret->ch_size <= hw_slim_size_max &&
+	       ret->ch_size / HW_SLIM_RATIO_MAX <= section->sh_size;
 }
 
 static bool hw_slim_is_inside(const struct hw_elf_file *file, uint64_t offset, uint64_t bytes)
@@ -92,10 +94,14 @@ static bool hw_slim_plan(struct hw_slim *slim, const Elf64_Ehdr *ehdr)
 			continue;
 		if (!hw_slim_is_inside(file, section->sh_offset, section->sh_size))
 			return false;
-		const Elf64_Chdr *header = hw_slim_compression(file, section);
+		Elf64_Chdr header;
+		bool is_packed = hw_slim_compression(file, section, &header);
+		slim->from[i].offset = section->sh_offset;
+		slim->from[i].size_bytes = section->sh_size;
+		slim->from[i].is_compressed = is_packed;
 		bool is_unused = section->sh_flags & SHF_COMPRESSED &&
 				 hw_slim_is_unused(file, section);
-		if (!header && !is_unused)
+		if (!is_packed && !is_unused)
 			continue;
 		saved += section->sh_size;
 		section->sh_flags &= ~(uint64_t)SHF_COMPRESSED;
@@ -103,10 +109,10 @@ static bool hw_slim_plan(struct hw_slim *slim, const Elf64_Ehdr *ehdr)
 			section->sh_type = SHT_NOBITS;
 			continue;
 		}
-		section->sh_addralign = header->ch_addralign;
+		section->sh_addralign = header.ch_addralign;
 		section->sh_offset = slim->size_bytes;
-		section->sh_size = header->ch_size;
-		slim->size_bytes += hw_align_up(header->ch_size, 4096);
+		section->sh_size = header.ch_size;
+		slim->size_bytes += hw_align_up(header.ch_size, 4096);
 	}
 	return saved >= HW_SLIM_BYTES && slim->size_bytes <= hw_slim_size_max;
 }
@@ -115,19 +121,16 @@ static bool hw_slim_fill_section(const struct hw_slim *slim, size_t i)
 {
 	const struct hw_elf_file *file = slim->file;
 	const Elf64_Shdr *section = &slim->sections[i];
-	Elf64_Shdr original;
 	if (section->sh_type == SHT_NOBITS || section->sh_type == SHT_NULL)
 		return true;
-	if (!hw_file_section(file, i, &original))
-		return false;
-	const uint8_t *from = file->bytes + original.sh_offset;
+	const uint8_t *from = file->bytes + slim->from[i].offset;
 	uint8_t *to = slim->bytes + section->sh_offset;
-	if (!hw_slim_compression(file, &original)) {
-		memcpy(to, from, original.sh_size);
+	if (!slim->from[i].is_compressed) {
+		memcpy(to, from, slim->from[i].size_bytes);
 		return true;
 	}
 	return libdeflate_zlib_decompress(slim->decompressor, from + sizeof(Elf64_Chdr),
-					  original.sh_size - sizeof(Elf64_Chdr), to,
+					  slim->from[i].size_bytes - sizeof(Elf64_Chdr), to,
 					  section->sh_size, NULL) == LIBDEFLATE_SUCCESS;
 }
 

@@ -12,6 +12,8 @@
 enum {
 	// Sized symbols may nest (a label inside an object); look back this far for one around addr.
 	HW_SYMTAB_LOOK_BACK = 32,
+	// A longer name is left out: a million symbols may share a name of a million bytes.
+	HW_SYMTAB_NAME_MAX = 4096,
 };
 
 struct hw_symtab_entry {
@@ -83,6 +85,11 @@ static bool hw_symtab_is_wanted(const GElf_Sym *sym)
 	}
 }
 
+static bool hw_symtab_is_short(const char *name)
+{
+	return strnlen(name, HW_SYMTAB_NAME_MAX) < HW_SYMTAB_NAME_MAX;
+}
+
 static const char *hw_symtab_base_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -146,6 +153,8 @@ static bool hw_symtab_add_section(struct hw_symtab *symtab, Elf *elf, GElf_Word 
 		if (!gelf_getsym(symbols, (int)i, &sym) || sym.st_name >= strings->d_size)
 			continue;
 		const char *name = (const char *)strings->d_buf + sym.st_name;
+		if (!hw_symtab_is_short(name))
+			continue;
 		if (GELF_ST_TYPE(sym.st_info) == STT_FILE)
 			file = hw_symtab_base_name(name);
 		hw_symtab_add(symtab, &sym, name, file, bias);
@@ -162,7 +171,8 @@ static bool hw_symtab_add_dynamic(struct hw_symtab *symtab, struct hw_module *mo
 	if (!hw_vec_reserve(&symtab->entries, symtab->entries.count + count))
 		return false;
 	for (size_t i = 1; i < count; i++)
-		if (symbols[i].st_name < strings_bytes)
+		if (symbols[i].st_name < strings_bytes &&
+		    hw_symtab_is_short(symtab->strings + symbols[i].st_name))
 			hw_symtab_add(symtab, &symbols[i], symtab->strings + symbols[i].st_name,
 				      NULL, module->priv->bias);
 	return true;
@@ -228,6 +238,7 @@ static struct hw_symtab *hw_module_symtab(struct hw_module *module)
 		Elf *elf = dwfl_module_getelf(dwfl_module, &bias);
 		Elf *full = hw_symtab_full_elf(dwfl_module);
 		const char *debug_file = NULL;
+		hw_module_guard_elf(module, full);
 		ok = hw_symtab_add_section(symtab, full, SHT_SYMTAB, priv->bias);
 		dwfl_module_info(dwfl_module, NULL, NULL, NULL, NULL, NULL, NULL, &debug_file);
 		// A full table repeats .dynsym; the one in .gnu_debugdata leaves out what is there.

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/mapped_file.h"
 #include "target/core_private.h"
 #include "target/unpack.h"
 
@@ -110,8 +110,7 @@ static void hw_core_close(struct hw_target *self)
 	hw_vec_deinit(&core->files);
 	hw_vec_deinit(&core->pieces);
 	hw_vec_deinit(&core->holes);
-	if (core->bytes)
-		munmap((void *)core->bytes, core->size);
+	hw_unmap_file(core->bytes, core->size);
 	free(core->path);
 	hw_target_deinit(self);
 	free(core);
@@ -167,10 +166,9 @@ static struct hw_error *hw_core_map_file(struct hw_core *core, struct hw_progres
 			core->path);
 	core->size = (size_t)st.st_size;
 	HW_TRY(hw_core_unpack(core, &fd, progress));
-	void *bytes = mmap(NULL, core->size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (bytes == MAP_FAILED)
+	core->bytes = hw_map_file(fd, core->size);
+	if (!core->bytes)
 		return hw_error_os(errno, "can't map core file %s", core->path);
-	core->bytes = bytes;
 	hw_core_find_holes(core, fd);
 	return NULL;
 }
@@ -297,6 +295,28 @@ static void hw_core_sort_segments(struct hw_core *core)
 			core->path, clipped);
 }
 
+// What the core has of each segment.
+static struct hw_error *hw_core_add_pieces(struct hw_core *core)
+{
+	uint64_t left = HW_CORE_SHARED_TIMES *
+			hw_min(core->size, UINT64_MAX / HW_CORE_SHARED_TIMES);
+	size_t clipped = 0;
+	hw_vec_foreach(s, &core->segments)
+	{
+		uint64_t bytes = hw_min(s->seen_end - s->start, left);
+		clipped += bytes < s->seen_end - s->start;
+		left -= bytes;
+		s->seen_end = s->start + bytes;
+		HW_TRY(hw_core_add_piece(core, s->start, s->seen_end, core->bytes + s->offset));
+	}
+	if (clipped && core->issues)
+		hw_issues_add(core->issues, HW_ERROR_CORRUPT, 0,
+			      "core %s: its segments share bytes of the file: %zu of them are not "
+			      "read, or not whole",
+			      core->path, clipped);
+	return NULL;
+}
+
 // A core that was cut short says how much of it is there.
 static void hw_core_report_cut(struct hw_core *core, uint64_t whole, uint64_t phdrs,
 			       uint64_t phdrs_seen)
@@ -355,6 +375,7 @@ static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 	Elf64_Ehdr ehdr = { 0 };
 	hw_elf_get_ehdr(core->bytes, core->size, &ehdr); // it was checked
 	uint64_t seen, count = hw_core_phdr_count(core, &ehdr, &seen), whole = 0;
+	uint64_t notes_left = core->size; // headers may lead to the same notes again and again
 	bool has_notes = false;
 	for (uint64_t i = 0; i < seen; i++) {
 		Elf64_Phdr phdr;
@@ -366,9 +387,11 @@ static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 		if (phdr.p_type == PT_LOAD) {
 			HW_TRY(hw_core_add_segment(core, &phdr));
 		} else if (phdr.p_type == PT_NOTE && phdr.p_offset < core->size) {
+			uint64_t len = hw_min(phdr.p_filesz, core->size - phdr.p_offset);
 			has_notes = true;
-			HW_TRY(hw_core_read_notes(core, core->bytes + phdr.p_offset,
-						  hw_min(phdr.p_filesz, core->size - phdr.p_offset),
+			len = hw_min(len, notes_left);
+			notes_left -= len;
+			HW_TRY(hw_core_read_notes(core, core->bytes + phdr.p_offset, len,
 						  phdr.p_align == 8 ? 8 : 4));
 		}
 	}
@@ -378,8 +401,7 @@ static struct hw_error *hw_core_load(struct hw_core *core, const char *exe)
 			      "core %s has no notes: names of files and threads are not known",
 			      core->path);
 	hw_core_sort_segments(core);
-	hw_vec_foreach(s, &core->segments) if (s->start < s->seen_end)
-		HW_TRY(hw_core_add_piece(core, s->start, s->seen_end, core->bytes + s->offset));
+	HW_TRY(hw_core_add_pieces(core));
 	if (!core->pieces.count)
 		return hw_error_create(HW_ERROR_INVALID, "core %s has no memory in it%s",
 				       core->path,

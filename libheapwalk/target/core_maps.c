@@ -369,22 +369,33 @@ static bool hw_core_has_private_memory(const struct hw_core *core)
 	return false;
 }
 
+// Of one name of NT_FILE: the file, looked for once, where its offset 0 is mapped.
+struct hw_core_known_file {
+	bool is_known;
+	bool is_elf;             // the core has its first bytes, and they are an ELF header's
+	struct hw_elf_file *elf; // NULL: none that matches
+	uint64_t left;           // bytes of it that mappings may still be filled with
+};
+
 // [start, end) of a mapping was left out: take it from the file.
-static struct hw_error *hw_core_add_file_bytes(struct hw_core *core, const struct hw_elf_file *elf,
+static struct hw_error *hw_core_add_file_bytes(struct hw_core *core,
+					       struct hw_core_known_file *known,
 					       const struct hw_mapping *m, hw_addr_t start,
 					       hw_addr_t end)
 {
+	const struct hw_elf_file *elf = known->elf;
 	uint64_t offset = m->file_offset + (start - m->start);
 	// Our mapping of the file ends in the same zeroes as the target's did.
 	uint64_t size = hw_align_up(elf->size, HW_CORE_PAGE_BYTES);
 	if (offset < m->file_offset || offset >= size)
 		return NULL;
-	return hw_core_add_piece(core, start, start + hw_min(end - start, size - offset),
-				 elf->bytes + offset);
+	uint64_t bytes = hw_min(hw_min(end - start, size - offset), known->left);
+	known->left -= bytes;
+	return hw_core_add_piece(core, start, start + bytes, elf->bytes + offset);
 }
 
 // What of a mapping the core leaves out on purpose (not: what is lost because it was cut short).
-static struct hw_error *hw_core_fill_mapping(struct hw_core *core, const struct hw_elf_file *elf,
+static struct hw_error *hw_core_fill_mapping(struct hw_core *core, struct hw_core_known_file *known,
 					     const struct hw_mapping *m)
 {
 	hw_addr_t at = m->start;
@@ -392,16 +403,16 @@ static struct hw_error *hw_core_fill_mapping(struct hw_core *core, const struct 
 		const struct hw_core_segment *s = &core->segments.data[i];
 		if (s->start >= m->end)
 			break;
-		HW_TRY(hw_core_add_file_bytes(core, elf, m, at, hw_max(at, s->start)));
+		HW_TRY(hw_core_add_file_bytes(core, known, m, at, hw_max(at, s->start)));
 		at = hw_max(at, s->dumped_end);
 		hw_addr_t to = hw_min(s->end, m->end);
 		if (at < to)
-			HW_TRY(hw_core_add_file_bytes(core, elf, m, at, to));
+			HW_TRY(hw_core_add_file_bytes(core, known, m, at, to));
 		at = hw_max(at, to);
 		if (at >= m->end)
 			return NULL;
 	}
-	return at < m->end ? hw_core_add_file_bytes(core, elf, m, at, m->end) : NULL;
+	return at < m->end ? hw_core_add_file_bytes(core, known, m, at, m->end) : NULL;
 }
 
 // Where the file that the core calls `path` is on this machine; owned.
@@ -417,13 +428,6 @@ static char *hw_core_place(const struct hw_core *core, const char *path, const c
 	return name ? hw_elf_join(core->target.file_root, name) : NULL;
 }
 
-// Of one name of NT_FILE: the file, looked for once, where its offset 0 is mapped.
-struct hw_core_known_file {
-	bool is_known;
-	bool is_elf;             // the core has its first bytes, and they are an ELF header's
-	struct hw_elf_file *elf; // NULL: none that matches
-};
-
 static struct hw_error *hw_core_know_file(struct hw_core *core, const struct hw_mapping *m,
 					  const char *exe, struct hw_core_known_file *known)
 {
@@ -434,7 +438,13 @@ static struct hw_error *hw_core_know_file(struct hw_core *core, const struct hw_
 	known->is_elf = hw_core_read_some(core, m->start, magic, SELFMAG) == SELFMAG &&
 			!memcmp(magic, ELFMAG, SELFMAG);
 	hw_cleanup_free char *place = hw_core_place(core, m->path, exe);
-	return place ? hw_core_open_elf(core, place, m->path, m->start, &known->elf) : &hw_enomem;
+	if (!place)
+		return &hw_enomem;
+	HW_TRY(hw_core_open_elf(core, place, m->path, m->start, &known->elf));
+	if (known->elf)
+		known->left = HW_CORE_SHARED_TIMES *
+			      hw_align_up(known->elf->size, HW_CORE_PAGE_BYTES);
+	return NULL;
 }
 
 // A writable mapping of a data file. Written pages of private memory are in the core, those of shared
@@ -466,7 +476,7 @@ static struct hw_error *hw_core_fill_from_files(struct hw_core *core, const char
 		    hw_core_looks_shared(core, m))
 			m->flags |= HW_MAP_SHARED;
 		if (elf && (has_private || !(m->flags & HW_MAP_WRITE)))
-			HW_TRY(hw_core_fill_mapping(core, elf, m));
+			HW_TRY(hw_core_fill_mapping(core, &known[id], m));
 	}
 	hw_core_sort_pieces(core);
 	return NULL;

@@ -36,6 +36,10 @@ struct hw_core_hole {
 	uint64_t start, end;
 };
 
+// Segments that share bytes of the core, and mappings that share bytes of a file, count up to so many times what
+// is there: else a few kilobytes of headers could ask for terabytes of memory to be looked at.
+enum { HW_CORE_SHARED_TIMES = 4 };
+
 struct hw_core {
 	struct hw_target target;
 	char *path;

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/mapped_file.h"
 
 enum { HW_ELF_PAGE_BYTES = 4096 };
 
@@ -180,13 +180,10 @@ struct hw_error *hw_elf_file_open(const char *path, struct hw_elf_file **ret)
 	else if (st.st_size < HW_ELF_EHDR_MIN)
 		err = hw_error_create(HW_ERROR_INVALID, "%s is too short for an ELF file", path);
 	if (!err) {
-		void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, file->fd, 0);
-		if (bytes == MAP_FAILED) {
+		file->bytes = hw_map_file(file->fd, (size_t)st.st_size);
+		file->size = (size_t)st.st_size;
+		if (!file->bytes)
 			err = hw_error_os(errno, "can't map %s", path);
-		} else {
-			file->bytes = bytes;
-			file->size = (size_t)st.st_size;
-		}
 	}
 	if (!err && (!hw_elf_headers_read(&file->headers, hw_elf_file_read, file, false) ||
 		     !hw_machine_find(file->headers.machine, file->headers.elf_class)))
@@ -205,8 +202,7 @@ void hw_elf_file_close(struct hw_elf_file *file)
 	if (!file)
 		return;
 	hw_elf_headers_deinit(&file->headers);
-	if (file->bytes)
-		munmap((void *)file->bytes, file->size);
+	hw_unmap_file(file->bytes, file->size);
 	if (file->fd >= 0)
 		close(file->fd);
 	free(file->path);

@@ -72,6 +72,32 @@ def trimmed_core(path):
     return core(notes, segments)
 
 
+def knot():
+    """DWARF of a structure whose anonymous members are of a type whose anonymous members are …: a few bytes, and
+    more ways through them than there is time for."""
+    depth, width = 16, 12
+    text = """
+        .section .debug_abbrev,"",@progbits
+        .byte 1, 0x11, 1, 3, 8, 0, 0            # compile unit: name
+        .byte 2, 0x13, 1, 3, 8, 11, 11, 0, 0    # structure: name, bytes
+        .byte 3, 0x0d, 0, 0x49, 0x13, 0x38, 11, 0, 0  # member: type, place
+        .byte 0
+        .section .debug_info,"",@progbits
+        start: .long end - begin
+        begin: .short 4
+        .long 0
+        .byte 8
+        .byte 1
+        .asciz "shapes.c"
+    """
+    for level in range(depth + 1):
+        text += 'type%d: .byte 2\n .asciz "%s"\n .byte 8\n' % (level, "ShapeObject" if not level else "t%d" % level)
+        for _ in range(width if level < depth else 0):
+            text += " .byte 3\n .long type%d - start\n .byte 0\n" % (level + 1)
+        text += " .byte 0\n"
+    return text + " .byte 0\nend:\n .data\n .quad 1\n"
+
+
 def write(name, content):
     path = os.path.join(SEEDS, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -92,6 +118,10 @@ def main():
                         "-ffile-prefix-map=%s=." % symbols, "-o", library, "shapes.c"], cwd=symbols, check=True)
         with open(library, "rb") as f:
             write("elf/shapes", f.read())
+        subprocess.run(["gcc", "-shared", "-nostdlib", "-Wl,--build-id", "-Wl,-z,noseparate-code", "-x", "assembler", "-",
+                        "-o", library], input=knot().encode(), check=True)
+        with open(library, "rb") as f:
+            write("elf/knot", f.read())
         path, snapshot = os.path.join(directory, "core"), os.path.join(directory, "snapshot")
         with open(path, "wb") as f:
             f.write(small)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // Forged cores: what is read out of a good one, and that no damage does more than lose what it damages.
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/mapped_file.h"
 #include "check.h"
 #include "forge.h"
 #include "symbols/modules.h"
@@ -315,6 +317,67 @@ static void test_absurd_sizes(void)
 	}
 }
 
+// Headers that lead to the same bytes of the file again and again: memory and threads are as many as are there.
+static void test_shared_bytes(void)
+{
+	enum { COUNT = 300 };
+	struct forge core = { 0 }, notes = { 0 };
+	struct hw_issues issues;
+	struct hw_target *target;
+	struct forge_segment segments[COUNT];
+	uint64_t seen = 0;
+	uint8_t byte;
+	make_notes(&notes);
+	for (size_t i = 0; i < COUNT; i++)
+		segments[i] = (struct forge_segment){ HEAP + i * 4 * PAGE, 4 * PAGE,
+						      i ? 0 : 4 * PAGE, PF_R | PF_W, pages };
+	forge_core(&core, &notes, segments, COUNT);
+	Elf64_Phdr *phdrs = (Elf64_Phdr *)(core.bytes + sizeof(Elf64_Ehdr));
+	for (size_t i = 2; i <= COUNT; i++) {
+		uint64_t vaddr = phdrs[i].p_vaddr;
+		phdrs[i] = phdrs[i % 2 ? 0 : 1];
+		if (i % 2 == 0)
+			phdrs[i].p_vaddr = vaddr;
+	}
+	hw_issues_init(&issues);
+	CHECK_OK(open_core(&core, core.size, &issues, &target));
+	for (size_t i = 0; i < COUNT; i++)
+		seen += 4 * PAGE * hw_target_read_some(target, HEAP + i * 4 * PAGE, &byte, 1);
+	CHECK(seen >= 4 * PAGE && seen <= 5 * core.size, "%zu of %zu", (size_t)seen, core.size);
+	CHECK(target->threads.count <= 2 * (core.size / notes.size + 1), "%zu threads",
+	      target->threads.count);
+	bool is_told = false;
+	hw_vec_foreach(issue, &issues.list) is_told |= strstr((*issue)->message, "share") != NULL;
+	CHECK(is_told);
+	hw_target_close(target);
+	hw_issues_deinit(&issues);
+	forge_free(&notes);
+	forge_free(&core);
+}
+
+// The file becomes shorter while it is open: what is gone reads as zeroes, and is told.
+static void test_shortened(void)
+{
+	struct forge core = { 0 };
+	struct hw_target *target;
+	uint8_t buf[PAGE], zeroes[PAGE] = { 0 };
+	make_core(&core);
+	CHECK_OK(open_core(&core, core.size, NULL, &target));
+	uint64_t before = hw_files_cut();
+	CHECK_EQUAL(hw_target_read_some(target, STACK, buf, PAGE), PAGE);
+	CHECK(!memcmp(buf, page_b, PAGE));
+	CHECK(!ftruncate(core.fd, (off_t)core.size / 2 / PAGE * PAGE));
+	CHECK_EQUAL(hw_target_read_some(target, LIB + 3 * PAGE, buf, PAGE), PAGE);
+	CHECK(!memcmp(buf, zeroes, PAGE));
+	CHECK_EQUAL(hw_files_cut(), before + 1);
+	CHECK_EQUAL(hw_target_read_some(target, STACK, buf, PAGE), PAGE);
+	CHECK_EQUAL(hw_files_cut(), before + 1); // the rest of the file at once
+	CHECK_EQUAL(hw_target_read_some(target, HEAP, buf, PAGE), PAGE);
+	CHECK(!memcmp(buf, pages, PAGE));
+	hw_target_close(target);
+	forge_free(&core);
+}
+
 // Notes: every 4 bytes of them set to absurd numbers.
 static void test_damaged_notes(void)
 {
@@ -416,6 +479,8 @@ int main(void)
 	test_many_segments();
 	test_overlap();
 	test_absurd_sizes();
+	test_shared_bytes();
+	test_shortened();
 	test_damaged_notes();
 	test_random_damage();
 	test_shared_names();
