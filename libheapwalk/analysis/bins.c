@@ -10,38 +10,40 @@
 enum {
 	HW_AT_TCACHE = 0,
 	HW_AT_FASTBIN = HW_AT_TCACHE + HW_GLIBC_TCACHE_MAX_BINS,
-	HW_AT_BIN = HW_AT_FASTBIN + HW_GLIBC_FASTBINS, // unsorted, small, large: by index
+	HW_AT_BIN = HW_AT_FASTBIN + HW_GLIBC_FASTBINS_MAX, // unsorted, small, large: by index
 	HW_AT_FREE = HW_AT_BIN + HW_GLIBC_BINS,
 	HW_AT_TOP,
 	HW_BIN_PLACES
 };
 
-static int hw_tcache_bin_of(uint64_t size)
+static int hw_tcache_bin_of(unsigned word, uint64_t size)
 {
 	int bin = 0;
 	while (bin < HW_GLIBC_TCACHE_MAX_BINS - 1 &&
-	       !hw_glibc_tcache_bin_holds((unsigned)bin, size))
+	       !hw_glibc_tcache_bin_holds(word, (unsigned)bin, size))
 		bin++;
 	return bin;
 }
 
 // -1: in no bin.
-static int hw_bin_place(uint32_t state, uint64_t size, int *ret_index)
+static int hw_bin_place(unsigned word, uint32_t state, uint64_t size, int *ret_index)
 {
+	uint64_t least = hw_glibc_fastbin_bytes(word, 0),
+		 step = hw_glibc_fastbin_bytes(word, 1) - least;
 	*ret_index = -1;
 	switch (state) {
 	case HW_CHUNK_TCACHE:
-		*ret_index = hw_tcache_bin_of(size);
+		*ret_index = hw_tcache_bin_of(word, size);
 		return HW_AT_TCACHE + *ret_index;
 	case HW_CHUNK_FASTBIN:
-		*ret_index = (int)hw_min((size - HW_GLIBC_MIN_CHUNK) / 16, HW_GLIBC_FASTBINS - 1);
+		*ret_index = (int)hw_min((size - least) / step, HW_GLIBC_FASTBINS_MAX - 1);
 		return HW_AT_FASTBIN + *ret_index;
 	case HW_CHUNK_UNSORTED:
 		*ret_index = 1;
 		return HW_AT_BIN + *ret_index;
 	case HW_CHUNK_SMALL:
 	case HW_CHUNK_LARGE:
-		*ret_index = (int)hw_glibc_bin_of(size);
+		*ret_index = (int)hw_glibc_bin_of(word, size);
 		return HW_AT_BIN + *ret_index;
 	case HW_CHUNK_FREE:
 		return HW_AT_FREE;
@@ -52,9 +54,9 @@ static int hw_bin_place(uint32_t state, uint64_t size, int *ret_index)
 	}
 }
 
-static void hw_bins_add(struct hw_bin *places, uint32_t state, uint64_t size)
+static void hw_bins_add(struct hw_bin *places, unsigned word, uint32_t state, uint64_t size)
 {
-	int index, place = hw_bin_place(state, size, &index);
+	int index, place = hw_bin_place(word, state, size, &index);
 	if (place < 0)
 		return;
 	struct hw_bin *bin = &places[place];
@@ -81,9 +83,9 @@ struct hw_error *hw_bins_make(const struct hw_glibc *glibc, uint32_t arena_index
 		if (!hw_region_is_of(region, arena_index))
 			continue;
 		for (uint32_t i = 0; i < region->count; i++)
-			hw_bins_add(places, HW_SLOT_CATEGORY(region->state[i]),
-				    hw_region_chunk_end(region, i) -
-					    hw_region_chunk_start(region, i));
+			hw_bins_add(
+				places, glibc->header_bytes / 2, HW_SLOT_CATEGORY(region->state[i]),
+				hw_region_chunk_end(region, i) - hw_region_chunk_start(region, i));
 		bins.chunk_count += region->count;
 		bins.chunk_bytes += region->end - region->start;
 	}

@@ -176,6 +176,7 @@ static void hw_explain_chunk(struct hw_explainer *x)
 	const struct hw_glibc *glibc = &x->session->glibc;
 	struct hw_explained_chunk *c = &e->chunk;
 	const struct hw_region *region = hw_glibc_find_region(glibc, e->address);
+	const unsigned word = x->session->target->machine->word_bytes;
 	uint8_t header[16];
 	// What a thread's heap begins with is no chunk.
 	if (!region || !region->count || (e->row.is_there && e->row.row.category == HW_CHUNK_ARENA))
@@ -189,14 +190,14 @@ static void hw_explain_chunk(struct hw_explainer *x)
 		c->address = region->mmapped_chunk;
 	else if (region->arena_index < glibc->arenas.count)
 		c->arena = &glibc->arenas.data[region->arena_index];
-	c->has_header = hw_pages_read(x->pages, c->address, header, sizeof(header));
+	c->has_header = hw_pages_read(x->pages, c->address, header, 2 * word);
 	if (c->has_header) {
-		c->prev_size = hw_u64(header);
-		c->size_field = hw_u64(header + 8);
+		c->prev_size = hw_word(header, word);
+		c->size_field = hw_word(header + word, word);
 	}
 	// 2.7's ints are rows inside of a chunk.
 	if (e->row.is_there && e->row.row.start == hw_region_chunk_start(region, c->index))
-		e->data = c->address + 16;
+		e->data = c->address + glibc->header_bytes;
 }
 
 static const struct hw_glibc_arena *hw_explain_malloc_state(const struct hw_session *session,

@@ -97,28 +97,38 @@ static bool hw_search_take(struct hw_search *search, unsigned worker, struct hw_
 	return false;
 }
 
-static bool hw_search_piece(struct hw_search *search, unsigned worker, struct hw_window *window,
-			    const struct hw_search_piece *piece)
+// Two of it, one for each width of a word: this is the loop over all writable memory.
+static inline __attribute__((always_inline)) bool
+hw_search_words(struct hw_search *search, unsigned worker, struct hw_window *window,
+		const struct hw_search_piece *piece, const unsigned word_bytes)
 {
 	const hw_addr_t low = search->low, span = search->high - search->low;
 	for (hw_addr_t at = piece->start; at < piece->end;) {
 		size_t len;
 		const uint8_t *bytes = hw_window_get_some(
 			window, at, (size_t)hw_min(piece->end - at, HW_WINDOW_BYTES), &len);
-		if (!bytes || len < 8) { // a hole
+		if (!bytes || len < word_bytes) { // a hole
 			at = hw_align_down(at, HW_PAGE_BYTES) + HW_PAGE_BYTES;
 			continue;
 		}
-		for (size_t i = 0; i + 8 <= len; i += 8) {
-			hw_addr_t word = hw_u64(bytes + i);
+		for (size_t i = 0; i + word_bytes <= len; i += word_bytes) {
+			hw_addr_t word = hw_word(bytes + i, word_bytes);
 			if (word - low < span && hw_search_at(search, word) &&
 			    !hw_search_take(search, worker,
 					    (struct hw_found){ .at = at + i, .target = word }))
 				return false;
 		}
-		at += len & ~(size_t)7;
+		at += hw_align_down(len, word_bytes);
 	}
 	return true;
+}
+
+static bool hw_search_piece(struct hw_search *search, unsigned worker, struct hw_window *window,
+			    const struct hw_search_piece *piece)
+{
+	return search->session->target->machine->word_bytes == 8
+		       ? hw_search_words(search, worker, window, piece, 8)
+		       : hw_search_words(search, worker, window, piece, 4);
 }
 
 static void hw_search_run(void *payload, unsigned worker)
@@ -222,7 +232,8 @@ static bool hw_climb_row(struct hw_climb *climb, hw_addr_t at, struct hw_row *ro
 	struct hw_row before;
 	if (!hw_heap_find(heap, at, row))
 		return false;
-	if (row->allocator == HW_ALLOCATOR_GLIBC && at - row->start < 8 && row->start &&
+	if (row->allocator == HW_ALLOCATOR_GLIBC &&
+	    at - row->start < climb->session->target->machine->word_bytes && row->start &&
 	    hw_heap_find(heap, row->start - 1, &before) && before.allocator == HW_ALLOCATOR_GLIBC)
 		*row = before;
 	hw_session_block(climb->session, row, &climb->pages, block);

@@ -343,6 +343,12 @@ struct hw_error *hw_session_use_rules(struct hw_session *session, const char *pa
 	struct hw_rules *rules = NULL, *old = session->rules;
 	if (!path)
 		path = session->options.rules;
+	if (path && session->target && session->target->machine->word_bytes != 8)
+		return hw_error_create(
+			HW_ERROR_UNSUPPORTED,
+			"rules file %s: rules are for 64-bit programs, and this is a "
+			"32-bit one (%s)",
+			path, session->target->machine->name);
 	if (path)
 		HW_TRY(hw_rules_read(path, &rules));
 	bool is_same = !rules == !old &&

@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 
-enum { HW_SHAPES_MAX = 1 << 24, HW_POLL_RUNS = 64, HW_CHUNK_HEADER_BYTES = 16 };
+enum { HW_SHAPES_MAX = 1 << 24, HW_POLL_RUNS = 64 };
 
 #define HW_SETTINGS                                                                                \
 	"PRAGMA page_size=16384; PRAGMA encoding='UTF-8'; PRAGMA journal_mode=OFF; "               \
@@ -163,7 +163,8 @@ static struct hw_error *hw_write_content(struct hw_run_writer *writer, const str
 	if (category->state != HW_STATE_IN_USE || row->allocator == HW_ALLOCATOR_NONE)
 		return NULL;
 	uint64_t header = row->allocator == HW_ALLOCATOR_GLIBC
-				  ? hw_min(row->size_bytes, HW_CHUNK_HEADER_BYTES)
+				  ? hw_min(row->size_bytes,
+					   2u * writer->session->target->machine->word_bytes)
 				  : 0;
 	size_t len = hw_min(row->size_bytes - header, writer->content_bytes);
 	const uint8_t *bytes = len ? hw_window_get(&writer->window, row->start + header, len)

@@ -8,7 +8,7 @@ enum {
 	HW_HEAPS_MAX = 1 << 21, // 128 TiB of them
 };
 
-static const uint64_t hw_heap_max_default = 64ull << 20; // HEAP_MAX_SIZE, 64-bit
+static const uint64_t hw_heap_max_default = HW_GLIBC_IF_64(64ull, 1ull) << 20; // HEAP_MAX_SIZE
 
 // malloc/arena.c glibc-2.35 to 2.41: with huge pages HEAP_MAX_SIZE is four of them.
 static void hw_heap_max_candidates(const struct hw_glibc_walker *w, uint64_t ret[2])
@@ -31,7 +31,7 @@ static bool hw_find_first_heap(struct hw_glibc_walker *w, hw_addr_t arena,
 		hw_addr_t base = hw_align_down(arena, maxima[m]);
 		for (const uint16_t *size = hw_glibc_heap_info_sizes; *size; size++) {
 			uint64_t owner;
-			if (arena - base != *size || !hw_pages_read_u64(&w->pages, base, &owner) ||
+			if (arena - base != *size || !hw_glibc_read_word(&w->pages, base, &owner) ||
 			    owner != arena)
 				continue;
 			state->heap = base;
@@ -56,7 +56,7 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 			      (unsigned long long)addr);
 		return NULL;
 	}
-	state->top = hw_u64(state->bytes + layout->top);
+	state->top = hw_glibc_word(state->bytes + layout->top);
 	state->flags = hw_u32(state->bytes + 4);
 	if (!is_main && !hw_find_first_heap(w, addr, state)) {
 		hw_issues_add(
@@ -69,8 +69,8 @@ static struct hw_error *hw_add_arena(struct hw_glibc_walker *w, hw_addr_t addr, 
 	struct hw_glibc_arena arena = {
 		.address = addr,
 		.is_main = is_main,
-		.system_bytes = hw_u64(state->bytes + layout->system_mem),
-		.max_system_bytes = hw_u64(state->bytes + layout->max_system_mem),
+		.system_bytes = hw_glibc_word(state->bytes + layout->system_mem),
+		.max_system_bytes = hw_glibc_word(state->bytes + layout->max_system_mem),
 		.is_noncontiguous = state->flags & HW_GLIBC_NONCONTIGUOUS,
 	};
 	if (!hw_vec_push(&w->glibc->arenas, arena))
@@ -106,7 +106,7 @@ static struct hw_error *hw_visit_heaps(struct hw_glibc_walker *w,
 			for (hw_addr_t base = hw_align_up(mapping->start, maxima[m]);
 			     base >= mapping->start && base < mapping->end; base += maxima[m]) {
 				uint64_t owner;
-				if (hw_pages_read_u64(&w->pages, base, &owner))
+				if (hw_glibc_read_word(&w->pages, base, &owner))
 					HW_TRY(visit(w, base, owner, payload));
 			}
 		}
@@ -119,8 +119,9 @@ static struct hw_error *hw_add_lost_arena(struct hw_glibc_walker *w, hw_addr_t b
 {
 	(void)payload;
 	uint64_t next;
-	if (owner - base > 2 * HW_GLIBC_LARGEST_STATE || owner & 7 || hw_has_arena(w, owner) ||
-	    !hw_pages_read_u64(&w->pages, owner + w->layout->next, &next) ||
+	if (owner - base > 2 * HW_GLIBC_LARGEST_STATE || owner % HW_GLIBC_WORD ||
+	    hw_has_arena(w, owner) ||
+	    !hw_glibc_read_word(&w->pages, owner + w->layout->next, &next) ||
 	    w->glibc->arenas.count >= HW_ARENAS_MAX)
 		return NULL;
 	struct hw_glibc_state state = { 0 };
@@ -142,7 +143,7 @@ struct hw_error *hw_glibc_read_arenas(struct hw_glibc_walker *w)
 	size_t until_mark = 1, steps = 0;
 	for (size_t i = 0; i < HW_ARENAS_MAX; i++) {
 		uint64_t next;
-		if (!hw_pages_read_u64(&w->pages, addr + w->layout->next, &next))
+		if (!hw_glibc_read_word(&w->pages, addr + w->layout->next, &next))
 			break;
 		addr = next;
 		if (addr == main_arena) {
@@ -200,17 +201,17 @@ static struct hw_error *hw_list_heaps(struct hw_glibc_walker *w, const struct hw
 	size_t until_mark = 1, steps = 0;
 	*ret_is_whole = false;
 	while (base && list->heaps.count < HW_HEAPS_MAX) {
-		uint8_t info[16]; // ar_ptr, prev
+		uint8_t info[2 * HW_GLIBC_WORD]; // ar_ptr, prev
 		if (!hw_pages_read(&w->pages, base, info, sizeof(info)) ||
-		    hw_u64(info) != list->arena || base % state->heap_max)
+		    hw_glibc_word(info) != list->arena || base % state->heap_max)
 			return NULL;
 		if (!hw_vec_push(&list->heaps, base))
 			return &hw_enomem;
 		if (base == state->heap) {
-			*ret_is_whole = hw_u64(info + 8) == 0;
+			*ret_is_whole = hw_glibc_word(info + HW_GLIBC_WORD) == 0;
 			return NULL;
 		}
-		base = hw_u64(info + 8);
+		base = hw_glibc_word(info + HW_GLIBC_WORD);
 		if (base == mark)
 			return NULL;
 		if (++steps == until_mark) {
@@ -240,15 +241,14 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 	}
 	hw_vec_foreach(base, &list.heaps)
 	{
-		uint8_t info[24]; // ar_ptr, prev, size
+		uint8_t info[3 * HW_GLIBC_WORD]; // ar_ptr, prev, size
 		if (!hw_pages_read(&w->pages, *base, info, sizeof(info)))
 			continue;
-		uint64_t size = hw_u64(info + 16);
+		uint64_t size = hw_glibc_word(info + 2 * HW_GLIBC_WORD);
 		hw_addr_t first = *base + w->heap_info_bytes;
 		if (*base == state->heap)
 			first = arena->address + w->layout->size;
-		// mem, not the chunk, is what is aligned; the header is as long as the alignment
-		first = hw_align_up(first, 16);
+		first = hw_glibc_chunk_up(first); // mem, not the chunk, is what is aligned
 		if (size % 16 || size > state->heap_max || size < first - *base) {
 			hw_issues_add(
 				w->in.issues, HW_ERROR_CORRUPT, *base,
@@ -270,7 +270,8 @@ struct hw_error *hw_glibc_walk_heaps(struct hw_glibc_walker *w, uint32_t arena_i
 			.limit = *base + size,
 			.top_is_lost = !is_whole,
 		};
-		if (state->top >= first && state->top < plan.limit && !(state->top & 15))
+		if (state->top >= first && state->top < plan.limit &&
+		    hw_glibc_is_chunk_place(state->top))
 			plan.top = state->top;
 		enum hw_region_ending ending;
 		hw_addr_t end;

@@ -5,7 +5,6 @@
 #include "glibc/walker.h"
 
 enum {
-	HW_FD = 16,
 	HW_POLL_EVERY = 1 << 16,
 	// A fastbin of more members is cheaper to take from links that the walk picks up: following it
 	// costs a read of the target for each member.
@@ -33,7 +32,7 @@ bool hw_glibc_leads_to_unseen(struct hw_glibc_walker *w, hw_addr_t chunk)
 				: HW_CHUNK_IN_USE;
 	uint64_t word;
 	if (state != HW_CHUNK_MISSING && state != HW_CHUNK_UNKNOWN &&
-	    hw_pages_read_u64(&w->pages, chunk, &word))
+	    hw_glibc_read_word(&w->pages, chunk, &word))
 		return false;
 	if (!w->unseen_links++)
 		w->first_unseen = chunk;
@@ -63,9 +62,9 @@ static struct hw_error *hw_mark_along(struct hw_bin_walk *walk, bool forward, bo
 {
 	struct hw_glibc_walker *w = walk->w;
 	const struct hw_glibc_state *state = w->states.data[walk->arena_index];
-	const size_t at = w->layout->bins + 16 * (size_t)(walk->bin - 1);
+	const size_t at = w->layout->bins + 2 * HW_GLIBC_WORD * (size_t)(walk->bin - 1);
 	hw_addr_t before = walk->head;
-	hw_addr_t chunk = hw_u64(state->bytes + at + (forward ? 0 : 8));
+	hw_addr_t chunk = hw_glibc_word(state->bytes + at + (forward ? 0 : HW_GLIBC_WORD));
 	struct hw_region *region = NULL;
 	uint32_t index;
 	*ret_is_whole = false;
@@ -87,22 +86,22 @@ static struct hw_error *hw_mark_along(struct hw_bin_walk *walk, bool forward, bo
 			return NULL;
 		}
 		uint64_t size = hw_region_chunk_size(region, index);
-		if (walk->bin > 1 && hw_glibc_bin_of(size) != walk->bin) {
+		if (walk->bin > 1 && hw_glibc_bin_of(HW_GLIBC_WORD, size) != walk->bin) {
 			hw_report_bin(walk, chunk, "which has not the size of that bin");
 			return NULL;
 		}
-		uint8_t links[16];
-		if (!hw_pages_read(&w->pages, chunk + HW_FD, links, sizeof(links))) {
+		uint8_t links[2 * HW_GLIBC_WORD];
+		if (!hw_pages_read(&w->pages, chunk + HW_GLIBC_FD, links, sizeof(links))) {
 			hw_report_bin(walk, chunk, "which can't be read");
 			return NULL;
 		}
 		region->state[index] = walk->state;
-		if (hw_u64(links + (forward ? 8 : 0)) != before) {
+		if (hw_glibc_word(links + (forward ? HW_GLIBC_WORD : 0)) != before) {
 			hw_report_bin(walk, chunk, "which does not lead back");
 			return NULL;
 		}
 		before = chunk;
-		chunk = hw_u64(links + (forward ? 0 : 8));
+		chunk = hw_glibc_word(links + (forward ? 0 : HW_GLIBC_WORD));
 		if (++walk->steps % HW_POLL_EVERY == 0 && hw_glibc_poll(w, 0))
 			return hw_glibc_interrupted();
 	}
@@ -112,17 +111,17 @@ static struct hw_error *hw_mark_along(struct hw_bin_walk *walk, bool forward, bo
 
 static struct hw_error *hw_mark_bin(struct hw_glibc_walker *w, uint32_t arena_index, unsigned bin)
 {
-	const size_t at = w->layout->bins + 16 * (size_t)(bin - 1);
+	const size_t at = w->layout->bins + 2 * HW_GLIBC_WORD * (size_t)(bin - 1);
 	struct hw_bin_walk walk = {
 		.w = w,
 		.arena_index = arena_index,
 		.bin = bin,
-		.head = w->glibc->arenas.data[arena_index].address + at - HW_FD,
+		.head = w->glibc->arenas.data[arena_index].address + at - HW_GLIBC_FD,
 		.state = bin == 1   ? HW_CHUNK_UNSORTED
 			 : bin < 64 ? HW_CHUNK_SMALL
 				    : HW_CHUNK_LARGE,
 	};
-	if (!hw_u64(w->states.data[arena_index]->bytes + at))
+	if (!hw_glibc_word(w->states.data[arena_index]->bytes + at))
 		return NULL; // never initialised
 	bool is_whole;
 	HW_TRY(hw_mark_along(&walk, true, &is_whole));
@@ -134,12 +133,12 @@ static struct hw_error *hw_mark_bin(struct hw_glibc_walker *w, uint32_t arena_in
 static hw_addr_t hw_fastbin_head(const struct hw_glibc_state *state,
 				 const struct hw_glibc_layout *layout, unsigned bin)
 {
-	return hw_u64(state->bytes + layout->fastbins + 8 * (size_t)bin);
+	return hw_glibc_word(state->bytes + layout->fastbins + HW_GLIBC_WORD * (size_t)bin);
 }
 
 static uint64_t hw_fastbin_chunk_bytes(unsigned bin)
 {
-	return HW_GLIBC_MIN_CHUNK + 16 * (uint64_t)bin;
+	return hw_glibc_fastbin_bytes(HW_GLIBC_WORD, bin);
 }
 
 // How many members follow each other, if that is how links are stored. No chunk is known yet: a member is
@@ -148,12 +147,14 @@ static uint32_t hw_peek_fastbin(struct hw_glibc_walker *w, hw_addr_t chunk, unsi
 				bool is_mangled)
 {
 	uint32_t seen = 0;
-	while (chunk && !(chunk & 15) && seen < HW_LONG_FASTBIN) {
-		uint8_t bytes[HW_FD + 8];
+	while (chunk && hw_glibc_is_chunk_place(chunk) && seen < HW_LONG_FASTBIN) {
+		uint8_t bytes[HW_GLIBC_FD + HW_GLIBC_WORD];
 		if (!hw_pages_read(&w->pages, chunk, bytes, sizeof(bytes)) ||
-		    (hw_u64(bytes + 8) & ~(uint64_t)HW_GLIBC_FLAGS) != hw_fastbin_chunk_bytes(bin))
+		    (hw_glibc_word(bytes + HW_GLIBC_WORD) & ~(uint64_t)HW_GLIBC_FLAGS) !=
+			    hw_fastbin_chunk_bytes(bin))
 			break;
-		chunk = hw_u64(bytes + HW_FD) ^ (is_mangled ? (chunk + HW_FD) >> 12 : 0);
+		chunk = hw_glibc_word(bytes + HW_GLIBC_FD) ^
+			(is_mangled ? (chunk + HW_GLIBC_FD) >> 12 : 0);
 		seen++;
 	}
 	return seen;
@@ -204,7 +205,7 @@ static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, uns
 			what = "which is free otherwise";
 		else if (hw_region_chunk_size(region, index) != hw_fastbin_chunk_bytes(bin))
 			what = "which has not the size of that bin";
-		else if (!hw_pages_read_u64(&w->pages, chunk + HW_FD, &stored))
+		else if (!hw_glibc_read_word(&w->pages, chunk + HW_GLIBC_FD, &stored))
 			what = "which can't be read";
 		if (what && hw_glibc_leads_to_unseen(w, chunk))
 			return;
@@ -215,7 +216,7 @@ static void hw_mark_fastbin(struct hw_glibc_walker *w, uint32_t arena_index, uns
 			return;
 		}
 		region->state[index] = HW_CHUNK_FASTBIN;
-		chunk = hw_glibc_decode_link(glibc, chunk + HW_FD, stored);
+		chunk = hw_glibc_decode_link(glibc, chunk + HW_GLIBC_FD, stored);
 	}
 }
 

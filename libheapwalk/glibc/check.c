@@ -8,7 +8,7 @@ static void hw_check_region(const struct hw_region *region, struct hw_issues *is
 	uint64_t previous = 0;
 	for (uint32_t i = 0; i < region->count; i++) {
 		uint64_t end = hw_region_chunk_end(region, i);
-		if ((i == 0 ? region->offset16[0] != 0 : region->offset16[i] <= previous) ||
+		if ((i == 0 ? region->offset8[0] != 0 : region->offset8[i] <= previous) ||
 		    end > region->end) {
 			hw_issues_add(issues, HW_ERROR_INVARIANT, hw_region_chunk_start(region, i),
 				      "chunks do not cover malloc region 0x%llx-0x%llx: chunk %u",
@@ -16,7 +16,7 @@ static void hw_check_region(const struct hw_region *region, struct hw_issues *is
 				      (unsigned long long)region->end, i);
 			return;
 		}
-		previous = region->offset16[i];
+		previous = region->offset8[i];
 	}
 }
 

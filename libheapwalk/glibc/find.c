@@ -7,15 +7,9 @@
 #include "glibc/walker.h"
 #include "symbols/dwarf.h"
 
-static const char *hw_base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
-
 static bool hw_is_libc_path(const char *path)
 {
-	const char *name = hw_base_name(path);
+	const char *name = hw_glibc_base_name(path);
 	return strncmp(name, "libc.so.6", 9) == 0 || strncmp(name, "libc-2.", 7) == 0;
 }
 
@@ -23,27 +17,27 @@ bool hw_glibc_proves_main_arena(struct hw_glibc_walker *w, const struct hw_glibc
 				hw_addr_t addr)
 {
 	uint8_t state[HW_GLIBC_LARGEST_STATE];
-	if (addr & 7 || !hw_pages_read(&w->pages, addr, state, layout->size))
+	if (addr % HW_GLIBC_WORD || !hw_pages_read(&w->pages, addr, state, layout->size))
 		return false;
-	uint64_t system_mem = hw_u64(state + layout->system_mem);
+	uint64_t system_mem = hw_glibc_word(state + layout->system_mem);
 	if (hw_u32(state) > 2 || hw_u32(state + 4) > 7 ||
-	    hw_u64(state + layout->max_system_mem) < system_mem ||
+	    hw_glibc_word(state + layout->max_system_mem) < system_mem ||
 	    (system_mem != 0 && system_mem < 4096))
 		return false;
 	// An attached thread count is small, a system_mem in its place is not: tells 2.17 from 2.23.
-	if (layout->attached_threads && hw_u64(state + layout->attached_threads) >= 0x20000)
+	if (layout->attached_threads && hw_glibc_word(state + layout->attached_threads) >= 0x20000)
 		return false;
 	// Damage further round the ring is arena.c's to report; one step must lead to an arena.
-	uint64_t next = hw_u64(state + layout->next);
+	uint64_t next = hw_glibc_word(state + layout->next);
 	if (next == addr)
 		return true;
 	// Its own bin 127, which is never used, points at itself: that tells 2.27's layout from the ones
 	// before, which are the same but for 8 bytes in front.
-	uint64_t owner, last_bin, last_at = layout->bins + 16 * (HW_GLIBC_BINS - 1);
+	uint64_t owner, last_bin, last_at = layout->bins + 2 * HW_GLIBC_WORD * (HW_GLIBC_BINS - 1);
 	for (const uint16_t *size = hw_glibc_heap_info_sizes; *size; size++)
-		if (hw_pages_read_u64(&w->pages, next - *size, &owner) && owner == next &&
-		    hw_pages_read_u64(&w->pages, next + last_at, &last_bin) &&
-		    last_bin == next + last_at - 16)
+		if (hw_glibc_read_word(&w->pages, next - *size, &owner) && owner == next &&
+		    hw_glibc_read_word(&w->pages, next + last_at, &last_bin) &&
+		    last_bin == next + last_at - HW_GLIBC_FD)
 			return true;
 	return false;
 }
@@ -95,8 +89,8 @@ static hw_addr_t hw_find_in_file(struct hw_glibc_walker *w, struct hw_module *mo
 	hw_cleanup_free uint8_t *bytes = malloc(size);
 	if (!bytes || !hw_module_read_file(module, start, bytes, size))
 		return 0;
-	for (size_t at = 0; at + 8 <= size; at += 8) {
-		uint64_t distance = start + at - hw_u64(bytes + at);
+	for (size_t at = 0; at + HW_GLIBC_WORD <= size; at += HW_GLIBC_WORD) {
+		uint64_t distance = start + at - hw_glibc_word(bytes + at);
 		for (const struct hw_glibc_layout *layout = hw_glibc_layouts; layout->since;
 		     layout++)
 			if (distance == layout->next && distance <= at &&
@@ -157,18 +151,18 @@ static bool hw_visit_for_mp(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_
 
 static const struct hw_glibc_mp_layout *hw_choose_mp(struct hw_glibc_walker *w, hw_addr_t addr)
 {
-	uint8_t bytes[144];
+	uint8_t bytes[HW_GLIBC_MP_BYTES];
 	const struct hw_glibc_mp_layout *best = NULL;
 	int best_score = -1;
 	if (!hw_pages_read(&w->pages, addr, bytes, sizeof(bytes)))
 		return NULL;
 	for (const struct hw_glibc_mp_layout *layout = hw_glibc_mp_layouts; layout->since;
 	     layout++) {
-		if ((layout->sbrk_base == 104) != w->layout->mmapped_tail ||
+		if (layout->mmapped_tail != w->layout->mmapped_tail ||
 		    !hw_glibc_plausible_mp(w, layout, bytes))
 			continue;
 		int score = 2 * (hw_u32(bytes + layout->n_mmaps_max) == 65536) +
-			    (hw_u64(bytes + layout->sbrk_base) != 0);
+			    (hw_glibc_word(bytes + layout->sbrk_base) != 0);
 		if (score > best_score) {
 			best = layout;
 			best_score = score;
@@ -246,9 +240,9 @@ static bool hw_is_used(struct hw_glibc_walker *w)
 {
 	uint64_t system_mem, next;
 	hw_addr_t arena = w->glibc->main_arena;
-	return (hw_pages_read_u64(&w->pages, arena + w->layout->system_mem, &system_mem) &&
+	return (hw_glibc_read_word(&w->pages, arena + w->layout->system_mem, &system_mem) &&
 		system_mem) ||
-	       (hw_pages_read_u64(&w->pages, arena + w->layout->next, &next) && next != arena);
+	       (hw_glibc_read_word(&w->pages, arena + w->layout->next, &next) && next != arena);
 }
 
 static void hw_forget(struct hw_glibc_walker *w)
@@ -309,7 +303,7 @@ struct hw_error *hw_glibc_find(struct hw_glibc_walker *w)
 		struct hw_module *module = hw_modules_get(w->in.modules, i);
 		if (!libc && hw_is_libc_path(module->path))
 			libc = module;
-		if (strncmp(hw_base_name(module->path), "libc_malloc_debug.so", 20) == 0)
+		if (strncmp(hw_glibc_base_name(module->path), "libc_malloc_debug.so", 20) == 0)
 			debug_malloc = module;
 		if (w->in.target->exe && strcmp(module->path, w->in.target->exe) == 0)
 			program = module;

@@ -2,6 +2,7 @@
 #include "glibc/layout.h"
 
 // clang-format off
+#if HW_GLIBC_WORD == 8
 
 const struct hw_glibc_layout hw_glibc_layouts[] = {
 	// malloc/malloc.c glibc-2.17: struct malloc_state without attached_threads
@@ -32,7 +33,7 @@ const struct hw_glibc_mp_layout hw_glibc_mp_layouts[] = {
 	  .hp_pagesize = 48, .tcache_count = 120, .size = 128 },
 	// malloc/malloc.c glibc-2.43: thp_mode; 2.44 only drops tcache_unsorted_limit at the end
 	{ .since = "2.43", .n_mmaps = 68, .n_mmaps_max = 72, .mmapped_mem = 88, .sbrk_base = 104,
-	  .hp_pagesize = 56, .tcache_count = 128, .size = 136 },
+	  .hp_pagesize = 56, .tcache_count = 128, .size = 136, .mmapped_tail = true },
 	{ .since = NULL },
 };
 
@@ -49,6 +50,37 @@ const struct hw_glibc_tcache_layout hw_glibc_tcache_layouts[] = {
 
 const uint16_t hw_glibc_heap_info_sizes[] = { 48, 32, 0 };
 
+#else // i386: the same structures; MALLOC_ALIGNMENT 16 since 2.26
+
+const struct hw_glibc_layout hw_glibc_layouts[] = {
+	// malloc/malloc.c glibc-2.27; DWARF of 2.36
+	{ .since = "2.27", .fastbins = 12, .top = 56, .bins = 64, .next = 1096,
+	  .attached_threads = 1104, .system_mem = 1108, .max_system_mem = 1112, .size = 1116 },
+	{ .since = NULL },
+};
+
+const struct hw_glibc_mp_layout hw_glibc_mp_layouts[] = {
+	// malloc/malloc.c glibc-2.24, 2.26
+	{ .since = "2.24", .n_mmaps = 20, .n_mmaps_max = 24, .mmapped_mem = 36, .sbrk_base = 44,
+	  .size = 48 },
+	// malloc/malloc.c glibc-2.35; DWARF of 2.36
+	{ .since = "2.35", .n_mmaps = 32, .n_mmaps_max = 36, .mmapped_mem = 48, .sbrk_base = 56,
+	  .hp_pagesize = 24, .tcache_count = 68, .size = 72 },
+	{ .since = NULL },
+};
+
+const struct hw_glibc_tcache_layout hw_glibc_tcache_layouts[] = {
+	// malloc/malloc.c glibc-2.26: char counts[64]
+	{ .since = "2.26", .chunk_size = 0x150, .count_bytes = 1, .bins = 64, .entries = 64 },
+	// malloc/malloc.c glibc-2.30: uint16_t counts[64]; DWARF of 2.36
+	{ .since = "2.30", .chunk_size = 0x190, .count_bytes = 2, .bins = 64, .entries = 128 },
+	{ .since = NULL },
+};
+
+// malloc/arena.c: padded so that the first chunk's mem is aligned, before and since 2.35
+const uint16_t hw_glibc_heap_info_sizes[] = { 24, 0 };
+
+#endif
 // clang-format on
 
 const struct hw_glibc_tcache_layout *hw_glibc_tcache_layout_of(uint64_t chunk_size)
@@ -57,30 +89,4 @@ const struct hw_glibc_tcache_layout *hw_glibc_tcache_layout_of(uint64_t chunk_si
 		if (chunk_size == row->chunk_size || chunk_size == row->chunk_size + 16u)
 			return row;
 	return NULL;
-}
-
-// malloc/malloc.c: smallbin_index, largebin_index_64 (unchanged since 2.17)
-unsigned hw_glibc_bin_of(uint64_t size)
-{
-	if (size < 1024)
-		return (unsigned)(size >> 4);
-	if (size >> 6 <= 48)
-		return 48 + (unsigned)(size >> 6);
-	if (size >> 9 <= 20)
-		return 91 + (unsigned)(size >> 9);
-	if (size >> 12 <= 10)
-		return 110 + (unsigned)(size >> 12);
-	if (size >> 15 <= 4)
-		return 119 + (unsigned)(size >> 15);
-	if (size >> 18 <= 2)
-		return 124 + (unsigned)(size >> 18);
-	return 126;
-}
-
-bool hw_glibc_tcache_bin_holds(unsigned bin, uint64_t size)
-{
-	if (bin < HW_GLIBC_TCACHE_SMALL_BINS)
-		return size == 32 + 16 * (uint64_t)bin;
-	// one bin per bit width, from 11 bits (1024 … 2047) on
-	return size >> (bin - HW_GLIBC_TCACHE_SMALL_BINS + 10) == 1;
 }

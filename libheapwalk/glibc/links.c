@@ -16,9 +16,9 @@ struct hw_free_span {
 	struct hw_region *region;
 	struct hw_free_links *links;
 	uint32_t first;
-	uint32_t *offset16; // of each; owned
-	uint32_t *bucket;   // first local ordinal at or behind the bucket's start; owned
-	unsigned shift;     // offset16 to bucket
+	uint32_t *offset8; // of each; owned
+	uint32_t *bucket;  // first local ordinal at or behind the bucket's start; owned
+	unsigned shift;    // offset8 to bucket
 	// The bin that its size belongs to; HW_MARKED_* once a list was found to hold it. Owned. Lists
 	// lead all over memory: a byte a chunk stays in cache where the table itself would not.
 	uint8_t *bin;
@@ -36,7 +36,7 @@ static void hw_free_table_deinit(struct hw_free_table *table)
 {
 	hw_vec_foreach(span, &table->spans)
 	{
-		free(span->offset16);
+		free(span->offset8);
 		free(span->bucket);
 		free(span->bin);
 	}
@@ -67,21 +67,21 @@ static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_regio
 				    struct hw_free_links *links, bool of_candidates, bool *ret_fits)
 {
 	struct hw_free_span span = { .region = region, .links = links, .first = table->count };
-	uint64_t extent = (region->end - region->start) / 16;
+	uint64_t extent = (region->end - region->start) / HW_CHUNK_UNIT;
 	uint64_t buckets = links->count / HW_CHUNKS_PER_BUCKET + 1;
 	while (extent >> span.shift >= buckets)
 		span.shift++;
 	buckets = (extent >> span.shift) + 2;
-	span.offset16 = malloc(links->count * sizeof(*span.offset16));
+	span.offset8 = malloc(links->count * sizeof(*span.offset8));
 	span.bucket = malloc(buckets * sizeof(*span.bucket));
 	span.bin = malloc(links->count);
 	if (!hw_vec_push(&table->spans, span)) {
-		free(span.offset16);
+		free(span.offset8);
 		free(span.bucket);
 		free(span.bin);
 		return &hw_enomem;
 	}
-	if (!span.offset16 || !span.bucket || !span.bin)
+	if (!span.offset8 || !span.bucket || !span.bin)
 		return &hw_enomem;
 	uint64_t filled = 0;
 	for (uint32_t i = 0; i < links->count; i++) {
@@ -90,14 +90,14 @@ static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_regio
 			*ret_fits = false;
 			return NULL;
 		}
-		while (filled <= (uint64_t)region->offset16[chunk] >> span.shift)
+		while (filled <= (uint64_t)region->offset8[chunk] >> span.shift)
 			span.bucket[filled++] = i;
-		span.offset16[i] = region->offset16[chunk];
+		span.offset8[i] = region->offset8[chunk];
 		// what a thread's cache holds is on no list: of no bin
-		span.bin[i] =
-			of_candidates && hw_region_state(region, chunk) != HW_CHUNK_IN_USE
-				? 0
-				: (uint8_t)hw_glibc_bin_of(hw_region_chunk_size(region, chunk));
+		span.bin[i] = of_candidates && hw_region_state(region, chunk) != HW_CHUNK_IN_USE
+				      ? 0
+				      : (uint8_t)hw_glibc_bin_of(
+						HW_GLIBC_WORD, hw_region_chunk_size(region, chunk));
 	}
 	while (filled < buckets)
 		span.bucket[filled++] = links->count;
@@ -126,11 +126,12 @@ static uint32_t hw_ordinal_of(const struct hw_free_table *table, const struct hw
 			      hw_addr_t addr)
 {
 	uint64_t from_bins = addr - table->bins;
-	if (from_bins < 16 * (HW_GLIBC_BINS - 1))
-		return from_bins & 15 ? hw_ordinal_none
-				      : hw_ordinal_heads + 1 + (uint32_t)(from_bins / 16);
+	if (from_bins < 2 * HW_GLIBC_WORD * (HW_GLIBC_BINS - 1))
+		return from_bins % (2 * HW_GLIBC_WORD)
+			       ? hw_ordinal_none
+			       : hw_ordinal_heads + 1 + (uint32_t)(from_bins / (2 * HW_GLIBC_WORD));
 	const struct hw_free_span *span = *hint;
-	if (addr & 15)
+	if (!hw_glibc_is_chunk_place(addr))
 		return hw_ordinal_none;
 	if (addr < span->region->start || addr >= span->region->end) {
 		span = hw_span_at(table, addr);
@@ -138,10 +139,10 @@ static uint32_t hw_ordinal_of(const struct hw_free_table *table, const struct hw
 			return hw_ordinal_none;
 		*hint = span;
 	}
-	uint64_t offset16 = (addr - span->region->start) / 16;
-	const uint32_t *bucket = &span->bucket[offset16 >> span->shift];
+	uint64_t offset8 = (addr - span->region->start) / HW_CHUNK_UNIT;
+	const uint32_t *bucket = &span->bucket[offset8 >> span->shift];
 	for (uint32_t i = bucket[0]; i < bucket[1]; i++)
-		if (span->offset16[i] == offset16)
+		if (span->offset8[i] == offset8)
 			return span->first + i;
 	return hw_ordinal_none;
 }
@@ -161,8 +162,8 @@ static const struct hw_free_span *hw_span_of(const struct hw_free_table *table, 
 
 static hw_addr_t hw_bin_link(const struct hw_free_table *table, unsigned bin, bool forward)
 {
-	return hw_u64(table->state + table->state_bins + 16 * (size_t)(bin - 1) +
-		      (forward ? 0 : 8));
+	return hw_glibc_word(table->state + table->state_bins +
+			     2 * HW_GLIBC_WORD * (size_t)(bin - 1) + (forward ? 0 : HW_GLIBC_WORD));
 }
 
 // An fd that was turned into an ordinal, packed into the front half of the array.
@@ -183,7 +184,7 @@ static bool hw_resolve_links(const struct hw_free_table *table)
 {
 	uint64_t forward_sum = 0, back_sum = 0;
 	for (unsigned bin = 1; bin < HW_GLIBC_BINS; bin++) {
-		hw_addr_t head = table->bins + 16 * (hw_addr_t)(bin - 1);
+		hw_addr_t head = table->bins + 2 * HW_GLIBC_WORD * (hw_addr_t)(bin - 1);
 		hw_addr_t fd = hw_bin_link(table, bin, true), bk = hw_bin_link(table, bin, false);
 		if (!fd && !bk)
 			continue; // never initialised
@@ -200,8 +201,8 @@ static bool hw_resolve_links(const struct hw_free_table *table)
 			if (next == hw_ordinal_none)
 				return false;
 			hw_set_next_ordinal(span, i, next);
-			forward_sum +=
-				hw_link_hash(fd, region->start + 16 * (hw_addr_t)span->offset16[i]);
+			forward_sum += hw_link_hash(
+				fd, region->start + HW_CHUNK_UNIT * (hw_addr_t)span->offset8[i]);
 		}
 		back_sum += span->links->back_sum;
 	}
@@ -219,7 +220,8 @@ static void hw_write_states(const struct hw_free_table *table)
 			if (span->bin[i] == HW_MARKED_UNSORTED)
 				region->state[chunk] = HW_CHUNK_UNSORTED;
 			else if (span->bin[i] == HW_MARKED_SORTED)
-				region->state[chunk] = hw_region_chunk_size(region, chunk) < 1024
+				region->state[chunk] = hw_region_chunk_size(region, chunk) <
+								       HW_GLIBC_LARGE
 							       ? HW_CHUNK_SMALL
 							       : HW_CHUNK_LARGE;
 		}
@@ -274,7 +276,7 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 	for (unsigned bin = 1; is_whole && bin < HW_GLIBC_BINS; bin++) {
 		// no free chunk: every list must be empty
 		hw_addr_t fd = hw_bin_link(&table, bin, true);
-		is_whole = !fd || fd == table.bins + 16 * (hw_addr_t)(bin - 1);
+		is_whole = !fd || fd == table.bins + 2 * HW_GLIBC_WORD * (hw_addr_t)(bin - 1);
 	}
 	if (table.spans.count) {
 		is_whole = hw_resolve_links(&table);
@@ -298,7 +300,8 @@ static void hw_resolve_candidates(const struct hw_free_table *table, const struc
 	{
 		const struct hw_free_span *hint = span;
 		for (uint32_t i = 0; i < span->links->count; i++) {
-			hw_addr_t field = span->region->start + 16 * (hw_addr_t)span->offset16[i] +
+			hw_addr_t field = span->region->start +
+					  HW_CHUNK_UNIT * (hw_addr_t)span->offset8[i] +
 					  HW_GLIBC_HEADER;
 			hw_addr_t to = hw_glibc_decode_link(glibc, field, span->links->fd[i]);
 			hw_set_next_ordinal(
@@ -314,12 +317,15 @@ static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, h
 		return true;
 	if (!hint)
 		return false;
+	// the small bin that holds chunks of the same size
+	const unsigned small_bin = hw_glibc_bin_of(HW_GLIBC_WORD,
+						   hw_glibc_fastbin_bytes(HW_GLIBC_WORD, bin));
 	uint32_t ordinal = hw_ordinal_of(table, &hint, head);
 	while (ordinal < table->count) {
 		if (ordinal - span->first >= span->links->count)
 			span = hw_span_of(table, ordinal);
 		uint32_t i = ordinal - span->first;
-		if (span->bin[i] != bin + 2) // fastbin 0 and small bin 2 hold chunks of 32 bytes
+		if (span->bin[i] != small_bin)
 			return false;
 		span->bin[i] = HW_MARKED_SORTED;
 		ordinal = hw_next_ordinal(span, i);
@@ -381,7 +387,8 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 	if (is_whole) {
 		hw_resolve_candidates(&table, glibc);
 		for (unsigned bin = 0; is_whole && bin < HW_GLIBC_FASTBINS; bin++)
-			is_whole = hw_mark_fast_list(&table, bin, hw_u64(heads + 8 * (size_t)bin));
+			is_whole = hw_mark_fast_list(
+				&table, bin, hw_glibc_word(heads + HW_GLIBC_WORD * (size_t)bin));
 	}
 	hw_settle_candidates(w, &table, arena_index, is_whole);
 	hw_drop_links(&table);

@@ -60,14 +60,14 @@ static hw_addr_t hw_next_chain(struct hw_main_walk *walk, hw_addr_t from, hw_add
 			       uint64_t step)
 {
 	struct hw_glibc_walker *w = walk->w;
-	for (hw_addr_t addr = hw_align_up(from, step);
+	for (hw_addr_t addr = hw_align_up(from + HW_GLIBC_HEADER, step) - HW_GLIBC_HEADER;
 	     addr < limit && limit - addr >= HW_GLIBC_MIN_CHUNK; addr += step) {
 		const uint8_t *header = hw_window_get(&w->window, addr, HW_GLIBC_HEADER);
 		if (!header) {
-			addr = hw_align_up(addr + 1, HW_GLIBC_PAGE) - step;
+			addr = hw_align_up(addr + 1, HW_GLIBC_PAGE) + HW_GLIBC_FRONT - step;
 			continue;
 		}
-		uint64_t size_field = hw_u64(header + 8);
+		uint64_t size_field = hw_glibc_word(header + HW_GLIBC_WORD);
 		uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
 		hw_addr_t end;
 		if ((size_field & 0xf) != HW_GLIBC_PREV_INUSE || size < HW_GLIBC_MIN_CHUNK ||
@@ -139,9 +139,10 @@ static struct hw_error *hw_walk_mapped_regions(struct hw_main_walk *walk)
 				continue;
 			}
 			hw_addr_t end;
-			if (hw_glibc_is_chain(w, addr, limit, walk->top, &end)) {
+			const hw_addr_t first = addr + HW_GLIBC_FRONT;
+			if (hw_glibc_is_chain(w, first, limit, walk->top, &end)) {
 				enum hw_region_ending ending;
-				HW_TRY(hw_walk_main_region(walk, addr, limit, &ending, &end));
+				HW_TRY(hw_walk_main_region(walk, first, limit, &ending, &end));
 				addr = hw_target_next_page(w->in.target, hw_max(addr, end - 1),
 							   m->end);
 			} else {
@@ -179,13 +180,13 @@ struct hw_error *hw_glibc_walk_main(struct hw_glibc_walker *w)
 	if (!arena->system_bytes)
 		return NULL;
 	struct hw_main_walk walk = { .w = w, .top = w->states.data[0]->top };
-	if (walk.top & 15 || !hw_run_end(w, walk.top)) {
+	if (!hw_glibc_is_chunk_place(walk.top) || !hw_run_end(w, walk.top)) {
 		hw_issues_add(w->in.issues, HW_ERROR_CORRUPT, walk.top,
 			      "main_arena's top 0x%llx is outside of writable memory",
 			      (unsigned long long)walk.top);
 		walk.top = 0;
 	}
-	hw_addr_t first = hw_align_up(w->sbrk_base, 16);
+	hw_addr_t first = hw_glibc_chunk_up(w->sbrk_base);
 	hw_addr_t limit = w->sbrk_base ? hw_run_end(w, first) : 0;
 	if (limit) {
 		HW_TRY(hw_walk_main_run(&walk, first, limit, 16));

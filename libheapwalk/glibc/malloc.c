@@ -8,57 +8,6 @@
 
 enum { HW_TRIAL_STEPS = 1 << 26, HW_CHUNKS_A_SHARE = 1 << 18 };
 
-static const char *const hw_chunk_state_words[] = {
-	[HW_CHUNK_IN_USE] = "in use",
-	[HW_CHUNK_TCACHE] = "tcache",
-	[HW_CHUNK_FASTBIN] = "fastbin",
-	[HW_CHUNK_UNSORTED] = "unsorted bin",
-	[HW_CHUNK_SMALL] = "small bin",
-	[HW_CHUNK_LARGE] = "large bin",
-	[HW_CHUNK_FREE] = "free, on no list",
-	[HW_CHUNK_TOP] = "top",
-	[HW_CHUNK_FENCE] = "fence",
-	[HW_CHUNK_ARENA] = "arena header",
-	[HW_CHUNK_TCACHE_STRUCT] = "tcache header",
-	[HW_CHUNK_UNKNOWN] = "unknown",
-	[HW_CHUNK_MISSING] = "missing",
-};
-
-const char *hw_chunk_state_word(enum hw_chunk_state state)
-{
-	return (unsigned)state < HW_CHUNK_STATE_COUNT ? hw_chunk_state_words[state] : "unknown";
-}
-
-struct hw_region *hw_glibc_find_region(const struct hw_glibc *glibc, hw_addr_t addr)
-{
-	size_t low = 0, high = glibc->regions.count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct hw_region *region = &glibc->regions.data[middle];
-		if (addr < region->start)
-			high = middle;
-		else if (addr >= region->end)
-			low = middle + 1;
-		else
-			return region;
-	}
-	return NULL;
-}
-
-uint32_t hw_region_find_chunk(const struct hw_region *region, hw_addr_t addr)
-{
-	uint64_t offset16 = (addr - region->start) / 16;
-	uint32_t low = 0, high = region->count; // low: starts at or before addr
-	while (high - low > 1) {
-		uint32_t middle = low + (high - low) / 2;
-		if (region->offset16[middle] <= offset16)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 void hw_glibc_walker_deinit(struct hw_glibc_walker *w)
 {
 	hw_window_deinit(&w->window);
@@ -72,21 +21,9 @@ void hw_glibc_walker_deinit(struct hw_glibc_walker *w)
 	hw_vec_deinit(&w->tcache_candidates);
 }
 
-void hw_glibc_deinit(struct hw_glibc *glibc)
-{
-	hw_vec_foreach(region, &glibc->regions)
-	{
-		free(region->offset16);
-		free(region->state);
-	}
-	hw_vec_deinit(&glibc->regions);
-	hw_vec_deinit(&glibc->arenas);
-	*glibc = (struct hw_glibc){ 0 };
-}
-
 static void hw_read_mp(struct hw_glibc_walker *w)
 {
-	uint8_t bytes[144];
+	uint8_t bytes[HW_GLIBC_MP_BYTES];
 	struct hw_glibc *glibc = w->glibc;
 	if (!glibc->mp || !hw_pages_read(&w->pages, glibc->mp, bytes, w->mp_layout->size)) {
 		glibc->mp = 0;
@@ -99,12 +36,12 @@ static void hw_read_mp(struct hw_glibc_walker *w)
 	}
 	const struct hw_glibc_mp_layout *layout = w->mp_layout;
 	glibc->n_mmaps = hw_u32(bytes + layout->n_mmaps);
-	glibc->mmapped_mem = hw_u64(bytes + layout->mmapped_mem);
-	w->sbrk_base = hw_u64(bytes + layout->sbrk_base);
+	glibc->mmapped_mem = hw_glibc_word(bytes + layout->mmapped_mem);
+	w->sbrk_base = hw_glibc_word(bytes + layout->sbrk_base);
 	if (layout->hp_pagesize)
-		w->hp_pagesize = hw_u64(bytes + layout->hp_pagesize);
+		w->hp_pagesize = hw_glibc_word(bytes + layout->hp_pagesize);
 	if (layout->tcache_count)
-		w->tcache_count = hw_min(hw_u64(bytes + layout->tcache_count), UINT16_MAX);
+		w->tcache_count = hw_min(hw_glibc_word(bytes + layout->tcache_count), UINT16_MAX);
 }
 
 // What chunks [from, to) of a region add to its arena.
@@ -252,7 +189,7 @@ static bool hw_has_gaps(struct hw_glibc_walker *w)
 	hw_vec_foreach(thread, &target->threads)
 	{
 		uint64_t self;
-		if (thread->tp && !hw_pages_read_u64(&w->pages, thread->tp, &self))
+		if (thread->tp && !hw_glibc_read_word(&w->pages, thread->tp, &self))
 			return true;
 	}
 	return false;
@@ -290,10 +227,11 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	return NULL;
 }
 
-struct hw_error *hw_glibc_walk(const struct hw_glibc_inputs *inputs, struct hw_glibc *ret)
+struct hw_error *HW_GLIBC_NAME(hw_glibc_walk)(const struct hw_glibc_inputs *inputs,
+					      struct hw_glibc *ret)
 {
 	struct hw_target *target = inputs->target;
-	struct hw_glibc glibc = { .target = target };
+	struct hw_glibc glibc = { .target = target, .header_bytes = HW_GLIBC_HEADER };
 	hw_cleanup_with(hw_glibc_walker_deinit) struct hw_glibc_walker w = {
 		.in = *inputs,
 		.glibc = &glibc,

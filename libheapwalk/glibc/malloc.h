@@ -2,7 +2,7 @@
 // glibc malloc from outside: arenas, regions of chunks, bins, fastbins, tcache, mmapped chunks.
 // Upstream: malloc/malloc.c, malloc/arena.c, glibc 2.17 to 2.44.
 //
-// A chunk's address is its header's; mem = chunk + 16 is what malloc returned.
+// A chunk's address is its header's; mem = chunk + header_bytes is what malloc returned.
 // Invariants, checked by hw_glibc_check():
 //   every region: the chunks cover it without gap or overlap, from its first chunk to top or fence;
 //   every arena: system_mem == sum of its regions' bytes (main, contiguous: + foreign_bytes);
@@ -36,13 +36,16 @@ enum hw_chunk_state {
 
 enum hw_region_kind { HW_REGION_MAIN, HW_REGION_HEAP, HW_REGION_MMAPPED };
 
-// A run of chunks without a gap. Chunk i is [base + 16 * offset16[i], next one's start or end).
+// Chunks are multiples of 16 bytes apart, but for the marks at a 32-bit region's end.
+enum { HW_CHUNK_UNIT = 8 };
+
+// A run of chunks without a gap. Chunk i is [start + HW_CHUNK_UNIT * offset8[i], next one's start or end).
 struct hw_region {
 	hw_addr_t start, end; // end: of the last chunk
 	uint32_t arena_index; // into hw_glibc.arenas; of an mmapped chunk: 0
 	enum hw_region_kind kind;
-	uint32_t count;     // chunks
-	uint32_t *offset16; // owned; 32 bits reach 64 GiB: a longer region is split
+	uint32_t count;    // chunks
+	uint32_t *offset8; // owned; 32 bits reach 32 GiB: a longer region is split
 	// Owned. enum hw_chunk_state; of a chunk in use also what hw_glibc_inputs.look said. Rewritten to
 	// category ids by heap/.
 	uint32_t *state;
@@ -81,6 +84,7 @@ struct hw_glibc {
 	const struct hw_glibc_layout *layout; // row of layout.c
 	const char *facts; // "symbols", "self-relocation of libc.so.6", … for the report
 	bool safe_linking;
+	uint32_t header_bytes; // of a chunk, before what malloc returned: two words of the target's
 	HW_VEC(struct hw_glibc_arena) arenas;  // main first, then in ring order
 	HW_VEC(struct hw_region) regions;      // sorted by start; mmapped chunks among them
 	uint64_t n_mmaps, mmapped_mem;         // malloc_par's own
@@ -130,7 +134,7 @@ struct hw_region *hw_glibc_find_region(const struct hw_glibc *glibc, hw_addr_t a
 uint32_t hw_region_find_chunk(const struct hw_region *region, hw_addr_t addr);
 static inline hw_addr_t hw_region_chunk_start(const struct hw_region *region, uint32_t i)
 {
-	return region->start + 16 * (hw_addr_t)region->offset16[i];
+	return region->start + HW_CHUNK_UNIT * (hw_addr_t)region->offset8[i];
 }
 static inline hw_addr_t hw_region_chunk_end(const struct hw_region *region, uint32_t i)
 {

@@ -33,7 +33,7 @@ static void hw_mmapped_search_clear(struct hw_mmapped_search *search)
 {
 	hw_vec_foreach(region, &search->found)
 	{
-		free(region->offset16);
+		free(region->offset8);
 		free(region->state);
 	}
 	search->found.count = 0;
@@ -50,9 +50,10 @@ static void hw_mmapped_search_deinit(struct hw_mmapped_search *search)
 static uint64_t hw_mmapped_total(const struct hw_glibc_walker *w, const uint8_t *header,
 				 uint64_t offset)
 {
-	uint64_t prev_size = hw_u64(header), size_field = hw_u64(header + 8);
+	uint64_t prev_size = hw_glibc_word(header),
+		 size_field = hw_glibc_word(header + HW_GLIBC_WORD);
 	uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
-	if ((size_field & 0xf) != HW_GLIBC_IS_MMAPPED || size < 16 || size >> 48)
+	if ((size_field & HW_GLIBC_IF_64(0xf, 7)) != HW_GLIBC_IS_MMAPPED || size < 16 || size >> 48)
 		return 0;
 	if (w->layout->mmapped_tail)
 		prev_size &= ~1ull; // bit 0: huge pages
@@ -82,14 +83,16 @@ static uint64_t hw_probe(struct hw_mmapped_search *search, hw_addr_t base, hw_ad
 {
 	struct hw_glibc_walker *w = search->w;
 	uint8_t header[HW_GLIBC_HEADER];
-	if (!hw_pages_read(&w->pages, base, header, sizeof(header)))
+	const hw_addr_t first = base + HW_GLIBC_FRONT;
+	if (!hw_pages_read(&w->pages, first, header, sizeof(header)))
 		return 0;
-	uint64_t stale_total = hw_mmapped_total(w, header, 0);
+	uint64_t stale_total = hw_mmapped_total(w, header, HW_GLIBC_FRONT);
 	if (!stale_total)
 		return 0;
-	uint64_t tried = 0, total = 0;
+	uint64_t tried = HW_GLIBC_FRONT, total = 0;
 	for (unsigned bits = 5; bits <= HW_LARGEST_ALIGNMENT && !total; bits++) {
-		uint64_t offset = hw_align_up(base + 16, 1ull << bits) - 16 - base;
+		uint64_t offset = hw_align_up(base + HW_GLIBC_HEADER, 1ull << bits) -
+				  HW_GLIBC_HEADER - base;
 		if (offset == tried || !offset)
 			continue;
 		tried = offset;
@@ -97,41 +100,41 @@ static uint64_t hw_probe(struct hw_mmapped_search *search, hw_addr_t base, hw_ad
 	}
 	// the header at the base is of the time before: the mapping was as long as that
 	uint64_t offset_end = search->every_page ? hw_min(stale_total, limit - base) : 0;
-	for (uint64_t offset = HW_GLIBC_PAGE - 16;
+	for (uint64_t offset = HW_GLIBC_PAGE - HW_GLIBC_HEADER;
 	     !total && offset < offset_end && search->probes_left; search->probes_left--) {
 		tried = offset;
 		total = hw_probe_at(w, base, limit, offset);
 		// The header lies at the end of its page; pages of zeroes have none.
-		hw_addr_t page = base + offset - (HW_GLIBC_PAGE - 16);
+		hw_addr_t page = base + offset - (HW_GLIBC_PAGE - HW_GLIBC_HEADER);
 		offset += hw_target_next_page(w->in.target, page, limit) - page;
 	}
 	if (total) {
 		*ret_chunk = base + tried;
 		return total;
 	}
-	*ret_chunk = base;
+	*ret_chunk = first;
 	return stale_total <= limit - base ? stale_total : 0;
 }
 
 static struct hw_error *hw_add_mmapped(struct hw_mmapped_search *search, hw_addr_t base,
 				       uint64_t total, hw_addr_t chunk)
 {
-	hw_cleanup_free uint32_t *offset16 = calloc(1, sizeof(*offset16));
+	hw_cleanup_free uint32_t *offset8 = calloc(1, sizeof(*offset8));
 	hw_cleanup_free uint32_t *state = calloc(1, sizeof(*state));
-	if (!offset16 || !state)
+	if (!offset8 || !state)
 		return &hw_enomem;
 	struct hw_region region = {
 		.start = base,
 		.end = base + total,
 		.kind = HW_REGION_MMAPPED,
 		.count = 1,
-		.offset16 = offset16,
+		.offset8 = offset8,
 		.state = state,
 		.mmapped_chunk = chunk,
 	};
 	if (!hw_vec_push(&search->found, region))
 		return &hw_enomem;
-	offset16 = state = NULL;
+	offset8 = state = NULL;
 	search->bytes += total;
 	return NULL;
 }
@@ -147,7 +150,8 @@ static bool hw_is_elsewhere(struct hw_mmapped_search *search, const struct hw_ma
 		// behind the live part of a thread heap there may be a tail that was not unmapped
 		uint64_t mprotect_size;
 		if (region->kind == HW_REGION_HEAP &&
-		    hw_pages_read_u64(&w->pages, region->start + 24, &mprotect_size) &&
+		    hw_glibc_read_word(&w->pages, region->start + 3 * HW_GLIBC_WORD,
+				       &mprotect_size) &&
 		    mprotect_size <= (1ull << 40))
 			*ret_end = hw_max(*ret_end, region->start + mprotect_size);
 		return true;
@@ -249,7 +253,7 @@ struct hw_error *hw_glibc_find_mmapped(struct hw_glibc_walker *w)
 	hw_vec_foreach(region, &search.found)
 	{
 		struct hw_region moved = *region;
-		region->offset16 = region->state = NULL;
+		region->offset8 = region->state = NULL;
 		HW_TRY(hw_glibc_add_region(w, &moved));
 	}
 	glibc->mmapped_count = search.found.count;

@@ -13,9 +13,9 @@
 
 enum {
 	HW_LINK_MAPS_MAX = 1 << 16,
-	HW_R_DEBUG_MAP = 8, // struct r_debug: r_version, r_map
-	HW_LINK_MAP_LD = 16,
-	HW_LINK_MAP_NEXT = 24,
+	HW_R_DEBUG_MAP = HW_GLIBC_WORD, // struct r_debug: r_version, r_map
+	HW_LINK_MAP_LD = 2 * HW_GLIBC_WORD,
+	HW_LINK_MAP_NEXT = 3 * HW_GLIBC_WORD,
 	HW_MUSL_DATA_MAX = 1 << 20, // libc.so's is a few pages; a static program's is the program's
 };
 
@@ -27,12 +27,6 @@ static const struct {
 	{ "rpmalloc", "rpmalloc" },         { "sn_malloc", "snmalloc" },
 	{ "__scudo_print_stats", "Scudo" },
 };
-
-static const char *hw_base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
 
 static bool hw_defines_malloc(struct hw_module *module)
 {
@@ -48,18 +42,18 @@ static struct hw_module *hw_first_in_link_map(struct hw_glibc_walker *w)
 	if (hw_modules_with_symbol(w->in.modules, "_r_debug", &debug))
 		r_debug = debug.address;
 	else if (!hw_modules_with_symbol(w->in.modules, "_dl_debug_addr", &debug) || // musl's
-		 !hw_pages_read_u64(&w->pages, debug.address, &r_debug))
+		 !hw_glibc_read_word(&w->pages, debug.address, &r_debug))
 		return NULL;
-	if (debug.is_tls || !hw_pages_read_u64(&w->pages, r_debug + HW_R_DEBUG_MAP, &map))
+	if (debug.is_tls || !hw_glibc_read_word(&w->pages, r_debug + HW_R_DEBUG_MAP, &map))
 		return NULL;
 	for (unsigned i = 0; map && i < HW_LINK_MAPS_MAX; i++) {
-		struct hw_module *module = hw_pages_read_u64(&w->pages, map + HW_LINK_MAP_LD,
-							     &dynamic)
+		struct hw_module *module = hw_glibc_read_word(&w->pages, map + HW_LINK_MAP_LD,
+							      &dynamic)
 						   ? hw_modules_at(w->in.modules, dynamic)
 						   : NULL;
 		if (module && hw_defines_malloc(module))
 			return module;
-		if (!hw_pages_read_u64(&w->pages, map + HW_LINK_MAP_NEXT, &map))
+		if (!hw_glibc_read_word(&w->pages, map + HW_LINK_MAP_NEXT, &map))
 			break;
 	}
 	return NULL;
@@ -87,13 +81,13 @@ static bool hw_is_musl(struct hw_module *module)
 // another word of that data.
 static bool hw_has_mallocng(struct hw_glibc_walker *w, const uint8_t *data, size_t len)
 {
-	for (size_t i = 0; i + 8 <= len; i += 8) {
-		uint64_t area = hw_u64(data + i), secret;
+	for (size_t i = 0; i + 8 <= len; i += HW_GLIBC_WORD) {
+		uint64_t area = hw_glibc_word(data + i), secret;
 		if (!area || area % HW_GLIBC_PAGE || !hw_pages_read_u64(&w->pages, area, &secret) ||
 		    secret >> 32 == 0) // 64 random bits; a pointer or a count is no secret
 			continue;
 		const struct hw_mapping *m = hw_target_find_mapping(w->in.target, secret);
-		for (size_t k = 0; !m && k < i; k += 8)
+		for (size_t k = 0; !m && k < i; k += HW_GLIBC_WORD)
 			if (hw_u64(data + k) == secret)
 				return true;
 	}
@@ -152,6 +146,6 @@ void hw_glibc_find_other(struct hw_glibc_walker *w)
 		name = hw_module_has_mallocng(w, owner) ? "musl's mallocng" : "musl's malloc";
 	// One that is not known, and glibc's is at work: it passes its calls on (a profiler does).
 	if (!name && !glibc->is_initialized)
-		name = hw_base_name(owner->path);
+		name = hw_glibc_base_name(owner->path);
 	glibc->other = (struct hw_other_malloc){ .name = name, .file = name ? owner->path : NULL };
 }

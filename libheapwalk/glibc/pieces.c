@@ -54,12 +54,13 @@ static bool hw_is_plausible_start(struct hw_glibc_walker *w, hw_addr_t addr, hw_
 			return true;
 		if (!hw_pages_read(&w->pages, addr, header, sizeof(header)))
 			return false;
-		uint64_t size_field = hw_u64(header + 8);
+		uint64_t size_field = hw_glibc_word(header + HW_GLIBC_WORD);
 		uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
 		if (size < HW_GLIBC_MIN_CHUNK || size > top - addr ||
-		    size_field & (8 | HW_GLIBC_IS_MMAPPED | HW_GLIBC_NON_MAIN_ARENA))
+		    size_field & (HW_GLIBC_ODD | HW_GLIBC_IS_MMAPPED | HW_GLIBC_NON_MAIN_ARENA))
 			return false;
-		if (before && !(size_field & HW_GLIBC_PREV_INUSE) && hw_u64(header) != before)
+		if (before && !(size_field & HW_GLIBC_PREV_INUSE) &&
+		    hw_glibc_word(header) != before)
 			return false;
 		before = size;
 		addr += size;
@@ -69,7 +70,7 @@ static bool hw_is_plausible_start(struct hw_glibc_walker *w, hw_addr_t addr, hw_
 
 static hw_addr_t hw_guess_start(struct hw_glibc_walker *w, hw_addr_t from, hw_addr_t top)
 {
-	for (hw_addr_t addr = hw_align_up(from, 16); addr < from + HW_GUESS_BYTES; addr += 16)
+	for (hw_addr_t addr = hw_glibc_chunk_up(from); addr < from + HW_GUESS_BYTES; addr += 16)
 		if (hw_is_plausible_start(w, addr, top))
 			return addr;
 	return 0;

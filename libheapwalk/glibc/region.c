@@ -7,8 +7,10 @@
 enum {
 	// A hop beyond what is in the window by more than this is read alone, not with all between.
 	HW_SPARSE_BYTES = 32 << 10,
-	HW_LARGEST_FASTBIN_CHUNK = 0xb0,
+	HW_LARGEST_FASTBIN_CHUNK = HW_GLIBC_IF_64(0xb0, 0x60),
 	HW_POLL_BYTES = 16 << 20,
+	HW_TCACHE_CHUNK_MIN = HW_GLIBC_IF_64(0x250, 0x150),
+	HW_TCACHE_CHUNK_MAX = HW_GLIBC_IF_64(0x310, 0x1a0),
 	HW_LIKELY_CHUNK_BYTES = 64,
 };
 
@@ -43,7 +45,7 @@ struct hw_region_builder {
 
 static void hw_region_builder_deinit(struct hw_region_builder *b)
 {
-	free(b->region.offset16);
+	free(b->region.offset8);
 	free(b->region.state);
 	hw_free_links_deinit(&b->links);
 	hw_free_links_deinit(&b->candidate_links);
@@ -54,15 +56,15 @@ static bool hw_region_builder_reserve(struct hw_region_builder *b, uint64_t capa
 	capacity = hw_min(capacity, UINT32_MAX);
 	if (capacity <= b->capacity)
 		return false;
-	uint32_t *offset16 = realloc(b->region.offset16, capacity * sizeof(*offset16));
-	if (!offset16)
+	uint32_t *offset8 = realloc(b->region.offset8, capacity * sizeof(*offset8));
+	if (!offset8)
 		return false;
-	b->region.offset16 = offset16;
+	b->region.offset8 = offset8;
 	uint32_t *state = realloc(b->region.state, capacity * sizeof(*state));
 	if (!state)
 		return false;
 	b->region.state = state;
-	hw_advise_huge(offset16, capacity * sizeof(*offset16));
+	hw_advise_huge(offset8, capacity * sizeof(*offset8));
 	hw_advise_huge(state, capacity * sizeof(*state));
 	b->capacity = (uint32_t)capacity;
 	return true;
@@ -120,32 +122,33 @@ static struct hw_error *hw_region_builder_finish(struct hw_region_builder *b, hw
 	if (!region->count)
 		return NULL;
 	region->end = end;
-	region->offset16 = hw_trim(region->offset16, region->count * sizeof(*region->offset16));
+	region->offset8 = hw_trim(region->offset8, region->count * sizeof(*region->offset8));
 	region->state = hw_trim(region->state, region->count * sizeof(*region->state));
 	b->capacity = region->count;
 	if (!hw_free_links_finish(&b->links, region->start, &b->w->free_links) ||
 	    !hw_free_links_finish(&b->candidate_links, region->start, &b->w->candidate_links))
 		return &hw_enomem;
 	struct hw_region done = *region;
-	region->offset16 = region->state = NULL;
+	region->offset8 = region->state = NULL;
 	region->count = b->capacity = 0;
 	return hw_glibc_add_region(b->w, &done);
 }
 
-// The slow way to append: grows, and splits what 32 bits of 16-byte units can't reach.
+// The slow way to append: grows, and splits what 32 bits of units can't reach.
 static struct hw_error *hw_region_builder_add(struct hw_region_builder *b, hw_addr_t addr,
 					      uint32_t state)
 {
 	struct hw_region *region = &b->region;
 	if (!region->count) {
 		region->start = addr;
-	} else if ((addr - region->start) / 16 > UINT32_MAX || region->count == UINT32_MAX) {
+	} else if ((addr - region->start) / HW_CHUNK_UNIT > UINT32_MAX ||
+		   region->count == UINT32_MAX) {
 		HW_TRY(hw_region_builder_finish(b, addr));
 		region->start = addr;
 	}
 	if (region->count == b->capacity && !hw_region_builder_grow(b))
 		return &hw_enomem;
-	region->offset16[region->count] = (uint32_t)((addr - region->start) / 16);
+	region->offset8[region->count] = (uint32_t)((addr - region->start) / HW_CHUNK_UNIT);
 	region->state[region->count++] = state;
 	return NULL;
 }
@@ -211,18 +214,18 @@ static struct hw_error *hw_mark_free(struct hw_region_builder *b, const struct h
 	struct hw_region *region = &b->region;
 	struct hw_free_links *links = &b->links;
 	hw_addr_t chunk = hw_region_chunk_start(region, region->count - 1);
-	uint8_t copy[16];
+	uint8_t copy[2 * HW_GLIBC_WORD]; // fd, bk
 	const uint8_t *link = copy;
 	if (hw_view_has(view, chunk, next - chunk))
 		link = view->data + (chunk - view->start) + HW_GLIBC_HEADER;
 	else if (!hw_pages_read(&b->w->pages, chunk + HW_GLIBC_HEADER, copy, sizeof(copy)))
 		memset(copy, 0, sizeof(copy));
-	if (!hw_free_links_push(links, region->count - 1, hw_u64(link)))
+	if (!hw_free_links_push(links, region->count - 1, hw_glibc_word(link)))
 		return &hw_enomem;
 	if (region->state[region->count - 1] & HW_CHUNK_CANDIDATE)
 		b->candidate_links.count--;
 	region->state[region->count - 1] = HW_CHUNK_FREE;
-	links->back_sum += hw_link_hash(chunk, hw_u64(link + 8));
+	links->back_sum += hw_link_hash(chunk, hw_glibc_word(link + HW_GLIBC_WORD));
 	return NULL;
 }
 
@@ -230,7 +233,7 @@ static struct hw_error *hw_mark_free(struct hw_region_builder *b, const struct h
 static struct hw_error *hw_note_free_before(struct hw_region_builder *b, const struct hw_view *view,
 					    hw_addr_t addr)
 {
-	uint64_t footer = hw_u64(view->data + (addr - view->start));
+	uint64_t footer = hw_glibc_word(view->data + (addr - view->start));
 	uint64_t before = addr - hw_region_chunk_start(&b->region, b->region.count - 1);
 	HW_TRY(hw_mark_free(b, view, addr));
 	if (footer == before || b->footer_reported)
@@ -291,12 +294,13 @@ static struct hw_error *hw_sight_chunk(struct hw_region_builder *b, struct hw_vi
 	}
 	const uint8_t *bytes = view->data + (mem - view->start);
 	if (w->in.look) // its data runs on over the next chunk's prev_size
-		*state = w->in.look(w->in.look_payload, w->worker, mem, bytes, len, size - 8);
+		*state = w->in.look(w->in.look_payload, w->worker, mem, bytes, len,
+				    size - HW_GLIBC_WORD);
 	if (picks->is_on && size <= HW_LARGEST_FASTBIN_CHUNK) {
-		hw_addr_t to = hw_u64(bytes) ^ (picks->is_mangled ? mem >> 12 : 0);
-		if (to && (to & 15 || to < picks->low || to >= picks->high))
+		hw_addr_t to = hw_glibc_word(bytes) ^ (picks->is_mangled ? mem >> 12 : 0);
+		if (to && (!hw_glibc_is_chunk_place(to) || to < picks->low || to >= picks->high))
 			return NULL;
-		if (!hw_free_links_push(&b->candidate_links, i, hw_u64(bytes)))
+		if (!hw_free_links_push(&b->candidate_links, i, hw_glibc_word(bytes)))
 			return &hw_enomem;
 		*state |= HW_CHUNK_CANDIDATE;
 	}
@@ -319,8 +323,9 @@ static struct hw_error *hw_region_broken(struct hw_region_builder *b,
 		uint8_t header[HW_GLIBC_HEADER];
 		uint64_t size = 0;
 		if (hw_pages_read(&b->w->pages, plan->top, header, sizeof(header)))
-			size = hw_u64(header + 8) & ~(uint64_t)HW_GLIBC_FLAGS;
-		bool is_sane = size >= 16 && !(size & 15) && size <= plan->limit - plan->top;
+			size = hw_glibc_word(header + HW_GLIBC_WORD) & ~(uint64_t)HW_GLIBC_FLAGS;
+		bool is_sane = size >= HW_GLIBC_HEADER && size % HW_GLIBC_HEADER == 0 &&
+			       size <= plan->limit - plan->top;
 		HW_TRY(hw_region_builder_add(b, plan->top, is_sane ? HW_CHUNK_TOP : state));
 		if (is_sane)
 			*ret_end = plan->top + size;
@@ -344,14 +349,15 @@ static void hw_report_chunk(struct hw_glibc_walker *w, const struct hw_region_pl
 		hw_issues_add(
 			w->in.issues, HW_ERROR_CORRUPT, addr,
 			"chunk 0x%llx of arena 0x%llx: size field 0x%llx, expected a multiple of "
-			"16 from 32 to %llu; the rest of the region is shown as unknown",
+			"16 from %d to %llu; the rest of the region is shown as unknown",
 			(unsigned long long)addr, (unsigned long long)arena,
-			(unsigned long long)size_field, (unsigned long long)(plan->limit - addr));
+			(unsigned long long)size_field, HW_GLIBC_MIN_CHUNK,
+			(unsigned long long)(plan->limit - addr));
 }
 
-// malloc/malloc.c sysmalloc: a top that is left behind ends in two chunks of 16 bytes, or three when
-// it was so small that what was left of it has 16 bytes too. A thread heap's ends in one of 16 bytes
-// and one of size 0.
+// malloc/malloc.c sysmalloc: a top that is left behind ends in two chunks of a header, or three when
+// it was so small that what was left of it has 16 bytes too. A thread heap's ends in one of a header
+// and one of size 0. 32-bit ones have 8 bytes left then: a top ends where a page does, a chunk does not.
 //
 // Handles the header at `addr` when it is such a mark. *ret_is_end: the region ends at *addr then.
 static struct hw_error *hw_region_fence(struct hw_region_builder *b,
@@ -367,27 +373,30 @@ static struct hw_error *hw_region_fence(struct hw_region_builder *b,
 		// it out, so its non-main-arena bit is clear.
 		uint8_t header[HW_GLIBC_HEADER];
 		hw_addr_t before = *addr - 32;
-		if (region->count > 1 && !*fences &&
+		if (HW_GLIBC_WORD == 8 && region->count > 1 && !*fences &&
 		    hw_region_chunk_start(region, region->count - 1) == before &&
 		    hw_region_state(region, region->count - 1) == HW_CHUNK_IN_USE &&
 		    hw_pages_read(&b->w->pages, before, header, sizeof(header)) &&
-		    !(hw_u64(header + 8) & HW_GLIBC_NON_MAIN_ARENA))
+		    !(hw_glibc_word(header + HW_GLIBC_WORD) & HW_GLIBC_NON_MAIN_ARENA))
 			hw_region_mark(region, region->count - 1, HW_CHUNK_FENCE);
 		*ret_is_mark = *ret_is_end = true;
-	} else if (size == 16 && plan->limit - *addr >= 16) {
+	} else if (size == HW_GLIBC_HEADER && plan->limit - *addr >= HW_GLIBC_HEADER) {
 		*ret_is_mark = true;
 	}
 	if (!*ret_is_mark)
 		return NULL;
 	HW_TRY(hw_region_builder_add(b, *addr, HW_CHUNK_FENCE));
-	*addr += 16;
+	*addr = *ret_is_end ? plan->limit : *addr + HW_GLIBC_HEADER;
 	++*fences;
 	if (plan->kind != HW_REGION_HEAP && *fences >= 2) {
 		uint8_t next[HW_GLIBC_HEADER];
 		*ret_is_end = *fences == 3 || *addr % HW_GLIBC_PAGE == 0 ||
-			      plan->limit - *addr < 16 ||
+			      plan->limit - *addr < HW_GLIBC_HEADER ||
 			      !hw_pages_read(&b->w->pages, *addr, next, sizeof(next)) ||
-			      (hw_u64(next + 8) & ~(uint64_t)HW_GLIBC_FLAGS) != 16;
+			      (hw_glibc_word(next + HW_GLIBC_WORD) & ~(uint64_t)HW_GLIBC_FLAGS) !=
+				      HW_GLIBC_HEADER;
+		if (*ret_is_end)
+			*addr = hw_min(hw_align_up(*addr, HW_GLIBC_ALIGNMENT), plan->limit);
 	}
 	return NULL;
 }
@@ -448,26 +457,28 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		// The fast way: ordinary chunks whose headers are in view.
 		uint64_t size_field = 0, size = 0;
 		const hw_addr_t last_reachable =
-			region->count ? region->start + 16 * (hw_addr_t)UINT32_MAX : 0;
+			region->count ? region->start + HW_CHUNK_UNIT * (hw_addr_t)UINT32_MAX : 0;
 		uint32_t count = region->count;
 		while (hw_view_has(&view, addr, HW_GLIBC_HEADER) && addr < fast_stop) {
-			size_field = hw_u64(view.data + (addr - view.start) + 8);
+			size_field = hw_glibc_word(view.data + (addr - view.start) + HW_GLIBC_WORD);
 			size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
-			if (size < HW_GLIBC_MIN_CHUNK || size_field & (8 | HW_GLIBC_IS_MMAPPED) ||
+			if (size < HW_GLIBC_MIN_CHUNK ||
+			    size_field & (HW_GLIBC_ODD | HW_GLIBC_IS_MMAPPED) ||
 			    size > stop - addr || count == b.capacity || addr > last_reachable)
 				break;
 			if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first) {
 				region->count = count;
 				HW_TRY(hw_note_free_before(&b, &view, addr));
 			}
-			region->offset16[count] = (uint32_t)((addr - region->start) / 16);
+			region->offset8[count] = (uint32_t)((addr - region->start) / HW_CHUNK_UNIT);
 			region->state[count] = HW_CHUNK_IN_USE;
 			is_first = false;
 			if (b.is_sighting)
 				HW_TRY(hw_sight_chunk(&b, &view, count, addr, size));
 			count++;
 			// every tcache_perthread_struct's size is in this range
-			if (size - 0x250 <= 0x310 - 0x250) {
+			if (size - HW_TCACHE_CHUNK_MIN <=
+			    HW_TCACHE_CHUNK_MAX - HW_TCACHE_CHUNK_MIN) {
 				region->count = count;
 				HW_TRY(hw_note_tcache_candidate(w, &view, addr, size));
 			}
@@ -480,10 +491,12 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 			continue;
 
 		// The rest: top, fences, the first chunk of a region or of its next half, damage.
-		size_field = hw_u64(view.data + (addr - view.start) + 8);
+		size_field = hw_glibc_word(view.data + (addr - view.start) + HW_GLIBC_WORD);
 		size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
-		bool is_ordinary = size >= HW_GLIBC_MIN_CHUNK &&
-				   !(size_field & (8 | HW_GLIBC_IS_MMAPPED)) &&
+		bool is_odd = size_field & HW_GLIBC_ODD &&
+			      (HW_GLIBC_WORD == 8 || addr != plan->top);
+		bool is_ordinary = size >= HW_GLIBC_MIN_CHUNK && !is_odd &&
+				   !(size_field & HW_GLIBC_IS_MMAPPED) &&
 				   size <= plan->limit - addr;
 		bool is_mark = false, is_end = false;
 		if (plan->join && addr >= plan->join && !fences) {
@@ -495,7 +508,7 @@ struct hw_error *hw_glibc_walk_region(struct hw_glibc_walker *w, const struct hw
 		}
 		// a header that is damaged is believed only where it agrees with the size before
 		if (!(size_field & HW_GLIBC_PREV_INUSE) && !is_first && region->count &&
-		    hw_u64(view.data + (addr - view.start)) ==
+		    hw_glibc_word(view.data + (addr - view.start)) ==
 			    addr - hw_region_chunk_start(region, region->count - 1))
 			HW_TRY(hw_mark_free(&b, &view, addr));
 		if (addr == plan->top) {
@@ -542,21 +555,25 @@ bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t lim
 		if (!w->trial_steps_left || !hw_pages_read(&w->pages, addr, header, sizeof(header)))
 			return false;
 		w->trial_steps_left--;
-		uint64_t size_field = hw_u64(header + 8);
+		uint64_t size_field = hw_glibc_word(header + HW_GLIBC_WORD);
 		uint64_t size = size_field & ~(uint64_t)HW_GLIBC_FLAGS;
-		if (!(size_field & HW_GLIBC_PREV_INUSE) && (!before || hw_u64(header) != before))
+		bool may_be_odd = HW_GLIBC_WORD == 4 && (addr == top || size == HW_GLIBC_HEADER);
+		if (!(size_field & HW_GLIBC_PREV_INUSE) &&
+		    (!before || hw_glibc_word(header) != before))
 			return false;
-		if (size_field & (8 | HW_GLIBC_IS_MMAPPED) || size < 16 || size > limit - addr)
+		if (size_field & HW_GLIBC_IS_MMAPPED || size < HW_GLIBC_HEADER ||
+		    (size_field & HW_GLIBC_ODD && !may_be_odd) || size > limit - addr)
 			return false;
 		if (addr == top) {
 			*ret_end = addr + size;
 			return true;
 		}
-		if (size == 16) {
+		if (size == HW_GLIBC_HEADER) {
 			if (!before)
 				return false;
 			if (++fences >= 2) {
-				*ret_end = addr + 16;
+				*ret_end = hw_min(limit, hw_align_up(addr + HW_GLIBC_HEADER,
+								     HW_GLIBC_ALIGNMENT));
 				return true;
 			}
 		} else if (fences) {
@@ -570,7 +587,7 @@ bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t lim
 
 static void hw_region_deinit(struct hw_region *region)
 {
-	free(region->offset16);
+	free(region->offset8);
 	free(region->state);
 	*region = (struct hw_region){ 0 };
 }
@@ -631,7 +648,7 @@ bool hw_glibc_find_exact(const struct hw_glibc *glibc, hw_addr_t chunk, struct h
 		*ret_index = 0;
 		return chunk == r->mmapped_chunk;
 	}
-	if (chunk & 15)
+	if (!hw_glibc_is_chunk_place(chunk))
 		return false;
 	uint32_t i = hw_region_find_chunk(r, chunk);
 	*ret_index = i;

@@ -30,18 +30,19 @@ hw_addr_t hw_glibc_scan_main_arena(struct hw_glibc_walker *w, hw_addr_t start, h
 {
 	hw_cleanup_free uint8_t *bytes = NULL;
 	size_t len;
-	start = hw_align_up(start, 8);
+	start = hw_align_up(start, HW_GLIBC_WORD);
 	if (!hw_copy(w, start, end, &bytes, &len))
 		return 0;
-	size_t words = len / 8;
+	size_t words = len / HW_GLIBC_WORD;
 	// run[i]: self-pointing pairs at i, i + 2, i + 4, …, at most HW_GLIBC_BINS of them
 	hw_cleanup_free uint32_t *sum = calloc(words + 2, sizeof(*sum));
 	if (!sum)
 		return 0;
 	for (size_t i = words; i-- > 0;) {
-		hw_addr_t self = start + 8 * i - 16;
-		bool is_empty_bin = i + 1 < words && hw_u64(bytes + 8 * i) == self &&
-				    hw_u64(bytes + 8 * i + 8) == self;
+		hw_addr_t self = start + HW_GLIBC_WORD * i - HW_GLIBC_FD;
+		bool is_empty_bin = i + 1 < words &&
+				    hw_glibc_word(bytes + HW_GLIBC_WORD * i) == self &&
+				    hw_glibc_word(bytes + HW_GLIBC_WORD * (i + 1)) == self;
 		sum[i] = sum[i + 2 < words ? i + 2 : words] + is_empty_bin;
 	}
 	const size_t span = 2 * HW_GLIBC_BINS;
@@ -50,7 +51,7 @@ hw_addr_t hw_glibc_scan_main_arena(struct hw_glibc_walker *w, hw_addr_t start, h
 			continue;
 		for (const struct hw_glibc_layout *layout = hw_glibc_layouts; layout->since;
 		     layout++) {
-			hw_addr_t addr = start + 8 * i - layout->bins;
+			hw_addr_t addr = start + HW_GLIBC_WORD * i - layout->bins;
 			if (hw_glibc_proves_main_arena(w, layout, addr)) {
 				*ret_layout = layout;
 				return addr;
@@ -63,18 +64,18 @@ hw_addr_t hw_glibc_scan_main_arena(struct hw_glibc_walker *w, hw_addr_t start, h
 bool hw_glibc_plausible_mp(struct hw_glibc_walker *w, const struct hw_glibc_mp_layout *layout,
 			   const uint8_t *bytes)
 {
-	uint64_t sbrk_base = hw_u64(bytes + layout->sbrk_base);
-	uint64_t mmapped_mem = hw_u64(bytes + layout->mmapped_mem);
-	uint64_t max_mmapped_mem = hw_u64(bytes + layout->mmapped_mem + 8);
+	uint64_t sbrk_base = hw_glibc_word(bytes + layout->sbrk_base);
+	uint64_t mmapped_mem = hw_glibc_word(bytes + layout->mmapped_mem);
+	uint64_t max_mmapped_mem = hw_glibc_word(bytes + layout->mmapped_mem + HW_GLIBC_WORD);
 	uint32_t n_mmaps = hw_u32(bytes + layout->n_mmaps);
 	uint32_t max_n_mmaps = hw_u32(bytes + layout->n_mmaps_max + 4);
-	uint64_t arena_max = hw_u64(bytes + 32);
+	uint64_t arena_max = hw_glibc_word(bytes + 4 * HW_GLIBC_WORD);
 	if (n_mmaps > max_n_mmaps || mmapped_mem > max_mmapped_mem + (1 << 20) ||
 	    (n_mmaps == 0 && mmapped_mem >= HW_GLIBC_PAGE) ||
 	    (n_mmaps != 0 && mmapped_mem / HW_GLIBC_PAGE < n_mmaps) || arena_max > (1 << 20))
 		return false;
 	if (layout->hp_pagesize) {
-		uint64_t huge = hw_u64(bytes + layout->hp_pagesize);
+		uint64_t huge = hw_glibc_word(bytes + layout->hp_pagesize);
 		if (huge & (huge - 1) || huge > (1ull << 40))
 			return false;
 	}
@@ -84,32 +85,35 @@ bool hw_glibc_plausible_mp(struct hw_glibc_walker *w, const struct hw_glibc_mp_l
 	return m && hw_mapping_is_private_writable(m);
 }
 
-// trim_threshold, top_pad, mmap_threshold, arena_test come first in every version. arena_test is 8
-// unless a tunable says otherwise; of the other two defaults one may have been changed by mallopt().
+// trim_threshold, top_pad, mmap_threshold, arena_test come first in every version. arena_test is 8 (2 in 32
+// bits: NARENAS_FROM_NCORES) unless a tunable says otherwise; of the other two defaults one may have been
+// changed by mallopt().
 hw_addr_t hw_glibc_scan_mp(struct hw_glibc_walker *w, hw_addr_t start, hw_addr_t end,
 			   const struct hw_glibc_mp_layout **ret_layout)
 {
 	hw_cleanup_free uint8_t *bytes = NULL;
 	size_t len;
-	start = hw_align_up(start, 8);
+	start = hw_align_up(start, HW_GLIBC_WORD);
 	if (!hw_copy(w, start, end, &bytes, &len))
 		return 0;
 	hw_addr_t best = 0;
 	int best_score = 0;
 	bool is_43 = w->layout->mmapped_tail;
-	for (size_t at = 0; at + 144 <= len; at += 8) {
+	for (size_t at = 0; at + HW_GLIBC_MP_BYTES <= len; at += HW_GLIBC_WORD) {
 		const uint8_t *mp = bytes + at;
-		if (hw_u64(mp + 24) != 8 || hw_u64(mp) >> 48 || hw_u64(mp + 8) >> 48 ||
-		    hw_u64(mp + 16) >> 48)
+		if (hw_glibc_word(mp + 3 * HW_GLIBC_WORD) != HW_GLIBC_IF_64(8, 2) ||
+		    hw_glibc_word(mp) >> 48 || hw_glibc_word(mp + HW_GLIBC_WORD) >> 48 ||
+		    hw_glibc_word(mp + 2 * HW_GLIBC_WORD) >> 48)
 			continue;
 		for (const struct hw_glibc_mp_layout *layout = hw_glibc_mp_layouts; layout->since;
 		     layout++) {
 			// 2.43 changed malloc_state and malloc_par together
-			if ((layout->sbrk_base == 104) != is_43)
+			if (layout->mmapped_tail != is_43)
 				continue;
 			int score = 2 * (hw_u32(mp + layout->n_mmaps_max) == 65536) +
-				    (hw_u64(mp + 8) == 0x20000) + (hw_u64(mp + 16) >= 0x20000) +
-				    2 * (hw_u64(mp + layout->sbrk_base) != 0);
+				    (hw_glibc_word(mp + HW_GLIBC_WORD) == 0x20000) +
+				    (hw_glibc_word(mp + 2 * HW_GLIBC_WORD) >= 0x20000) +
+				    2 * (hw_glibc_word(mp + layout->sbrk_base) != 0);
 			if (score < 3 || score <= best_score ||
 			    !hw_glibc_plausible_mp(w, layout, mp))
 				continue;

@@ -25,7 +25,7 @@ static unsigned hw_count_of(const struct hw_glibc_tcache_layout *layout, const u
 static hw_addr_t hw_entry_of(const struct hw_glibc_tcache_layout *layout, const uint8_t *mem,
 			     unsigned bin)
 {
-	return hw_u64(mem + layout->entries + 8 * (size_t)bin);
+	return hw_glibc_word(mem + layout->entries + HW_GLIBC_WORD * (size_t)bin);
 }
 
 bool hw_glibc_looks_like_tcache(const struct hw_glibc_walker *w,
@@ -57,7 +57,7 @@ static bool hw_find_cached(const struct hw_glibc *glibc, hw_addr_t mem, unsigned
 	if ((*region)->kind == HW_REGION_MMAPPED)
 		size = (*region)->end - (*region)->mmapped_chunk - 16;
 	return hw_region_state(*region, *ret_index) == HW_CHUNK_IN_USE &&
-	       hw_glibc_tcache_bin_holds(bin, size);
+	       hw_glibc_tcache_bin_holds(HW_GLIBC_WORD, bin, size);
 }
 
 // Votes of one link for and against safe-linking (2.32, and late RHEL 8): the end of a list is stored
@@ -66,7 +66,7 @@ static void hw_vote(struct hw_glibc_walker *w, hw_addr_t field, uint64_t size, b
 		    unsigned votes[2])
 {
 	uint64_t stored;
-	if (!hw_pages_read_u64(&w->pages, field, &stored))
+	if (!hw_glibc_read_word(&w->pages, field, &stored))
 		return;
 	bool is_possible[2];
 	for (int mangled = 0; mangled < 2; mangled++) {
@@ -74,7 +74,7 @@ static void hw_vote(struct hw_glibc_walker *w, hw_addr_t field, uint64_t size, b
 		struct hw_region *region = NULL;
 		uint32_t index;
 		is_possible[mangled] = to == 0;
-		if (to && !(to & 15) &&
+		if (to && hw_glibc_is_chunk_place(to_mem ? to - HW_GLIBC_HEADER : to) &&
 		    hw_glibc_find_exact(w->glibc, to_mem ? to - HW_GLIBC_HEADER : to, &region,
 					&index))
 			is_possible[mangled] = hw_region_chunk_size(region, index) == size;
@@ -89,11 +89,13 @@ void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w)
 	hw_vec_foreach(state, &w->states) for (unsigned i = 0;
 					       w->layout->fastbins && i < HW_GLIBC_FASTBINS; i++)
 	{
-		hw_addr_t chunk = hw_u64((*state)->bytes + w->layout->fastbins + 8 * i);
+		hw_addr_t chunk =
+			hw_glibc_word((*state)->bytes + w->layout->fastbins + HW_GLIBC_WORD * i);
 		struct hw_region *region = NULL;
 		uint32_t index;
 		if (chunk && hw_glibc_find_exact(w->glibc, chunk, &region, &index))
-			hw_vote(w, chunk + HW_GLIBC_HEADER, 32 + 16 * i, false, votes);
+			hw_vote(w, chunk + HW_GLIBC_HEADER,
+				hw_glibc_fastbin_bytes(HW_GLIBC_WORD, i), false, votes);
 	}
 	hw_vec_foreach(mem, &w->tcache_candidates)
 	{
@@ -110,7 +112,8 @@ void hw_glibc_detect_safe_linking(struct hw_glibc_walker *w)
 		for (unsigned i = 0; i < HW_GLIBC_TCACHE_SMALL_BINS; i++) {
 			hw_addr_t entry = hw_entry_of(layout, bytes, i);
 			if (entry && hw_find_cached(w->glibc, entry, i, &region, &index))
-				hw_vote(w, entry, 32 + 16 * (uint64_t)i, true, votes);
+				hw_vote(w, entry, HW_GLIBC_MIN_CHUNK + 16 * (uint64_t)i, true,
+					votes);
 		}
 	}
 	// No list at all: nothing to decode either. 2.43 has it for certain.
@@ -165,7 +168,7 @@ static void hw_mark_tcache_bin(struct hw_glibc_walker *w,
 		}
 		hw_region_mark(region, index, HW_CHUNK_TCACHE);
 		seen++;
-		if (!hw_pages_read_u64(&w->pages, entry, &stored))
+		if (!hw_glibc_read_word(&w->pages, entry, &stored))
 			return;
 		entry = hw_glibc_decode_link(w->glibc, entry, stored);
 	}
@@ -254,7 +257,7 @@ static void hw_read_tls(struct hw_glibc_walker *w, const struct hw_thread *threa
 
 static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_found)
 {
-	enum { WORDS = HW_TLS_BYTES / 8 };
+	enum { WORDS = HW_TLS_BYTES / HW_GLIBC_WORD };
 	hw_cleanup_free uint8_t *words = malloc(HW_TLS_BYTES);
 	hw_cleanup_free struct hw_tls_votes *votes = calloc(WORDS, sizeof(*votes));
 	if (!words || !votes)
@@ -262,12 +265,13 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	*ret_is_found = false;
 	hw_vec_foreach(thread, &w->in.target->threads)
 	{
-		if (thread->tp & 7 || !hw_tls_start(w, thread))
+		if (thread->tp % HW_GLIBC_WORD || !hw_tls_start(w, thread))
 			continue;
 		size_t arena_at = WORDS; // the nearest one behind
 		hw_read_tls(w, thread, words);
 		for (size_t i = WORDS; i-- > 0;) {
-			enum hw_tls_word kind = hw_tls_word_kind(w, hw_u64(words + 8 * i));
+			enum hw_tls_word kind =
+				hw_tls_word_kind(w, hw_glibc_word(words + HW_GLIBC_WORD * i));
 			if (kind == HW_TLS_ARENA)
 				arena_at = i;
 			if (kind != HW_TLS_EMPTY_TCACHE && kind != HW_TLS_FULL_TCACHE)
@@ -275,7 +279,8 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 			votes[i].full += kind == HW_TLS_FULL_TCACHE;
 			votes[i].empty += kind == HW_TLS_EMPTY_TCACHE;
 			votes[i].has_arena_behind |= arena_at < WORDS &&
-						     (arena_at - i) * 8 <= HW_THREAD_ARENA_WITHIN;
+						     (arena_at - i) * HW_GLIBC_WORD <=
+							     HW_THREAD_ARENA_WITHIN;
 		}
 	}
 	size_t best = WORDS;
@@ -291,7 +296,8 @@ static struct hw_error *hw_mark_by_tls(struct hw_glibc_walker *w, bool *ret_is_f
 	{
 		uint64_t tcache;
 		if (hw_tls_start(w, thread) &&
-		    hw_pages_read_u64(&w->pages, hw_tls_start(w, thread) + 8 * best, &tcache) &&
+		    hw_glibc_read_word(&w->pages, hw_tls_start(w, thread) + HW_GLIBC_WORD * best,
+				       &tcache) &&
 		    tcache && !(tcache & 15))
 			hw_mark_tcache(w, tcache, true);
 	}
@@ -305,7 +311,7 @@ struct hw_error *hw_glibc_mark_tcaches(struct hw_glibc_walker *w)
 	hw_vec_foreach(mem, &w->tcache_candidates) hw_mark_tcache(w, *mem, false);
 	// Up to 2.41 the first malloc of a process makes the tcache first of all: the first chunk of the
 	// main arena is the main thread's for as long as it lives, empty or not.
-	hw_addr_t first = hw_align_up(w->sbrk_base, 16);
+	hw_addr_t first = w->sbrk_base ? hw_glibc_chunk_up(w->sbrk_base) : 0;
 	struct hw_region *region = NULL;
 	uint32_t index;
 	if (!is_found && first && hw_glibc_find_exact(w->glibc, first, &region, &index) &&

@@ -48,11 +48,18 @@ struct hw_glibc_picks {
 	hw_addr_t low, high;
 };
 
+// malloc.c: hw_glibc_walk() of either width.
+struct hw_error *hw_glibc_walk_64(const struct hw_glibc_inputs *inputs,
+				  struct hw_glibc *ret) HW_MUST_USE;
+struct hw_error *hw_glibc_walk_32(const struct hw_glibc_inputs *inputs,
+				  struct hw_glibc *ret) HW_MUST_USE;
+
 // Lists are whole when the edges that fd says and those that bk says are the same set: their hashes add
 // up to the same sum.
 static inline uint64_t hw_link_hash(hw_addr_t from, hw_addr_t to)
 {
-	uint64_t h = (from >> 4) * 0x9e3779b97f4a7c15u ^ (to >> 4) * 0xc2b2ae3d27d4eb4fu;
+	uint64_t h = from / HW_GLIBC_HEADER * 0x9e3779b97f4a7c15u ^
+		     to / HW_GLIBC_HEADER * 0xc2b2ae3d27d4eb4fu;
 	h ^= h >> 29;
 	h *= 0xbf58476d1ce4e5b9u;
 	return h ^ h >> 32;
@@ -84,6 +91,12 @@ struct hw_glibc_walker {
 	unsigned unseen_links;               // of free lists, to where no chunks could be seen
 	hw_addr_t first_unseen;              // what the first of them leads to
 };
+
+static inline const char *hw_glibc_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
 
 // find.c
 // Fills glibc->main_arena, mp, layout, facts. Success with main_arena 0: no glibc malloc here.

@@ -90,12 +90,14 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 		return slot;
 	// What the application has of a chunk runs on over the next one's prev_size: with the debug
 	// hooks, a block of no bytes "is" there.
-	if (i && addr - hw_region_chunk_start(region, i) < 8)
+	const uint32_t header_bytes = heap->in.glibc->header_bytes;
+	if (i && addr - hw_region_chunk_start(region, i) < header_bytes / 2)
 		i--;
 	hw_addr_t chunk = hw_region_chunk_start(region, i);
 	slot.start = chunk;
 	slot.bytes = hw_region_chunk_end(region, i) - chunk;
-	slot.user = (region->kind == HW_REGION_MMAPPED ? region->mmapped_chunk : chunk) + 16;
+	slot.user = (region->kind == HW_REGION_MMAPPED ? region->mmapped_chunk : chunk) +
+		    header_bytes;
 	slot.category = &region->state[i];
 	if (HW_SLOT_CATEGORY(hw_slot_load(slot.category)) == HW_CATEGORY_SLOT_HEADER)
 		hw_slot_in_slab(heap, addr, &slot);

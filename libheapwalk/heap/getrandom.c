@@ -160,6 +160,8 @@ bool hw_plain_is_getrandom(struct hw_plain *plain, struct hw_heap *heap, hw_addr
 {
 	if (!plain->is_random_sought) {
 		plain->is_random_sought = true;
+		if (heap->in.target->machine->word_bytes != 8)
+			return false; // the kernel has it for 64-bit programs
 		// Out of memory for a few pages' names: they keep none.
 		if (!hw_random_find(plain, heap))
 			hw_vec_deinit(&plain->random);

@@ -256,7 +256,7 @@ static void hw_inspect_region(struct hw_inspector *inspector, const struct hw_re
 		hw_addr_t user = (region->kind == HW_REGION_MMAPPED
 					  ? region->mmapped_chunk
 					  : hw_region_chunk_start(region, i)) +
-				 16;
+				 heap->in.glibc->header_bytes;
 		size_t len;
 		if (user >= end)
 			continue;

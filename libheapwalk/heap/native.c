@@ -15,8 +15,16 @@ struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
 					  .modules = heap->in.modules,
 					  .rules = heap->in.rules,
 					  .issues = heap->in.issues };
+	bool is_64 = heap->in.target->machine->word_bytes == 8;
+	if (!is_64)
+		hw_issues_add(heap->in.issues, HW_ERROR_UNSUPPORTED, 0,
+			      "the program is a 32-bit one (%s): which classes and libraries its "
+			      "blocks belong to is not told",
+			      heap->in.target->machine->name);
 	for (const struct hw_classifier *const *at = hw_classifiers; *at; at++) {
 		void *state = NULL;
+		if (!is_64 && !(*at)->reads_32_bit)
+			continue;
 		struct hw_error *err = (*at)->open(&native, &state);
 		if (err && err->code != HW_ERROR_NO_MEMORY) {
 			hw_issues_take(heap->in.issues, hw_error_prefix(err, "%s", (*at)->name));

@@ -17,10 +17,6 @@ enum {
 	HW_TCB_SEARCH =
 		16 << 10, // above the stack there are the thread's control block and variables
 	HW_TCB_ALIGNMENT = 64,
-	HW_TCB_SELF = 16, // tcbhead_t.self
-	HW_PTHREAD_TID =
-		720, // struct pthread.tid, x86-64, glibc 2.17 to 2.44: behind tcbhead_t and list
-	HW_HEAP_INFO_MPROTECT_SIZE = 24,
 };
 
 // ---- ld.so's own ----
@@ -39,8 +35,9 @@ static bool hw_plain_add_link_map(struct hw_plain *plain, hw_addr_t link_map)
 		return false;
 	if (!hw_pages_read(&plain->pages, link_map, bytes, sizeof(bytes)))
 		return true;
-	for (size_t i = 0; i < sizeof(bytes); i += 8) {
-		hw_addr_t word = hw_u64(bytes + i);
+	const unsigned word_bytes = plain->pages.target->machine->word_bytes;
+	for (size_t i = 0; i < sizeof(bytes); i += word_bytes) {
+		hw_addr_t word = hw_word(bytes + i, word_bytes);
 		if (word >= HW_PAGE_BYTES && word < 1ull << HW_ADDRESS_BITS &&
 		    !hw_vec_push(&plain->loader, word))
 			return false;
@@ -51,6 +48,7 @@ static bool hw_plain_add_link_map(struct hw_plain *plain, hw_addr_t link_map)
 bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap)
 {
 	struct hw_symbol debug;
+	const unsigned word_bytes = heap->in.target->machine->word_bytes;
 	hw_pages_init(&plain->pages, heap->in.target);
 	// Where another malloc is in force, what nothing else explains is that one's.
 	const char *other = heap->in.glibc->other.name;
@@ -66,12 +64,12 @@ bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap)
 	hw_addr_t map;
 	// struct r_debug: version, then the first link_map; a link_map's fourth word is the next one
 	if (!hw_modules_with_symbol(heap->in.modules, "_r_debug", &debug) || debug.is_tls ||
-	    !hw_pages_read_u64(&plain->pages, debug.address + 8, &map))
+	    !hw_pages_read_word(&plain->pages, debug.address + word_bytes, &map))
 		return true;
 	for (unsigned i = 0; map && i < HW_LINK_MAPS_MAX; i++) {
 		if (!hw_plain_add_link_map(plain, map))
 			return false;
-		if (!hw_pages_read_u64(&plain->pages, map + 24, &map))
+		if (!hw_pages_read_word(&plain->pages, map + 3 * word_bytes, &map))
 			break;
 	}
 	if (plain->loader.count)
@@ -113,11 +111,18 @@ static bool hw_heap_has_stack(const struct hw_heap *heap, hw_addr_t start, hw_ad
 
 // Is [start, end) a stack whose thread lives? gdb's stop does not tell us thread pointers: then the
 // control block says which thread it is (struct pthread.tid, which the kernel clears at the thread's end).
-static bool hw_plain_is_live(struct hw_plain *plain, const struct hw_heap *heap, hw_addr_t tcb)
+static bool hw_plain_is_live(struct hw_plain *plain, const struct hw_heap *heap, hw_addr_t tcb,
+			     hw_addr_t start, hw_addr_t end)
 {
 	const struct hw_target *target = heap->in.target;
+	const struct hw_machine *machine = target->machine;
+	for (size_t i = 0; i < target->threads.count && !machine->has_tls_below; i++)
+		if (target->threads.data[i].tp >= start && target->threads.data[i].tp < end)
+			return true;
+	if (!machine->has_tls_below)
+		return false;
 	uint32_t tid = 0;
-	hw_pages_read_u32(&plain->pages, tcb + HW_PTHREAD_TID, &tid);
+	hw_pages_read_u32(&plain->pages, tcb + machine->pthread_tid, &tid);
 	for (size_t i = 0; i < target->threads.count; i++) {
 		const struct hw_thread *thread = &target->threads.data[i];
 		if (thread->tp ? thread->tp == tcb : (uint32_t)thread->tid == tid)
@@ -129,12 +134,14 @@ static bool hw_plain_is_live(struct hw_plain *plain, const struct hw_heap *heap,
 // A thread's control block begins with its own address, and has it again as `self`. 0: none.
 static hw_addr_t hw_plain_next_tcb(struct hw_plain *plain, hw_addr_t from, hw_addr_t end)
 {
-	for (hw_addr_t tcb = hw_align_up(from, HW_TCB_ALIGNMENT); tcb < end && end - tcb >= 24;
-	     tcb += HW_TCB_ALIGNMENT) {
-		uint64_t words[3]; // of one page: it is larger than they are, and they are aligned
-		if (!hw_pages_read(&plain->pages, tcb, words, sizeof(words)))
+	const unsigned word = plain->pages.target->machine->word_bytes;
+	for (hw_addr_t tcb = hw_align_up(from, HW_TCB_ALIGNMENT);
+	     tcb < end && end - tcb >= 3 * word; tcb += HW_TCB_ALIGNMENT) {
+		uint8_t words[3 *
+			      8]; // of one page: it is larger than they are, and they are aligned
+		if (!hw_pages_read(&plain->pages, tcb, words, 3 * word))
 			tcb = hw_target_next_page(plain->pages.target, tcb, end) - HW_TCB_ALIGNMENT;
-		else if (le64toh(words[0]) == tcb && le64toh(words[2]) == tcb)
+		else if (hw_word(words, word) == tcb && hw_word(words + 2 * word, word) == tcb)
 			return tcb;
 	}
 	return 0;
@@ -148,9 +155,10 @@ static bool hw_tcb_owns_stack(struct hw_plain *plain, hw_addr_t tcb, hw_addr_t s
 	size_t len = (size_t)hw_min(sizeof(bytes), end - tcb);
 	if (!hw_pages_read(&plain->pages, tcb, bytes, len))
 		return false;
-	for (size_t i = HW_TCB_SELF + 8; i + 16 <= len; i += 8) {
-		hw_addr_t block = hw_u64(bytes + i);
-		uint64_t size = hw_u64(bytes + i + 8);
+	const unsigned word = plain->pages.target->machine->word_bytes;
+	for (size_t i = 0; i + 2 * word <= len; i += word) {
+		hw_addr_t block = hw_word(bytes + i, word);
+		uint64_t size = hw_word(bytes + i + word, word);
 		if (block <= start && block && size == end - block)
 			return true;
 	}
@@ -161,6 +169,13 @@ static bool hw_tcb_owns_stack(struct hw_plain *plain, hw_addr_t tcb, hw_addr_t s
 static hw_addr_t hw_plain_stack_tcb(struct hw_plain *plain, hw_addr_t start, hw_addr_t end)
 {
 	hw_addr_t tcb = end - hw_min(HW_TCB_SEARCH, end - start);
+	// Where the control block does not begin with its own address: wherever it is, by what it says.
+	for (; !plain->pages.target->machine->has_tls_below; tcb += HW_PTHREAD_BYTES / 2) {
+		if (tcb >= end)
+			return 0;
+		if (hw_tcb_owns_stack(plain, tcb, start, end))
+			return tcb;
+	}
 	while ((tcb = hw_plain_next_tcb(plain, tcb, end))) {
 		if (hw_tcb_owns_stack(plain, tcb, start, end))
 			return tcb;
@@ -185,7 +200,9 @@ bool hw_heap_add_tails(struct hw_heap *heap, hw_stretch_vec *claims)
 		uint64_t size;
 		// heap_info.mprotect_size: as far as it is writable; heap_trim() only lowers heap_info.size
 		if (!m || !hw_mapping_is_private_writable(m) ||
-		    !hw_pages_read_u64(&pages, region->start + HW_HEAP_INFO_MPROTECT_SIZE, &size) ||
+		    !hw_pages_read_word(&pages,
+					region->start + 3 * heap->in.target->machine->word_bytes,
+					&size) ||
 		    size <= region->end - region->start || size > m->end - region->start)
 			continue;
 		ok = hw_vec_push(claims,
@@ -237,12 +254,13 @@ static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *pla
 		return HW_CATEGORY_THREAD_STACK;
 	hw_addr_t tcb = hw_plain_stack_tcb(plain, start, end);
 	if (tcb)
-		return hw_plain_is_live(plain, heap, tcb) ? HW_CATEGORY_THREAD_STACK
-							  : HW_CATEGORY_CACHED_STACK;
+		return hw_plain_is_live(plain, heap, tcb, start, end) ? HW_CATEGORY_THREAD_STACK
+								      : HW_CATEGORY_CACHED_STACK;
 	// Without malloc's own walk, the brk area may be malloc's.
 	if (!strcmp(m->path, "[heap]") && heap->in.glibc->is_initialized)
 		return HW_CATEGORY_BRK_OTHER;
-	if (end - start <= HW_LOADER_MAPPING_MAX && hw_plain_next_tcb(plain, start, end))
+	if (end - start <= HW_LOADER_MAPPING_MAX && plain->pages.target->machine->has_tls_below &&
+	    hw_plain_next_tcb(plain, start, end))
 		return HW_CATEGORY_TLS;
 	if (hw_plain_is_loader(plain, start, end))
 		return HW_CATEGORY_LOADER;

@@ -159,10 +159,12 @@ static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *re
 	    !(hw_slot_load(slot) & HW_SLOT_CLAIMED))
 		return; // free, or malloc's own
 	hw_addr_t start = hw_region_chunk_start(region, i), end = hw_region_chunk_end(region, i);
-	hw_addr_t user = start + 16,
-		  limit = end + 8; // an in-use chunk runs into the next one's prev_size
+	const uint32_t header_bytes = worker->heap->in.glibc->header_bytes;
+	hw_addr_t user = start + header_bytes,
+		  limit = end +
+			  header_bytes / 2; // an in-use chunk runs into the next one's prev_size
 	if (region->kind == HW_REGION_MMAPPED) {
-		user = region->mmapped_chunk + 16;
+		user = region->mmapped_chunk + header_bytes;
 		limit = end;
 	}
 	if (user >= limit)

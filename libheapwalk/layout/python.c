@@ -302,6 +302,20 @@ static struct hw_error *hw_find_pypy(struct hw_modules *modules)
 	return NULL;
 }
 
+// Success where there is no CPython: by its symbols, in the program or a library.
+static struct hw_error *hw_refuse_32_bit(struct hw_target *target, struct hw_modules *modules)
+{
+	struct hw_symbol symbol;
+	struct hw_module *module = hw_modules_with_symbol(modules, "PyType_Type", &symbol);
+	if (!module)
+		return NULL;
+	return hw_error_create(HW_ERROR_UNSUPPORTED,
+			       "CPython runs in this 32-bit process (%s, %s): heapwalk reads "
+			       "malloc of 32-bit programs, but CPython's structures of 64-bit "
+			       "ones only",
+			       module->path, target->machine->name);
+}
+
 struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
 				struct hw_issues *issues, struct hw_python *ret)
 {
@@ -311,6 +325,8 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 	*ret = (struct hw_python){ 0 };
 	hw_layout_init(&ret->layout);
 	hw_layout_init(&best.layout);
+	if (target->machine->word_bytes != 8)
+		return hw_refuse_32_bit(target, modules);
 	if (!hw_modules_with_symbol(modules, "PyType_Type", &symbol)) {
 		HW_TRY(hw_find_hidden_cpython(target, modules, issues, ret));
 		if (ret->module)

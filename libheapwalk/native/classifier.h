@@ -86,7 +86,8 @@ enum hw_glance {
 };
 
 struct hw_classifier {
-	const char *name; // of the library, for messages
+	const char *name;  // of the library, for messages
+	bool reads_32_bit; // what it looks for is the same in a program whose pointers have 4 bytes
 	// Is what it knows in this process at all? NULL in *ret: no, and it is asked nothing. Called once
 	// per table, on one thread: symbols may be asked for here, and nowhere else (but C++'s asks for them
 	// and for debug information later, under a lock of its own: it is the only one).

@@ -119,6 +119,7 @@ static bool hw_strings_classify(void *state, struct hw_native_sink *sink,
 
 const struct hw_classifier hw_string_classifier = {
 	.name = "C strings",
+	.reads_32_bit = true,
 	.open = hw_strings_open,
 	.close = hw_strings_close,
 	.classify = hw_strings_classify,

@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "report/report.h"
 
-enum { HW_BATCH_ROWS = 16384, HW_FIRST_BYTES = 20, HW_CHUNK_HEADER_BYTES = 16 };
+enum { HW_BATCH_ROWS = 16384, HW_FIRST_BYTES = 20 };
 
 enum {
 	HW_BLOCK_START,
@@ -73,7 +73,8 @@ static void hw_gather(struct hw_block_list *list, const struct hw_row *row, stru
 	ret->refcount = block.refcount;
 	// A chunk's first bytes are malloc's: what the program was given begins behind them.
 	uint64_t header = row->allocator == HW_ALLOCATOR_GLIBC
-				  ? hw_min(row->size_bytes, HW_CHUNK_HEADER_BYTES)
+				  ? hw_min(row->size_bytes,
+					   2u * list->report->session->target->machine->word_bytes)
 				  : 0;
 	hw_addr_t start = row->start + header;
 	size_t len = hw_min(row->size_bytes - header, HW_FIRST_BYTES);

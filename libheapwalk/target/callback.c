@@ -71,6 +71,29 @@ static const struct hw_reader_ops hw_callback_ops = {
 	.close = hw_callback_close,
 };
 
+// Of the first ELF file in memory. None is there: the default.
+static struct hw_error *hw_callback_find_machine(struct hw_target *target)
+{
+	hw_vec_foreach(m, &target->mappings)
+	{
+		uint8_t head[sizeof(Elf64_Ehdr)];
+		Elf64_Ehdr header;
+		if (*m->path != '/' || m->file_offset ||
+		    hw_target_read_some(target, m->start, head, sizeof(head)) != sizeof(head) ||
+		    !hw_elf_get_ehdr(head, sizeof(head), &header))
+			continue;
+		target->machine = hw_machine_find(header.e_machine, header.e_ident[EI_CLASS]);
+		if (!target->machine)
+			return hw_error_create(HW_ERROR_UNSUPPORTED,
+					       "%s is for ELF machine %u, %u bits: heapwalk reads "
+					       "programs of " HW_MACHINES_TEXT,
+					       m->path, header.e_machine,
+					       header.e_ident[EI_CLASS] == ELFCLASS32 ? 32u : 64u);
+		return NULL;
+	}
+	return NULL;
+}
+
 static struct hw_error *hw_callback_fill(struct hw_target *target,
 					 const struct hw_callbacks *callbacks, const char *exe,
 					 const char *sysroot)
@@ -98,7 +121,7 @@ static struct hw_error *hw_callback_fill(struct hw_target *target,
 		HW_TRY(hw_target_add_mapping(target, &mapping));
 	}
 	hw_target_sort_mappings(target);
-	return NULL;
+	return hw_callback_find_machine(target);
 }
 
 struct hw_error *hw_target_open_callbacks(const struct hw_callbacks *callbacks, const char *exe,

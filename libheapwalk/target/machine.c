@@ -17,6 +17,12 @@ static const struct hw_machine hw_machines[] = {
 	  .prstatus_bytes = 112 + 34 * 8, .prstatus_pid = 32, .prstatus_regs = 112, .regs_sp = 31 * 8,
 	  .prpsinfo_bytes = 136, .prpsinfo_pid = 24, .tls_note = NT_ARM_TLS,
 	  .pthread_bytes = 1856, .pthread_tid = 208, .dyn_base = 0xaaaaaaaaa000 },
+	// linux/arch/x86/include/asm/user_32.h; glibc sysdeps/i386/nptl/tls.h
+	{ .name = "i386", .elf_machine = EM_386, .elf_class = ELFCLASS32, .word_bytes = 4,
+	  .relative = R_386_RELATIVE,
+	  .prstatus_bytes = 72 + 17 * 4, .prstatus_pid = 24, .prstatus_regs = 72, .regs_sp = 15 * 4,
+	  .regs_gs = 10 * 4, .prpsinfo_bytes = 124, .prpsinfo_pid = 12, .tls_note = NT_386_TLS,
+	  .has_tls_below = true, .pthread_tid = 104, .dyn_base = 0x56555000 },
 };
 // clang-format on
 

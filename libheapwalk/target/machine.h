@@ -58,8 +58,8 @@ void hw_machine_registers(const struct hw_machine *machine, const void *regs, si
 void hw_machine_tls(const struct hw_machine *machine, const void *note, size_t len,
 		    struct hw_machine_thread *thread);
 
-// "x86-64 and aarch64"
-#define HW_MACHINES_TEXT "x86-64 and aarch64"
+// "x86-64, aarch64 and i386"
+#define HW_MACHINES_TEXT "x86-64, aarch64 and i386"
 
 // ELF structures of either class as those of ELFCLASS64; `bytes` are little-endian, of any alignment and as
 // many as hw_elf_*_bytes() says. All of it may be forged.

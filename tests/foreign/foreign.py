@@ -17,8 +17,8 @@ from process import Target, TestError  # noqa: E402
 # Of each architecture: the ELF machine, whether its processes are the kernel's own (else qemu-user's), and
 # which system call of this machine a thread sits in that waits in pause(2).
 ARCHITECTURES = {
-    "arm64": {"machine": 183, "is_native": False, "word": 8, "pause": "271"},  # ppoll(2), made by qemu for the guest
-    "i386": {"machine": 3, "is_native": True, "word": 4, "pause": "29"},
+    "arm64": {"machine": 183, "is_native": False, "pythons": ["python3.11", "python3.11d"], "pause": "271"},  # ppoll(2), made by qemu for the guest
+    "i386": {"machine": 3, "is_native": True, "pythons": [], "pause": "29"},
 }
 NT_FILE = 0x46494C45
 PT_LOAD, PT_NOTE = 1, 4

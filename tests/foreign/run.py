@@ -11,6 +11,7 @@ differs, 77 nothing to test.
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -21,7 +22,7 @@ from foreign import ARCHITECTURES, ForeignTarget
 import oracles
 import run as matrix
 from interpreters import Interpreter
-from process import TestError, heapwalk_command, say
+from process import TestError, heapwalk_command, run_heapwalk, say
 
 
 def check(case, source, where, truth, mappings, smaps_bytes, options, failures):
@@ -62,6 +63,88 @@ def run_case(case, architecture, options):
     return failures, tested
 
 
+def malloc_sums(report):
+    """What mallinfo2() would say, out of `arenas`."""
+    arenas, mapped = report["arenas"], report["mmapped"]
+    free = sum(a["fastbin_bytes"] + a["bin_bytes"] + a["top_bytes"] for a in arenas)
+    system = sum(a["system_bytes"] for a in arenas)
+    return {"arena": system, "hblks": mapped["count"], "hblkhd": mapped["bytes"], "uordblks": system - free,
+            "fordblks": free, "keepcost": arenas[0]["top_bytes"]}
+
+
+def check_malloc(options, source, where, truth, wanted, failures):
+    answer = run_heapwalk(options.heapwalk, where + ["arenas", "--format", "json"])
+    if answer.returncode:
+        failures.append("%s: arenas ends with status %d: %s" % (source, answer.returncode, answer.stderr[:300]))
+        return None
+    report = answer.report
+    sums = malloc_sums(report)
+    for name in sums:
+        if sums[name] != wanted[name]:
+            failures.append("%s: %s is %d, mallinfo2 says %d" % (source, name, sums[name], wanted[name]))
+    if len(report["arenas"]) != len(truth.arenas) or len(truth.arenas) < 2:
+        failures.append("%s: %d arenas, malloc_info has %d" % (source, len(report["arenas"]), len(truth.arenas)))
+    for mine, theirs in zip(report["arenas"], truth.arenas):
+        rest = theirs.rest_bytes - (theirs.rest_count - 1)  # it adds up size fields, a flag in each
+        if (mine["system_bytes"], mine["bin_bytes"] + mine["top_bytes"]) != (theirs.system_bytes, rest):
+            failures.append("%s: arena %d has %r, malloc_info says %r" % (source, theirs.number, mine, theirs))
+        if mine["unknown_bytes"] or not mine["tcache_bytes"]:
+            failures.append("%s: arena %d has %r" % (source, theirs.number, mine))
+    strings = run_heapwalk(options.heapwalk, where + ["select", 'kind="string data" and state="in use"', "--format", "json"])
+    if strings.returncode:
+        failures.append("%s: select ends with status %d: %s" % (source, strings.returncode, strings.stderr[:300]))
+    return {k: v for k, v in report.items() if k in ("arenas", "mmapped", "total")}, strings.rows_text()
+
+
+def run_malloc(architecture, root, options):
+    """malloc_target.c, compiled in there: live where it can be, and in a core."""
+    failures, tested = matrix.Failures(), []
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "malloc_target.c")
+    program = root + "/tmp/heapwalk-malloc-target"
+    with open(source, "rb") as f:
+        done = subprocess.run(["chroot", root, "gcc", "-O1", "-x", "c", "-", "-o", program[len(root):], "-pthread"],
+                              stdin=f, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise TestError("gcc in %s: %s" % (root, done.stderr.decode(errors="replace")[-500:]))
+    command = [program[len(root):], "{directory}/info", "{directory}/numbers"]
+    with ForeignTarget(architecture, command, {}, root) as target:
+        with open(target.directory + "/info") as f:
+            truth = oracles.MallocInfo(f.read())
+        with open(target.directory + "/numbers") as f:
+            names = "arena ordblks hblks hblkhd uordblks fordblks keepcost".split()
+            wanted = dict(zip(names, map(int, f.read().split())))
+        live = None
+        if ARCHITECTURES[architecture]["is_native"]:
+            before = target.checksum()
+            live = check_malloc(options, "live", ["-p", str(target.pid)], truth, wanted, failures)
+            if target.checksum() != before:
+                failures.append("live: the target's memory has changed")
+            tested.append("live")
+        core = check_malloc(options, "core", ["-c", target.core(), "--sysroot", root], truth, wanted, failures)
+        tested.append("core")
+        if live and core != live:
+            failures.append("core: differs from live")
+    os.unlink(program)
+    return failures, tested
+
+
+def report(name, started, result):
+    failures, tested = result
+    say("%s %s (%s, %.1f s)" % ("FAIL" if failures else "ok  ", name, ", ".join(tested), time.monotonic() - started))
+    for line in failures:
+        say("     " + line)
+    return bool(failures)
+
+
+def attempt(what, *arguments):
+    try:
+        return what(*arguments)
+    except TestError as error:
+        return [str(error)], []
+    except Exception:  # noqa: BLE001
+        return ["the test itself failed: " + traceback.format_exc()], []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heapwalk", default=heapwalk_command(), help="the command to test")
@@ -78,7 +161,11 @@ def main():
     for architecture, root in found:
         if options.architecture and architecture not in options.architecture:
             continue
-        for name in options.python or ["python3.11", "python3.11d"]:
+        if not options.workload:
+            started = time.monotonic()
+            failed += report("malloc-" + architecture, started, attempt(run_malloc, architecture, root, options))
+            count += 1
+        for name in options.python or ARCHITECTURES[architecture]["pythons"]:
             if not os.path.exists(root + "/usr/bin/" + name):
                 say("skip: %s: no %s in %s" % (architecture, name, root))
                 continue
@@ -87,18 +174,8 @@ def main():
                 for mode in options.mode or [""]:
                     started = time.monotonic()
                     case = matrix.Case(interpreter, workload, mode)
-                    try:
-                        failures, tested = run_case(case, architecture, options)
-                    except TestError as error:
-                        failures, tested = [str(error)], []
-                    except Exception:  # noqa: BLE001
-                        failures, tested = ["the test itself failed: " + traceback.format_exc()], []
-                    say("%s %s (%s, %.1f s)" % ("FAIL" if failures else "ok  ", matrix.case_id(case), ", ".join(tested),
-                                                time.monotonic() - started))
-                    for line in failures:
-                        say("     " + line)
+                    failed += report(matrix.case_id(case), started, attempt(run_case, case, architecture, options))
                     count += 1
-                    failed += bool(failures)
     if not count:
         say("skip: nothing to test here")
         return 77

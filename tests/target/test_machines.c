@@ -95,7 +95,9 @@ int main(void)
 {
 	static const struct {
 		unsigned machine, elf_class;
-	} known[] = { { EM_X86_64, ELFCLASS64 }, { EM_AARCH64, ELFCLASS64 } };
+	} known[] = { { EM_X86_64, ELFCLASS64 },
+		      { EM_AARCH64, ELFCLASS64 },
+		      { EM_386, ELFCLASS32 } };
 	for (size_t i = 0; i < sizeof(pages); i++)
 		pages[i] = (uint8_t)(i + i / 256);
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {

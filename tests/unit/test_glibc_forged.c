@@ -163,11 +163,11 @@ static void fill_arena(struct forge *f, hw_addr_t arena, hw_addr_t end, bool has
 		add_chunk(f, 0x30, HW_CHUNK_IN_USE);
 	}
 	link_bin(f, arena, 1, lists, 2);
-	link_bin(f, arena, hw_glibc_bin_of(0x120), lists + 2, 2);
-	link_bin(f, arena, hw_glibc_bin_of(0x500), lists + 4, 1);
-	link_bin(f, arena, hw_glibc_bin_of(0x520), lists + 5, 1);
-	if (hw_glibc_bin_of(0x500) == hw_glibc_bin_of(0x520))
-		link_bin(f, arena, hw_glibc_bin_of(0x500), lists + 4, 2);
+	link_bin(f, arena, hw_glibc_bin_of(8, 0x120), lists + 2, 2);
+	link_bin(f, arena, hw_glibc_bin_of(8, 0x500), lists + 4, 1);
+	link_bin(f, arena, hw_glibc_bin_of(8, 0x520), lists + 5, 1);
+	if (hw_glibc_bin_of(8, 0x500) == hw_glibc_bin_of(8, 0x520))
+		link_bin(f, arena, hw_glibc_bin_of(8, 0x500), lists + 4, 2);
 	if (f->arena->fastbins) {
 		hw_addr_t a = add_chunk(f, 0x50, HW_CHUNK_FASTBIN);
 		hw_addr_t b = add_chunk(f, 0x50, HW_CHUNK_FASTBIN);
@@ -332,10 +332,10 @@ static hw_addr_t chunk_in(struct forge *f, enum hw_chunk_state state, size_t nth
 	X(unsorted_in_use,                                                                         \
 	  put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 16, chunk_in(f, HW_CHUNK_IN_USE, 0)))         \
 	X(unsorted_bk, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 24, 0x4141414141414140))         \
-	X(small_other_bin, put(f, bin_head(f, f->main_arena, hw_glibc_bin_of(0x120)) + 16,         \
+	X(small_other_bin, put(f, bin_head(f, f->main_arena, hw_glibc_bin_of(8, 0x120)) + 16,      \
 			       chunk_in(f, HW_CHUNK_LARGE, 0)))                                    \
-	X(small_lost, link_bin(f, f->main_arena, hw_glibc_bin_of(0x120), NULL, 0))                 \
-	X(large_head, put(f, bin_head(f, f->main_arena, hw_glibc_bin_of(0x500)) + 16, 1))          \
+	X(small_lost, link_bin(f, f->main_arena, hw_glibc_bin_of(8, 0x120), NULL, 0))              \
+	X(large_head, put(f, bin_head(f, f->main_arena, hw_glibc_bin_of(8, 0x500)) + 16, 1))       \
 	X(large_cycle,                                                                             \
 	  put(f, chunk_in(f, HW_CHUNK_LARGE, 1) + 16, chunk_in(f, HW_CHUNK_LARGE, 1)))             \
 	X(footer, put(f, chunk_in(f, HW_CHUNK_UNSORTED, 0) + 0x90, 0x80))                          \
