@@ -4,6 +4,7 @@
 #ifndef HW_ANALYSIS_SESSION_H
 #define HW_ANALYSIS_SESSION_H
 
+#include "heap/graph.h"
 #include "heap/heap.h"
 #include "target/residency.h"
 
@@ -28,6 +29,7 @@ struct hw_session {
 	struct hw_mimalloc mimalloc; // made with pymalloc
 	struct hw_glibc glibc;
 	struct hw_heap *heap;          // NULL: not made yet
+	struct hw_graph *graph;        // of the heap; NULL: not made yet
 	struct hw_rules *rules;        // a user's, that the table is made with; NULL: none
 	struct hw_residency residency; // of the stop that the heap is of
 	struct hw_pages point_pages;   // of hw_session_find_block(): kept, but emptied each time
@@ -60,6 +62,8 @@ struct hw_error *hw_session_need_heap(struct hw_session *session) HW_MUST_USE;
 // The heap, and which pages were resident at its stop, before it was read. A heap of an earlier stop
 // of ours is walked anew.
 struct hw_error *hw_session_need_residency(struct hw_session *session) HW_MUST_USE;
+// The heap and its reference graph, of one stop.
+struct hw_error *hw_session_need_graph(struct hw_session *session) HW_MUST_USE;
 
 // From now on the table is made with the rules in that file; NULL: with those of the session's options, or
 // none. A table that was made with others is forgotten. Errors are those of hw_rules_read().

@@ -14,6 +14,8 @@
 void hw_session_forget_allocators(struct hw_session *session)
 {
 	hw_pages_deinit(&session->point_pages);
+	hw_graph_destroy(session->graph);
+	session->graph = NULL;
 	if (session->heap)
 		hw_heap_destroy(session->heap);
 	session->heap = NULL;
@@ -321,14 +323,39 @@ static struct hw_error *hw_session_make_residency(struct hw_session *session)
 	return hw_session_make_heap(session);
 }
 
+// What was walked is of another moment, unless somebody else keeps the target stopped.
+static void hw_session_forget_past(struct hw_session *session)
+{
+	if (session->has_allocators && session->target->ops->is_live && !session->options.no_stop)
+		hw_session_invalidate(session);
+}
+
 struct hw_error *hw_session_need_residency(struct hw_session *session)
 {
 	if (session->has_residency)
 		return hw_session_need_heap(session);
-	// It has run on since, unless somebody else keeps it stopped.
-	if (session->has_allocators && session->target->ops->is_live && !session->options.no_stop)
-		hw_session_invalidate(session);
+	hw_session_forget_past(session);
 	return hw_session_make(session, hw_session_make_residency);
+}
+
+static struct hw_error *hw_session_make_graph(struct hw_session *session)
+{
+	HW_TRY(hw_session_make_heap(session));
+	if (hw_heap_is_partial(session->heap))
+		return hw_error_create(HW_ERROR_INTERRUPTED,
+				       "interrupted: references need a heap that was walked whole");
+	if (session->python_error)
+		return hw_session_python_shortfall(session);
+	HW_TRY(hw_graph_build(session->heap, &session->graph));
+	return hw_session_check_alive(session);
+}
+
+struct hw_error *hw_session_need_graph(struct hw_session *session)
+{
+	if (session->graph)
+		return NULL;
+	hw_session_forget_past(session);
+	return hw_session_make(session, hw_session_make_graph);
 }
 
 void hw_session_settle(struct hw_session *session)

@@ -11,14 +11,6 @@ struct hw_items {
 	void *payload;
 };
 
-// Where the entries of a dict are, and what each of them looks like.
-struct hw_entries {
-	hw_addr_t first;
-	uint64_t count; // slots, empty ones too
-	uint64_t bytes; // of one
-	uint64_t key_at, value_at;
-};
-
 static bool hw_items_u64(const struct hw_items *items, hw_addr_t object, int32_t offset,
 			 uint64_t *ret)
 {
@@ -59,27 +51,25 @@ static bool hw_table_entries(const struct hw_items *items, hw_addr_t dict, struc
 	return true;
 }
 
-// The entries stand behind the table of indexes, whose width depends on their number.
-static bool hw_keys_entries(const struct hw_items *items, hw_addr_t keys, struct hw_entries *ret)
+bool hw_dict_keys_entries(const struct hw_python_layout *l, hw_addr_t keys, const uint8_t *header,
+			  size_t len, struct hw_entries *ret)
 {
-	const struct hw_python_layout *l = items->layout;
-	uint64_t size, index_bytes, nentries, word;
+	uint64_t index_bytes;
 	bool has_texts_only = false;
-	if (l->keys_indices == HW_ABSENT || l->keys_entry_size <= 0 || l->keys_entry_key < 0 ||
-	    l->keys_entry_value < 0 || !hw_items_u64(items, keys, l->keys_nentries, &nentries))
+	if (l->keys_indices <= 0 || len < (size_t)l->keys_indices || l->keys_entry_size <= 0 ||
+	    l->keys_entry_key < 0 || l->keys_entry_value < 0 || l->keys_nentries < 0)
 		return false;
 	if (l->keys_log2_index_bytes != HW_ABSENT) {
-		if (!hw_items_u64(items, keys, l->keys_log2_index_bytes, &word) ||
-		    (word & 0xff) > 47)
+		uint8_t log2_bytes = header[l->keys_log2_index_bytes];
+		if (log2_bytes > 47)
 			return false;
-		index_bytes = (uint64_t)1 << (word & 0xff);
-		if (l->keys_kind != HW_ABSENT && l->keys_text_entry_size > 0) {
-			if (!hw_items_u64(items, keys, l->keys_kind, &word))
-				return false;
-			has_texts_only = (word & 0xff) != 0;
-		}
+		index_bytes = (uint64_t)1 << log2_bytes;
+		has_texts_only = l->keys_kind != HW_ABSENT && l->keys_text_entry_size > 0 &&
+				 header[l->keys_kind];
 	} else {
-		if (!hw_items_u64(items, keys, l->keys_size, &size) || size >> 44)
+		uint64_t size = l->keys_size == HW_ABSENT ? UINT64_MAX
+							  : hw_u64(header + l->keys_size);
+		if (size >> 44)
 			return false;
 		index_bytes = size * (size <= 0xff         ? 1
 				      : size <= 0xffff     ? 2
@@ -88,13 +78,22 @@ static bool hw_keys_entries(const struct hw_items *items, hw_addr_t keys, struct
 	}
 	*ret = (struct hw_entries){
 		.first = keys + (uint64_t)l->keys_indices + index_bytes,
-		.count = nentries,
+		.count = hw_u64(header + l->keys_nentries),
 		.bytes = (uint64_t)(has_texts_only ? l->keys_text_entry_size : l->keys_entry_size),
 		.key_at = (uint64_t)(has_texts_only ? l->keys_text_entry_key : l->keys_entry_key),
 		.value_at = (uint64_t)(has_texts_only ? l->keys_text_entry_value
 						      : l->keys_entry_value),
 	};
 	return true;
+}
+
+static bool hw_keys_entries(const struct hw_items *items, hw_addr_t keys, struct hw_entries *ret)
+{
+	const struct hw_python_layout *l = items->layout;
+	uint8_t header[HW_DICT_KEYS_HEADER_MAX];
+	return l->keys_indices > 0 && (size_t)l->keys_indices <= sizeof(header) &&
+	       hw_pages_read(items->pages, keys, header, (size_t)l->keys_indices) &&
+	       hw_dict_keys_entries(l, keys, header, sizeof(header), ret);
 }
 
 static enum hw_items_end hw_entries_visit(const struct hw_items *items,

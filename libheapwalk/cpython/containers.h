@@ -15,6 +15,20 @@ typedef bool hw_item_fn(void *payload, hw_addr_t key, hw_addr_t value);
 // How a visit ended. A walk that `visit` stopped is WHOLE: it got what it wanted.
 enum hw_items_end { HW_ITEMS_WHOLE, HW_ITEMS_CUT /* slots_max */, HW_ITEMS_UNREADABLE };
 
+// Where the entries of a dict are, and what each of them looks like.
+struct hw_entries {
+	hw_addr_t first;
+	uint64_t count; // slots, empty ones too
+	uint64_t bytes; // of one
+	uint64_t key_at, value_at;
+};
+
+enum { HW_DICT_KEYS_HEADER_MAX = 64 };
+// Those of the keys object at `keys`: they stand behind the table of indexes, whose width depends on their
+// number. `header` is what is before that table, layout->keys_indices bytes. False: it contradicts itself.
+bool hw_dict_keys_entries(const struct hw_python_layout *layout, hw_addr_t keys,
+			  const uint8_t *header, size_t len, struct hw_entries *ret);
+
 // A dict's number of items, a set's; false: it can't be read.
 bool hw_dict_length(const struct hw_python_layout *layout, struct hw_pages *pages, hw_addr_t dict,
 		    uint64_t *ret);

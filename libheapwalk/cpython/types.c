@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "cpython/owners.h"
+#include "cpython/references.h"
 
 enum {
 	HW_TYPE_BYTES_MAX = 1 << 24, // largest tp_basicsize that is believed
@@ -225,6 +226,11 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	if (!(type->flags & HW_TPFLAGS_MANAGED_DICT) && dictoffset > -(1 << 20) &&
 	    dictoffset < HW_TYPE_BYTES_MAX)
 		type->dictoffset = (int32_t)dictoffset;
+	if (l->tp_weaklistoffset != HW_ABSENT) {
+		int64_t weaklistoffset = (int64_t)hw_u64(bytes + l->tp_weaklistoffset);
+		if (weaklistoffset > 0 && weaklistoffset < HW_TYPE_BYTES_MAX)
+			type->weaklistoffset = (int32_t)weaklistoffset;
+	}
 	if (flags & HW_TPFLAGS_HEAPTYPE && l->ht_cached_keys != HW_ABSENT)
 		hw_pages_read_u64(cache->pages, addr + (uint64_t)l->ht_cached_keys,
 				  &type->cached_keys);
@@ -278,6 +284,7 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 		next->shape = hw_type_shape_of(next);
 		hw_owners_bind(next, &cache->types->python->layout, cache->types->rules,
 			       cache->types->issues);
+		hw_references_bind(next, &cache->types->python->layout);
 		hw_type_measure(next);
 		type = hw_types_add(cache->types, next->address, next);
 	}

@@ -68,6 +68,9 @@ struct hw_type {
 	// HW_ABSENT: hw_owners_visit() knows. `buffer_kind` is an enum hw_claim_kind.
 	int32_t buffer_offset;
 	uint8_t buffer_kind;
+	uint8_t holds;          // enum hw_holds, references.h
+	uint32_t held_from;     // unless HW_HOLDS_WORDS: where begins what its subclasses add
+	int32_t weaklistoffset; // of a pointer to its weak references, which it doesn't hold; 0: none
 
 	hw_addr_t address;
 	const struct hw_type *base; // NULL: object, or not readable

@@ -61,12 +61,13 @@ static void hw_slot_in_slab(const struct hw_heap *heap, hw_addr_t addr, struct h
 		return;
 	slot->start = slot->user = block->first + i * block->slot_bytes;
 	slot->bytes = block->slot_bytes;
+	slot->region = UINT32_MAX;
 	slot->category = &heap->slot_categories.data[block->slots + i];
 }
 
 struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 {
-	struct hw_slot slot = { 0 };
+	struct hw_slot slot = { .region = UINT32_MAX };
 	struct hw_pymalloc *pm = heap->in.pymalloc;
 	struct hw_pool *pool = hw_pymalloc_find_pool(pm, addr);
 	if (pool) {
@@ -99,6 +100,7 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 	slot.user = (region->kind == HW_REGION_MMAPPED ? region->mmapped_chunk : chunk) +
 		    header_bytes;
 	slot.category = &region->state[i];
+	slot.region = (uint32_t)(region - heap->in.glibc->regions.data);
 	if (HW_SLOT_CATEGORY(hw_slot_load(slot.category)) == HW_CATEGORY_SLOT_HEADER)
 		hw_slot_in_slab(heap, addr, &slot);
 	return slot;

@@ -95,6 +95,7 @@ struct hw_slot {
 	uint32_t *category;    // NULL: none
 	hw_addr_t start, user; // of the block, of what the application has
 	uint64_t bytes;        // of the block
+	uint32_t region;       // of a chunk of malloc: which; else UINT32_MAX
 };
 
 // The block of an allocator whose user data contains addr.
@@ -279,6 +280,35 @@ static inline void hw_slot_set(uint32_t *slot, uint32_t id)
 	__atomic_compare_exchange_n(slot, &none, id, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 enum { HW_BLOCK_LOOK_BYTES = HW_CHUNK_LOOK_BYTES }; // of a large block
+
+// blocks.c: the heap in pieces of work: arenas [from, to), segments [from, to), or chunks [from, to) of a
+// region. Blocks of a piece that comes first have lower slots.
+struct hw_item {
+	enum hw_stretch_kind kind;
+	uint32_t region, from, to;
+};
+typedef HW_VEC(struct hw_item) hw_items;
+bool hw_heap_add_items(const struct hw_heap *heap, hw_items *items); // false: out of memory
+uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *item);
+
+// A block and what of it is at hand, borrowed until the next one: at most HW_BLOCK_LOOK_BYTES of a large one.
+struct hw_seen_block {
+	hw_addr_t user; // what the application has: from here, so many bytes
+	const uint8_t *bytes;
+	size_t len;
+	uint64_t capacity;
+	const uint32_t *slot;
+	const struct hw_object_prover *prover; // of objects where it is
+};
+struct hw_block_visitor {
+	const struct hw_heap *heap;
+	struct hw_window *window;
+	bool (*wants)(const struct hw_heap *heap, uint32_t slot);        // by its slot's value
+	bool (*visit)(void *payload, const struct hw_seen_block *block); // false: stop
+	void *payload;
+};
+// Blocks that can't be read are left out. False: `visit` stopped it.
+bool hw_heap_visit_item(const struct hw_block_visitor *v, const struct hw_item *item);
 
 // count.c
 struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;

@@ -174,134 +174,59 @@ static bool hw_type_may_own(const struct hw_type *type)
 	return type->rule_count || type->dictoffset || type->flags & HW_TPFLAGS_MANAGED_DICT;
 }
 
-// The claims of the object in a block, whose user data is [user, user + capacity) and bytes at hand.
-static void hw_inspect_owner(struct hw_inspector *inspector, hw_addr_t user, const uint8_t *bytes,
-			     size_t len, uint64_t capacity)
-{
-	struct hw_worker *worker = &inspector->worker;
-	struct hw_heap *heap = worker->heap;
-	struct hw_object object;
-	len = (size_t)hw_min(len, HW_OBJECT_LOOK_BYTES);
-	if (!hw_object_prove(worker->prover, &worker->cache, bytes, len, capacity, &object) ||
-	    object.is_dead)
-		return;
-	inspector->ownership = (struct hw_ownership){ .owner = user + object.offset,
-						      .owner_type = object.type->name };
-	worker->sink.block = user;
-	worker->sink.block_end = user + capacity;
-	hw_owners_visit(&heap->in.python->layout, &object, user, bytes, len, &worker->sink);
-}
-
 // Is there an object in a block of that category, of a type that may own something?
-static bool hw_category_may_own(const struct hw_heap *heap, uint32_t slot)
+static bool hw_slot_may_own(const struct hw_heap *heap, uint32_t slot)
 {
 	uint32_t type = hw_heap_category(heap, HW_SLOT_CATEGORY(slot))->type;
 	return type && hw_type_may_own(heap->types.all.data[type - 1]);
 }
 
-static void hw_inspect_pool(struct hw_inspector *inspector, const struct hw_pool *pool)
+// The claims of the object in a block.
+static bool hw_inspect_owner(void *payload, const struct hw_seen_block *block)
 {
+	struct hw_inspector *inspector = payload;
 	struct hw_worker *worker = &inspector->worker;
-	const struct hw_heap *heap = worker->heap;
-	const struct hw_pymalloc *pm = heap->in.pymalloc;
-	if (pool->is_empty || pool->is_bad)
-		return;
-	const uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
-	const uint32_t size = hw_pool_block_bytes(pm, pool);
-	const uint8_t *bytes = NULL;
-	for (uint32_t i = 0; i < pool->capacity && !inspector->is_stopped; i++) {
-		uint32_t offset = HW_POOL_HEADER_BYTES + i * size;
-		if (!hw_category_may_own(heap, slots[i]))
-			continue;
-		if (!bytes)
-			bytes = hw_window_get(&worker->window, pool->start, pm->pool_bytes);
-		if (!bytes)
-			return;
-		hw_inspect_owner(inspector, pool->start + offset, bytes + offset, size, size);
-	}
+	struct hw_heap *heap = worker->heap;
+	struct hw_object object;
+	size_t len = (size_t)hw_min(block->len, HW_OBJECT_LOOK_BYTES);
+	if (!hw_object_prove(block->prover, &worker->cache, block->bytes, len, block->capacity,
+			     &object) ||
+	    object.is_dead)
+		return true;
+	inspector->ownership = (struct hw_ownership){ .owner = block->user + object.offset,
+						      .owner_type = object.type->name };
+	worker->sink.block = block->user;
+	worker->sink.block_end = block->user + block->capacity;
+	hw_owners_visit(&heap->in.python->layout, &object, block->user, block->bytes, len,
+			&worker->sink);
+	return !inspector->is_stopped;
 }
 
-static void hw_inspect_page(struct hw_inspector *inspector, const struct hw_mi_page *page)
-{
-	struct hw_worker *worker = &inspector->worker;
-	const struct hw_heap *heap = worker->heap;
-	if (!hw_mi_page_has_blocks(page) || page->is_missing)
-		return;
-	const uint32_t *slots =
-		&heap->page_slots[heap->page_first_slot[page - heap->in.mimalloc->pages.data]];
-	hw_addr_t block = page->first;
-	worker->prover = hw_heap_page_prover(heap, page);
-	for (uint32_t i = 0; i < page->capacity && !inspector->is_stopped;
-	     i++, block += page->block_bytes) {
-		size_t len;
-		if (!hw_category_may_own(heap, slots[i]))
-			continue;
-		const uint8_t *bytes = hw_window_get_some(
-			&worker->window, block,
-			(size_t)hw_min(page->block_bytes, HW_OBJECT_LOOK_BYTES), &len);
-		if (bytes && len)
-			hw_inspect_owner(inspector, block, bytes, len, page->block_bytes);
-	}
-	worker->prover = &heap->prover;
-}
-
-static void hw_inspect_region(struct hw_inspector *inspector, const struct hw_region *region)
-{
-	struct hw_worker *worker = &inspector->worker;
-	const struct hw_heap *heap = worker->heap;
-	for (uint32_t i = 0; i < region->count && !inspector->is_stopped; i++) {
-		if (!hw_category_may_own(heap, region->state[i]))
-			continue;
-		hw_addr_t end = hw_region_chunk_end(region, i);
-		hw_addr_t user = (region->kind == HW_REGION_MMAPPED
-					  ? region->mmapped_chunk
-					  : hw_region_chunk_start(region, i)) +
-				 heap->in.glibc->header_bytes;
-		size_t len;
-		if (user >= end)
-			continue;
-		const uint8_t *bytes =
-			hw_window_get_some(&worker->window, user,
-					   (size_t)hw_min(end - user, HW_OBJECT_LOOK_BYTES), &len);
-		if (bytes && len)
-			hw_inspect_owner(inspector, user, bytes, len,
-					 end + (region->kind == HW_REGION_MMAPPED ? 0 : 8) - user);
-	}
-}
-
-static bool hw_inspect_is_stopped(struct hw_inspector *inspector)
-{
-	return inspector->is_stopped || hw_progress_poll(inspector->worker.heap->in.progress);
-}
-
-static void hw_inspect_all(struct hw_inspector *inspector)
+static struct hw_error *hw_inspect_all(struct hw_inspector *inspector)
 {
 	struct hw_heap *heap = inspector->worker.heap;
-	const struct hw_pymalloc *pm = heap->in.pymalloc;
 	struct hw_progress *progress = heap->in.progress;
+	const struct hw_block_visitor visitor = { heap, &inspector->worker.window, hw_slot_may_own,
+						  hw_inspect_owner, inspector };
+	hw_items items = { 0 };
+	if (!hw_heap_add_items(heap, &items)) {
+		hw_vec_deinit(&items);
+		return &hw_enomem;
+	}
 	progress->what = "owners";
-	progress->total = pm->pools.count + heap->in.glibc->regions.count;
+	progress->total = items.count;
 	atomic_store(&progress->done, 0);
-	for (size_t i = 0; i < pm->pools.count; i++) {
-		if (i % 64 == 0 && hw_inspect_is_stopped(inspector))
-			return;
-		atomic_store(&progress->done, i);
-		hw_inspect_pool(inspector, &pm->pools.data[i]);
-	}
-	hw_vec_foreach(page, &heap->in.mimalloc->pages)
+	hw_vec_foreach(item, &items)
 	{
-		if (hw_inspect_is_stopped(inspector))
-			return;
-		hw_inspect_page(inspector, page);
+		if (!hw_heap_visit_item(&visitor, item) || hw_progress_poll(progress))
+			break;
+		atomic_fetch_add(&progress->done, 1);
 	}
-	hw_vec_foreach(region, &heap->in.glibc->regions)
-	{
-		if (hw_inspect_is_stopped(inspector))
-			return;
-		hw_inspect_region(inspector, region);
-	}
+	hw_vec_deinit(&items);
 	// By index: a look-up may find a type that was not met before.
-	for (size_t i = 0; i < heap->types.all.count && !inspector->is_stopped; i++) {
+	for (size_t i = 0; i < heap->types.all.count && !inspector->is_stopped &&
+			   !hw_progress_stopped(progress);
+	     i++) {
 		const struct hw_type *type = heap->types.all.data[i];
 		const struct hw_type *meta = hw_inspect_type(inspector, type->address);
 		inspector->ownership = (struct hw_ownership){ .owner = type->address,
@@ -309,6 +234,7 @@ static void hw_inspect_all(struct hw_inspector *inspector)
 										 : "type" };
 		hw_heap_claim_static_type(&inspector->worker, type->address);
 	}
+	return NULL;
 }
 
 // The slot that a row was made from; category NULL: a row of nobody's.
@@ -329,7 +255,7 @@ struct hw_error *hw_inspect_owners(struct hw_inspector *inspector, const struct 
 	if (!heap->has_python || !slot.category || !(hw_slot_load(slot.category) & HW_SLOT_CLAIMED))
 		return NULL;
 	hw_inspector_begin(inspector, slot.start, visit, payload);
-	hw_inspect_all(inspector);
+	HW_TRY(hw_inspect_all(inspector));
 	if (hw_progress_stopped(heap->in.progress))
 		return hw_error_create(HW_ERROR_INTERRUPTED,
 				       "interrupted while the owners of the block at 0x%llx were "

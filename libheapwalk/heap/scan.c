@@ -9,23 +9,13 @@
 #include "heap/heap_internal.h"
 
 enum {
-	HW_CHUNKS_AN_ITEM = 1 << 16,
-	// Several windows: what one thread reads ahead belongs to it, and two threads seldom meet at the
-	// lock of one page table of the target.
-	HW_ARENA_BYTES_AN_ITEM = 4 << 20,
 	// Far more than a heap has blocks in deques and ordered dicts; seconds, when a forged one has them.
 	HW_WORKER_LINKS_MAX = 1 << 27,
 };
 
-// A piece of work: arenas [from, to), segments [from, to), or chunks [from, to) of a region.
-struct hw_item {
-	enum hw_stretch_kind kind;
-	uint32_t region, from, to;
-};
-
 struct hw_scan {
 	struct hw_heap *heap;
-	HW_VEC(struct hw_item) items;
+	hw_items items;
 	struct hw_worker *workers; // one a thread
 	_Atomic size_t next;
 };
@@ -199,17 +189,6 @@ static void hw_worker_item(struct hw_worker *worker, const struct hw_item *item)
 		hw_worker_chunk(worker, region, i);
 }
 
-static uint64_t hw_item_bytes(const struct hw_heap *heap, const struct hw_item *item)
-{
-	if (item->kind == HW_STRETCH_ARENA)
-		return (uint64_t)heap->in.pymalloc->arena_bytes * (item->to - item->from);
-	if (item->kind == HW_STRETCH_SEGMENT)
-		return HW_MI_SEGMENT_BYTES * (item->to - item->from);
-	const struct hw_region *region = &heap->in.glibc->regions.data[item->region];
-	return hw_region_chunk_end(region, item->to - 1) -
-	       hw_region_chunk_start(region, item->from);
-}
-
 static void hw_scan_run(void *payload, unsigned index)
 {
 	struct hw_scan *scan = payload;
@@ -226,44 +205,12 @@ static void hw_scan_run(void *payload, unsigned index)
 	}
 }
 
-static bool hw_scan_add_items(struct hw_scan *scan)
-{
-	const struct hw_pymalloc *pm = scan->heap->in.pymalloc;
-	const struct hw_glibc *glibc = scan->heap->in.glibc;
-	uint64_t step = pm->arena_bytes ? hw_max(HW_ARENA_BYTES_AN_ITEM / pm->arena_bytes, 1) : 1;
-	for (uint64_t from = 0; from < pm->arenas.count; from += step) {
-		struct hw_item item = { .kind = HW_STRETCH_ARENA,
-					.from = (uint32_t)from,
-					.to = (uint32_t)hw_min(from + step, pm->arenas.count) };
-		if (!hw_vec_push(&scan->items, item))
-			return false;
-	}
-	for (uint32_t i = 0; i < scan->heap->in.mimalloc->segments.count; i++) {
-		struct hw_item item = { .kind = HW_STRETCH_SEGMENT, .from = i, .to = i + 1 };
-		if (!hw_vec_push(&scan->items, item))
-			return false;
-	}
-	for (uint32_t i = 0; i < glibc->regions.count; i++)
-		for (uint64_t from = 0; from < glibc->regions.data[i].count;
-		     from += HW_CHUNKS_AN_ITEM) {
-			uint64_t to = hw_min(from + HW_CHUNKS_AN_ITEM,
-					     glibc->regions.data[i].count);
-			struct hw_item item = { .kind = HW_STRETCH_REGION,
-						.region = i,
-						.from = (uint32_t)from,
-						.to = (uint32_t)to };
-			if (!hw_vec_push(&scan->items, item))
-				return false;
-		}
-	return true;
-}
-
 struct hw_error *hw_heap_scan(struct hw_heap *heap)
 {
 	struct hw_scan scan = { .heap = heap };
 	unsigned count = heap->in.target->ops->is_thread_safe ? heap->in.threads : 1;
 	struct hw_error *err = NULL;
-	if (!hw_scan_add_items(&scan)) {
+	if (!hw_heap_add_items(heap, &scan.items)) {
 		hw_vec_deinit(&scan.items);
 		return &hw_enomem;
 	}

@@ -31,7 +31,7 @@ static uint32_t *hw_page_slots(const struct hw_heap *heap, const struct hw_mi_pa
 
 struct hw_slot hw_heap_segment_slot(const struct hw_heap *heap, hw_addr_t addr)
 {
-	struct hw_slot slot = { 0 };
+	struct hw_slot slot = { .region = UINT32_MAX };
 	const struct hw_mi_page *page = hw_mimalloc_find_page(heap->in.mimalloc, addr);
 	if (!page || !hw_mi_page_has_blocks(page) || page->is_missing || addr < page->first)
 		return slot;

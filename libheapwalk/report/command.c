@@ -22,6 +22,9 @@ static const char *const hw_arena_keys[] = { "index", "address", "system_bytes",
 					     "in_use_chunks", "free_chunks", NULL };
 static const char *const hw_referrer_keys[] = { "level", "pointer", "target", "start", "size",
 						"domain", "kind", "detail", NULL };
+static const char *const hw_retained_by[] = { "object", "type", NULL };
+static const char *const hw_retained_keys[] = { "retained_bytes", "retained_blocks", "size", "object",
+						"kind", "detail", "dominator", "count", "bytes", NULL };
 static const char *const hw_pin_keys[] = { "allocator", "start", "free_bytes", "free_resident_bytes",
 					   "used_count", "used_bytes", "pin_domain", "pin_kind",
 					   "pin_count", "pin_bytes", "freed_bytes", "trim_bytes",
@@ -90,6 +93,13 @@ static const struct hw_command_option hw_explain_options[] = {
 static const struct hw_command_option hw_referrer_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_referrer_keys), HW_OPTION_OUTPUT,
 	{ "depth", "N", "Also who holds these, up to N levels; 1 is the default.", NULL },
+	HW_OPTION_RULES, HW_OPTION_END,
+};
+static const struct hw_command_option hw_retained_options[] = {
+	HW_OPTION_FORMAT,
+	{ "top", "N", "Print the N that retain most; 20 is the default, of types all.", NULL },
+	HW_OPTION_SORT(hw_retained_keys), HW_OPTION_OUTPUT,
+	{ "by", "WHAT", "Show object by object, or type by type.", hw_retained_by },
 	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_pin_options[] = {
@@ -209,6 +219,14 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	  "into it. Of a depth above 1 the levels climb: a string's keys table, its dict, the\n"  \
 	  "object whose dict it is. A word is taken for a pointer by its value: weak references\n" \
 	  "and numbers that happen to be the address are shown too.")                              \
+	X(retained, "retained", "[QUERY]", true, hw_retained_options,                              \
+	  "Show what would be freed if an object went.",                                           \
+	  "What an object retains is itself and all that only it keeps alive. An object counts its\n" \
+	  "references: when it has more than objects hold, something else holds it too (a stack,\n" \
+	  "static data, memory of C) and keeps it alive. QUERY says which objects are shown, as for\n" \
+	  "select; without one all are, but of a chain (a linked list) only the first. Below stands\n" \
+	  "what would go if all of these went at once. By type, what one of a type retains is not\n" \
+	  "counted again for another above it. docs/commands/retained.md says what is not known.") \
 	X(pins, "pins", "", false, hw_pin_options,                                                 \
 	  "Show free memory that is not given back, and what holds it.",                          \
 	  "An arena of pymalloc is held by any block in use in it: shown is the category that has\n" \

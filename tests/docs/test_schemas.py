@@ -90,6 +90,8 @@ def check_target(heap, checker, has_python):
     if has_python:
         for command in ("cpython-allocators", "cpython-allocators -lists", "stats", "stats -explain"):
             checker.check(report(*command.split(" ", 1)))
+        checker.check(report("retained"))
+        checker.check(report("retained", by="type"))
     kinds = {}
     for row in everything["rows"]:
         kinds.setdefault((row["allocator"], row["state"], row["domain"]), row)
