@@ -162,7 +162,7 @@ struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 		session->pymalloc = (struct hw_pymalloc){ .target = session->target };
 	}
 	HW_TRY(hw_session_tolerate(session, err, &session->pymalloc_error));
-	HW_TRY(hw_mimalloc_walk(session->target, &session->python, &session->issues,
+	HW_TRY(hw_mimalloc_find(session->target, &session->python, &session->issues,
 				&session->progress, &session->mimalloc));
 	// An interpreter that uses pymalloc has an arena before it runs its first line.
 	struct hw_pymalloc *pymalloc = &session->pymalloc;

@@ -109,6 +109,12 @@ struct hw_error *hw_mimalloc_walk(struct hw_target *target, const struct hw_pyth
 				  struct hw_mimalloc *ret) HW_MUST_USE;
 // "mem", "object", "gc", "gc_pre"; "" where heaps have no tags.
 const char *hw_mi_tag_word(enum hw_mi_tag tag);
+// The same for a layout that may be from heapwalk's table: of the shapes that mimalloc's structures had, the one that
+// the process proves, which python->layout has from then on. A build that has no other allocator and no segment of
+// mimalloc's is an issue.
+struct hw_error *hw_mimalloc_find(struct hw_target *target, struct hw_python *python,
+				  struct hw_issues *issues, struct hw_progress *progress,
+				  struct hw_mimalloc *ret) HW_MUST_USE;
 void hw_mimalloc_deinit(struct hw_mimalloc *mimalloc);
 // Checks the invariants above: each one broken is an issue.
 struct hw_error *hw_mimalloc_check(const struct hw_mimalloc *mimalloc, struct hw_issues *issues,

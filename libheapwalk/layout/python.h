@@ -57,6 +57,11 @@ struct hw_error *hw_python_refresh(struct hw_target *target, struct hw_issues *i
 // variable, or neither tells.
 bool hw_python_static(const struct hw_python *python, const char *unit, const char *name,
 		      hw_addr_t *ret);
+// For a layout out of the table: mimalloc's structures changed between point releases, and nothing that a process
+// says of itself tells. Puts another shape of them that the table has, number `index` of those that differ from
+// python's, in the place of `layout`'s. False: there are no more.
+bool hw_python_other_mimalloc(const struct hw_python *python, size_t index,
+			      struct hw_python_layout *layout);
 void hw_python_deinit(struct hw_python *python);
 
 #endif

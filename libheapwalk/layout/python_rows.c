@@ -2,6 +2,7 @@
 // The facts of fields.def as a table, for builds whose debug information nobody has. It is no
 // proof of anything: what comes from it is proved on the target like all the rest.
 #include <stdio.h>
+#include <string.h>
 
 #include "layout/python_internal.h"
 
@@ -82,4 +83,52 @@ void hw_layout_from_rows(uint32_t build, struct hw_python_layout *layout)
 		layout->usedpools_count = 64;
 	}
 	hw_layout_conclude(layout);
+}
+
+// ---- mimalloc ----
+
+static bool hw_fact_is_mimallocs(const struct hw_layout_fact *fact)
+{
+	return !strncmp(fact->name, "mi_", 3);
+}
+
+static bool hw_has_same_mimalloc(struct hw_python_layout *a, struct hw_python_layout *b)
+{
+	for (size_t i = 0; i < hw_layout_fact_count; i++) {
+		const struct hw_layout_fact *fact = &hw_layout_facts[i];
+		if (hw_fact_is_mimallocs(fact) &&
+		    *hw_layout_value(a, fact) != *hw_layout_value(b, fact))
+			return false;
+	}
+	return true;
+}
+
+bool hw_python_other_mimalloc(const struct hw_python *python, size_t index,
+			      struct hw_python_layout *layout)
+{
+	const uint32_t flavour = HW_BUILD_DEBUG | HW_BUILD_FREE_THREADED;
+	uint32_t wanted = hw_layout_build(python->version_hex, python->is_debug,
+					  python->is_free_threaded);
+	struct hw_python_layout seen[HW_LAYOUT_BUILDS_MAX] = { python->layout };
+	size_t count = 1;
+	for (size_t i = 0; i < sizeof(hw_layout_builds) / sizeof(hw_layout_builds[0]); i++) {
+		bool is_new = count < HW_LAYOUT_BUILDS_MAX &&
+			      !((hw_layout_builds[i] ^ wanted) & flavour);
+		if (!is_new)
+			continue;
+		hw_layout_from_rows(hw_layout_builds[i], &seen[count]);
+		is_new = seen[count].mi_segment_size != HW_ABSENT;
+		for (size_t k = 0; is_new && k < count; k++)
+			is_new = !hw_has_same_mimalloc(&seen[k], &seen[count]);
+		if (is_new && count++ == index + 1)
+			break;
+	}
+	if (count <= index + 1)
+		return false;
+	for (size_t i = 0; i < hw_layout_fact_count; i++) {
+		const struct hw_layout_fact *fact = &hw_layout_facts[i];
+		if (hw_fact_is_mimallocs(fact))
+			*hw_layout_value(layout, fact) = *hw_layout_value(&seen[index + 1], fact);
+	}
+	return true;
 }

@@ -18,6 +18,7 @@
 #include "pycore_gc.h"
 #include "pycore_interp.h"
 #include "pycore_mimalloc.h"
+#include "pycore_obmalloc.h"
 #include "pycore_runtime.h"
 #include "pycore_tstate.h"
 
@@ -346,6 +347,19 @@ static void make_heaps(void)
 
 // ---- the interpreter ----
 
+// pymalloc is there and unused: each size class is an empty list.
+static struct _obmalloc_state obmalloc_state_main;
+
+static void make_pymalloc(PyInterpreterState *interp)
+{
+	poolp *used = obmalloc_state_main.pools.used;
+	size_t count = sizeof(obmalloc_state_main.pools.used) / sizeof(*used);
+	for (size_t i = 0; i < count; i += 2)
+		used[i] = used[i + 1] =
+			(poolp)((uint8_t *)&used[i] - offsetof(struct pool_header, nextpool));
+	interp->obmalloc = &obmalloc_state_main;
+}
+
 static void make_interpreter(void)
 {
 	PyInterpreterState *interp = &_PyRuntime._main_interpreter;
@@ -354,7 +368,7 @@ static void make_interpreter(void)
 	interp->threads.head = interp->threads.main = &thread->base;
 	thread->base.interp = interp;
 	thread->base.thread_id = (unsigned long)_Py_ThreadId();
-	interp->imports.modules = (PyObject *)block_at(&dict_page, 0);
+	make_pymalloc(interp);
 }
 
 // What makes a file CPython's for heapwalk.

@@ -44,9 +44,18 @@ def headers():
     return found
 
 
-def compile_program(root, folder, sources, program, options=()):
-    """Sources with those headers, as of a build without a GIL. Raises subprocess.CalledProcessError."""
-    include = [folder, folder + "/internal", folder + "/internal/mimalloc"]
+def compile_program(root, folder, sources, program, options=(), mimalloc=None):
+    """Sources with those headers, as of a build without a GIL; those of mimalloc may be another folder's.
+
+    Raises subprocess.CalledProcessError.
+    """
+    internal = folder + "/internal"
+    if mimalloc:  # included by name from the folder that a header is in: a folder of links is needed
+        internal = program + ".include"
+        os.mkdir(internal)
+        for path in glob.glob(folder + "/internal/*.h") + [mimalloc + "/internal/mimalloc"]:
+            os.symlink(path, os.path.join(internal, os.path.basename(path)))
+    include = [folder, internal, internal + "/mimalloc"]
     subprocess.run(["cc", "-g", "-fno-eliminate-unused-debug-types", "-DPy_GIL_DISABLED=1", "-DPy_BUILD_CORE"]
                    + ["-I" + path for path in include] + ["-idirafter", root + "/usr/include"] + list(options)
                    + ["-o", program] + sources, check=True, stdin=subprocess.DEVNULL)
