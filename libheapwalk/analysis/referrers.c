@@ -208,7 +208,8 @@ static void hw_climb_deinit(struct hw_climb *climb)
 }
 
 // What leads to a block: to its object, or anywhere into one without.
-static struct hw_referred hw_referred_of(const struct hw_row *row, const struct hw_block *block)
+static struct hw_referred hw_referred_of(const struct hw_python_layout *layout,
+					 const struct hw_row *row, const struct hw_block *block)
 {
 	hw_addr_t data = row->start + (row->allocator == HW_ALLOCATOR_GLIBC ? 16 : 0);
 	struct hw_referred referred = { .start = data,
@@ -219,6 +220,9 @@ static struct hw_referred hw_referred_of(const struct hw_row *row, const struct 
 	if (block->object) {
 		referred.start = block->object;
 		referred.end = block->object + 1;
+		// A frame's reference that is not counted has its lowest bit set (3.14).
+		if (layout->stackref_size != HW_ABSENT)
+			referred.end++;
 	}
 	return referred;
 }
@@ -324,7 +328,8 @@ static struct hw_error *hw_climb_next(struct hw_climb *climb, size_t first)
 			break;
 		}
 		if (!hw_vec_push(&climb->frontier,
-				 hw_referred_of(&referrer->row, &referrer->block)))
+				 hw_referred_of(&climb->session->python.layout, &referrer->row,
+						&referrer->block)))
 			return &hw_enomem;
 	}
 	if (!climb->frontier.count)
@@ -354,7 +359,8 @@ static struct hw_error *hw_climb_start(struct hw_climb *climb, hw_addr_t addr)
 	ret->referred = (struct hw_referred){ addr, addr + 1, addr, false, -1 };
 	ret->has_row = hw_climb_row(climb, addr, &ret->row, &ret->block);
 	if (ret->has_row && ret->row.allocator != HW_ALLOCATOR_NONE)
-		ret->referred = hw_referred_of(&ret->row, &ret->block);
+		ret->referred = hw_referred_of(&climb->session->python.layout, &ret->row,
+					       &ret->block);
 	if (!hw_vec_push(&climb->frontier, ret->referred) ||
 	    !hw_vec_push(&climb->seen, ret->referred.block))
 		return &hw_enomem;

@@ -28,8 +28,8 @@ static inline hw_addr_t hw_mi_decode(bool has_keys, uint64_t word, const uint64_
 	return x == null ? 0 : x;
 }
 
-// mimalloc_heaps.c: from the pages that were found, heaps, their delayed lists, and the memory that is
-// neither a segment's nor a module's.
+// mimalloc_heaps.c: from the pages that were found, heaps and their delayed lists. mimalloc_areas.c: the
+// memory that is neither a segment's nor a module's.
 struct hw_error *hw_mi_find_heaps(struct hw_mi_walk *walk) HW_MUST_USE;
 struct hw_error *hw_mi_find_areas(struct hw_mi_walk *walk) HW_MUST_USE;
 // A variable of mimalloc's, static or not. False: no symbol and no debug information tells.
