@@ -114,6 +114,44 @@ static bool hw_header_is_known(const struct hw_python_layout *l)
 				 hw_is_in_header(l, l->ob_ref_shared, 8);
 }
 
+// Is [offset, offset + 8) inside of a structure of that size?
+static bool hw_is_inside(int32_t offset, int32_t size)
+{
+	return offset >= 0 && size >= 8 && offset <= size - 8;
+}
+
+// What is read out of copies of an object, or of a type, by these offsets without another look at them. NULL: all
+// of it is inside.
+static const char *hw_layout_outside(const struct hw_python_layout *l)
+{
+	enum { TYPE_BYTES_MAX = 1024, GC_HEAD_MAX = 64, OBJECT_BYTES_MAX = 256 };
+	const struct {
+		int32_t offset, size;
+		const char *name;
+	} members[] = {
+		{ l->tp_name, l->type_size, "tp_name" },
+		{ l->tp_basicsize, l->type_size, "tp_basicsize" },
+		{ l->tp_itemsize, l->type_size, "tp_itemsize" },
+		{ l->tp_flags, l->type_size, "tp_flags" },
+		{ l->tp_base, l->type_size, "tp_base" },
+		{ l->tp_dictoffset, l->type_size, "tp_dictoffset" },
+		{ l->ob_size, OBJECT_BYTES_MAX, "ob_size" },
+		// The state comes after the length: who has read the one can read the other.
+		{ l->str_length, l->str_state == HW_ABSENT ? OBJECT_BYTES_MAX : l->str_state,
+		  "str_length" },
+	};
+	if (l->type_size > TYPE_BYTES_MAX)
+		return "the end of a type";
+	if (l->gc_head_size < 0 || l->gc_head_size > GC_HEAD_MAX)
+		return "the end of a GC head";
+	if (l->str_state > OBJECT_BYTES_MAX)
+		return "str_state";
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+		if (!hw_is_inside(members[i].offset, members[i].size))
+			return members[i].name;
+	return NULL;
+}
+
 const char *hw_layout_missing(const struct hw_python_layout *layout)
 {
 	static const size_t needed[] = {
@@ -137,5 +175,5 @@ const char *hw_layout_missing(const struct hw_python_layout *layout)
 				return hw_layout_facts[k].name;
 		}
 	}
-	return NULL;
+	return hw_layout_outside(layout);
 }

@@ -8,6 +8,7 @@ enum {
 	HW_DIE_DEPTH = 16, // of anonymous members, of imports
 	HW_DIE_CHAIN = 64, // of typedefs and qualifiers
 	HW_DIE_DIMENSIONS = 16,
+	HW_DIE_BIT_FIELD_BYTES = 16, // of the largest integer
 	// That are looked at for one member: anonymous ones may have each other's types again and again.
 	HW_DIE_MEMBERS = 1 << 16,
 };
@@ -269,7 +270,8 @@ static void hw_die_bit_field(Dwarf_Die *member, uint64_t member_offset,
 			     struct hw_dwarf_query *query)
 {
 	uint64_t bits, at, storage = query->size;
-	if (!hw_die_number(member, DW_AT_bit_size, &bits) || !bits || bits > 64 || !storage)
+	if (!hw_die_number(member, DW_AT_bit_size, &bits) || !bits || bits > 64 || !storage ||
+	    storage > HW_DIE_BIT_FIELD_BYTES)
 		return;
 	query->bit_size = (uint32_t)bits;
 	if (hw_die_number(member, DW_AT_data_bit_offset, &at)) {

@@ -72,15 +72,14 @@ def trimmed_core(path):
     return core(notes, segments)
 
 
-def knot():
-    """DWARF of a structure whose anonymous members are of a type whose anonymous members are …: a few bytes, and
-    more ways through them than there is time for."""
-    depth, width = 16, 12
-    text = """
+DWARF_ABBREVIATIONS = """
         .section .debug_abbrev,"",@progbits
         .byte 1, 0x11, 1, 3, 8, 0, 0            # compile unit: name
         .byte 2, 0x13, 1, 3, 8, 11, 11, 0, 0    # structure: name, bytes
         .byte 3, 0x0d, 0, 0x49, 0x13, 0x38, 11, 0, 0  # member: type, place
+        .byte 4, 0x0d, 0, 3, 8, 0x49, 0x13, 0x38, 11, 0, 0  # member with a name
+        .byte 5, 0x0d, 0, 3, 8, 0x49, 0x13, 0x0d, 11, 0x6b, 11, 0, 0  # bit field: name, type, bits, first bit
+        .byte 6, 0x24, 0, 3, 8, 11, 7, 0, 0     # base type: name, bytes in eight bytes
         .byte 0
         .section .debug_info,"",@progbits
         start: .long end - begin
@@ -89,7 +88,38 @@ def knot():
         .byte 8
         .byte 1
         .asciz "shapes.c"
+"""
+
+
+def wide_bits():
+    """A bit field of an integer of 2^61 bytes, which has 0 bits."""
+    return DWARF_ABBREVIATIONS + """
+        .byte 2
+        .asciz "ShapeObject"
+        .byte 8, 4
+        .asciz "state"
+        .long state - start
+        .byte 0, 0
+        state: .byte 2
+        .asciz "state"
+        .byte 8, 5
+        .asciz "kind"
+        .long wide - start
+        .byte 3, 5, 0
+        wide: .byte 6
+        .asciz "wide"
+        .quad 1 << 61
+        .byte 0
+        end: .data
+        .quad 1
     """
+
+
+def knot():
+    """DWARF of a structure whose anonymous members are of a type whose anonymous members are …: a few bytes, and
+    more ways through them than there is time for."""
+    depth, width = 16, 12
+    text = DWARF_ABBREVIATIONS
     for level in range(depth + 1):
         text += 'type%d: .byte 2\n .asciz "%s"\n .byte 8\n' % (level, "ShapeObject" if not level else "t%d" % level)
         for _ in range(width if level < depth else 0):
@@ -118,10 +148,11 @@ def main():
                         "-ffile-prefix-map=%s=." % symbols, "-o", library, "shapes.c"], cwd=symbols, check=True)
         with open(library, "rb") as f:
             write("elf/shapes", f.read())
-        subprocess.run(["gcc", "-shared", "-nostdlib", "-Wl,--build-id", "-Wl,-z,noseparate-code", "-x", "assembler", "-",
-                        "-o", library], input=knot().encode(), check=True)
-        with open(library, "rb") as f:
-            write("elf/knot", f.read())
+        for name, text in (("knot", knot()), ("wide_bits", wide_bits())):
+            subprocess.run(["gcc", "-shared", "-nostdlib", "-Wl,--build-id", "-Wl,-z,noseparate-code", "-x", "assembler",
+                            "-", "-o", library], input=text.encode(), check=True)
+            with open(library, "rb") as f:
+                write("elf/" + name, f.read())
         path, snapshot = os.path.join(directory, "core"), os.path.join(directory, "snapshot")
         with open(path, "wb") as f:
             f.write(small)

@@ -3,6 +3,7 @@
 """Runs heapwalk on damaged copies of the cores of corefiles/: whatever a core says, heapwalk answers.
 
 A mutant is made from a seed and its number alone: `--seed S --only N` makes it again, `--keep FILE` keeps it.
+`--also CORE` damages a core of this machine's as well (of mimalloc, of another architecture, of no GIL).
 Best with a build with sanitizers (-DHEAPWALK_SANITIZE=ON); HEAPWALK_BUILD names the build.
 """
 
@@ -63,24 +64,32 @@ class Core:
     def __init__(self, path):
         with open(path, "rb") as f:
             self.bytes = f.read()
-        offset, = struct.unpack_from("<Q", self.bytes, 32)
-        count, = struct.unpack_from("<H", self.bytes, 56)
+        is_32 = self.bytes[4] == 1
+        self.word_format, self.word_bytes = ("<I", 4) if is_32 else ("<Q", 8)
+        offset, = struct.unpack_from(self.word_format, self.bytes, 28 if is_32 else 32)
+        count, = struct.unpack_from("<H", self.bytes, 44 if is_32 else 56)
+        row_bytes = 32 if is_32 else 56
         self.segments, self.notes = [], []
         for i in range(count):
-            kind, flags, at, address, _, size = struct.unpack_from("<IIQQQQ", self.bytes, offset + i * 56)
+            if is_32:
+                kind, at, address, _, size, _, flags = struct.unpack_from("<7I", self.bytes, offset + i * row_bytes)
+            else:
+                kind, flags, at, address, _, size = struct.unpack_from("<IIQQQQ", self.bytes, offset + i * row_bytes)
             if kind == 4:
                 self.notes.append((at, size))
             elif kind == 1 and size and flags & 2:
                 self.segments.append((at, address, size))
-        self.headers_end = offset + count * 56
+        self.headers_end = offset + count * row_bytes
         # By segment, so that a small one (an interpreter's own data) is damaged as often as a large one.
         self.words, self.pointers, self.small = [], [], []
+        width = self.word_bytes
         for at, _, size in self.segments:
-            values = memoryview(self.bytes[at : at + size // 8 * 8]).cast("Q")
-            pages = [i for i in range(0, len(values), 512) if any(values[i : i + 512])]
-            words = [i for page in pages for i in range(page, min(page + 512, len(values))) if values[i]]
+            values = memoryview(self.bytes[at : at + size // width * width]).cast("I" if is_32 else "Q")
+            step = PAGE // width
+            pages = [i for i in range(0, len(values), step) if any(values[i : i + step])]
+            words = [i for page in pages for i in range(page, min(page + step, len(values))) if values[i]]
             for places, low, high in ((self.words, 1, 1 << 64), (self.pointers, 1 << 16, 1 << 47), (self.small, 1, 1 << 20)):
-                found = [at + i * 8 for i in words if low <= values[i] < high]
+                found = [at + i * width for i in words if low <= values[i] < high]
                 if found:
                     places.append(found)
 
@@ -116,11 +125,13 @@ class Mutant:
         return self.word(self.core.pointers)
 
     def value(self, at):
-        return struct.unpack_from("<Q", self.bytes, at)[0] if at + 8 <= len(self.bytes) else 0
+        core = self.core
+        return struct.unpack_from(core.word_format, self.bytes, at)[0] if at + core.word_bytes <= len(self.bytes) else 0
 
     def put(self, at, value):
-        if at + 8 <= len(self.bytes):
-            struct.pack_into("<Q", self.bytes, at, value & (1 << 64) - 1)
+        core = self.core
+        if at + core.word_bytes <= len(self.bytes):
+            struct.pack_into(core.word_format, self.bytes, at, value & (1 << 8 * core.word_bytes) - 1)
 
     def pointers(self):
         """Pointers that lead elsewhere: to another's object, to themselves, next to it, nowhere."""
@@ -141,7 +152,7 @@ class Mutant:
         for _ in range(n):
             page = self.word() // PAGE * PAGE
             to, step = self.value(self.pointer()), self.random.choice([0, 0, 8, 16, 64])
-            for at in range(page, min(page + PAGE, len(self.bytes)) - 7, 8):
+            for at in range(page, min(page + PAGE, len(self.bytes)) - 7, self.core.word_bytes):
                 if 1 << 16 < self.value(at) < 1 << 47:
                     self.put(at, to)
                     to += step
@@ -211,7 +222,7 @@ def environment():
 
 def run(heapwalk, is_sanitized, core, sysroot, command):
     """What is wrong with heapwalk's answer, or None."""
-    words = [heapwalk, "-c", core, "--sysroot", sysroot] + command
+    words = [heapwalk, "-c", core] + (["--sysroot", sysroot] if sysroot else []) + command
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -235,6 +246,7 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--only", type=int, help="just this mutant, with every command")
     parser.add_argument("--core", help="only mutants of this core")
+    parser.add_argument("--also", metavar="CORE", action="append", default=[], help="a core of this machine's too")
     parser.add_argument("--keep", help="with --only: write the mutant here")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
@@ -266,7 +278,7 @@ def main():
         address = "%#x" % mutant.random.choice([mutant.core.address(at), mutant.value(at)])
         for words in COMMANDS if options.only is not None else [command]:
             words = [address if word == "{address}" else word for word in words]
-            wrong = run(heapwalk, is_sanitized, path, sysroot, words)
+            wrong = run(heapwalk, is_sanitized, path, None if name in options.also else sysroot, words)
             if wrong:
                 with lock:
                     failed.append(number)
@@ -286,6 +298,11 @@ def main():
             if wrong:
                 raise SystemExit("FAIL %s, undamaged: %s" % (row["name"], wrong))
             os.unlink(path)
+        for name in options.also:
+            cores.append((name, Core(name)))
+            wrong = run(heapwalk, is_sanitized, name, None, COMMANDS[0])
+            if wrong:
+                raise SystemExit("FAIL %s, undamaged: %s" % (name, wrong))
         numbers = range(options.first, options.first + options.count)
         if options.only is not None:
             numbers = [options.only]
