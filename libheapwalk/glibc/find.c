@@ -7,7 +7,7 @@
 #include "glibc/walker.h"
 #include "symbols/dwarf.h"
 
-static bool hw_is_libc_path(const char *path)
+bool hw_glibc_is_libc_path(const char *path)
 {
 	const char *name = hw_glibc_base_name(path);
 	return strncmp(name, "libc.so.6", 9) == 0 || strncmp(name, "libc-2.", 7) == 0;
@@ -226,7 +226,7 @@ static bool hw_find_in_mappings(struct hw_glibc_walker *w)
 {
 	for (size_t i = 0; i < w->in.target->mappings.count; i++) {
 		const struct hw_mapping *m = &w->in.target->mappings.data[i];
-		if (!hw_mapping_is_private_writable(m) || !hw_is_libc_path(m->path) ||
+		if (!hw_mapping_is_private_writable(m) || !hw_glibc_is_libc_path(m->path) ||
 		    !hw_visit_for_arena(w, m->start, m->end, NULL))
 			continue;
 		w->glibc->facts = "the shape of its bins";
@@ -301,7 +301,8 @@ struct hw_error *hw_glibc_find(struct hw_glibc_walker *w)
 	size_t count = w->in.modules ? hw_modules_count(w->in.modules) : 0;
 	for (size_t i = 0; i < count; i++) {
 		struct hw_module *module = hw_modules_get(w->in.modules, i);
-		if (!libc && hw_is_libc_path(module->path))
+		// Of several the one that was mapped first, which is the highest.
+		if (hw_glibc_is_libc_path(module->path))
 			libc = module;
 		if (strncmp(hw_glibc_base_name(module->path), "libc_malloc_debug.so", 20) == 0)
 			debug_malloc = module;
@@ -309,6 +310,8 @@ struct hw_error *hw_glibc_find(struct hw_glibc_walker *w)
 			program = module;
 	}
 	struct hw_symbol symbol;
+	if (w->libc)
+		libc = w->libc;
 	if (!libc && count)
 		libc = hw_modules_with_symbol(w->in.modules, "gnu_get_libc_version", &symbol);
 	bool is_confirmed = false;

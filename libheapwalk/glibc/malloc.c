@@ -19,6 +19,8 @@ void hw_glibc_walker_deinit(struct hw_glibc_walker *w)
 	hw_vec_foreach(links, &w->candidate_links) hw_free_links_deinit(links);
 	hw_vec_deinit(&w->candidate_links);
 	hw_vec_deinit(&w->tcache_candidates);
+	hw_vec_foreach(other, &w->others) hw_glibc_deinit(other);
+	hw_vec_deinit(&w->others);
 }
 
 static void hw_read_mp(struct hw_glibc_walker *w)
@@ -216,7 +218,9 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	for (uint32_t i = 1; i < glibc->arenas.count; i++)
 		HW_TRY(hw_glibc_walk_heaps(w, i));
 	HW_TRY(hw_glibc_walk_main(w));
-	HW_TRY(hw_glibc_find_mmapped(w));
+	HW_TRY(hw_glibc_walk_others(w));
+	if (!w->libc)
+		HW_TRY(hw_glibc_find_mmapped(w));
 	hw_glibc_sort_regions(w);
 	hw_glibc_detect_safe_linking(w);
 	HW_TRY(hw_glibc_mark_tcaches(w));
@@ -224,16 +228,23 @@ static struct hw_error *hw_walk_all(struct hw_glibc_walker *w)
 	glibc->has_gaps |= hw_has_gaps(w);
 	HW_TRY(hw_add_up(glibc, w->in.threads));
 	hw_report_unlisted(w);
-	return NULL;
+	return hw_glibc_take_others(w);
 }
 
 struct hw_error *HW_GLIBC_NAME(hw_glibc_walk)(const struct hw_glibc_inputs *inputs,
 					      struct hw_glibc *ret)
 {
+	return hw_glibc_walk_libc(inputs, NULL, ret);
+}
+
+struct hw_error *hw_glibc_walk_libc(const struct hw_glibc_inputs *inputs, struct hw_module *libc,
+				    struct hw_glibc *ret)
+{
 	struct hw_target *target = inputs->target;
 	struct hw_glibc glibc = { .target = target, .header_bytes = HW_GLIBC_HEADER };
 	hw_cleanup_with(hw_glibc_walker_deinit) struct hw_glibc_walker w = {
 		.in = *inputs,
+		.libc = libc,
 		.glibc = &glibc,
 		.trial_steps_left = HW_TRIAL_STEPS,
 	};

@@ -10,6 +10,7 @@
 #include "glibc/main.c"
 #include "glibc/malloc.c"
 #include "glibc/mmapped.c"
+#include "glibc/namespaces.c"
 #include "glibc/other.c"
 #include "glibc/pieces.c"
 #include "glibc/region.c"

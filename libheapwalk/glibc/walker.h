@@ -67,6 +67,7 @@ static inline uint64_t hw_link_hash(hw_addr_t from, hw_addr_t to)
 
 struct hw_glibc_walker {
 	struct hw_glibc_inputs in;
+	struct hw_module *libc;   // the one to walk, of several; NULL: any, and the others after it
 	struct hw_module *module; // that holds main_arena; NULL: found in memory alone
 	unsigned worker;          // 0: the caller's thread
 	struct hw_glibc *glibc;
@@ -88,6 +89,7 @@ struct hw_glibc_walker {
 	hw_free_links_vec candidate_links;   // one a region that has candidates
 	HW_VEC(hw_addr_t) tcache_candidates; // mem of in-use chunks that look like a tcache
 	uint64_t trial_steps_left;           // bounds all searches for chains together
+	HW_VEC(struct hw_glibc) others;      // of other namespaces; owned
 	unsigned unseen_links;               // of free lists, to where no chunks could be seen
 	hw_addr_t first_unseen;              // what the first of them leads to
 };
@@ -98,7 +100,18 @@ static inline const char *hw_glibc_base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+// malloc.c: one glibc of several, without mmapped chunks.
+struct hw_error *hw_glibc_walk_libc(const struct hw_glibc_inputs *inputs, struct hw_module *libc,
+				    struct hw_glibc *ret) HW_MUST_USE;
+
+// namespaces.c
+// Walks the other glibcs of the process; what they count of mmapped chunks is added to our own count.
+struct hw_error *hw_glibc_walk_others(struct hw_glibc_walker *w) HW_MUST_USE;
+// Puts their arenas and regions into our table, when that is complete.
+struct hw_error *hw_glibc_take_others(struct hw_glibc_walker *w) HW_MUST_USE;
+
 // find.c
+bool hw_glibc_is_libc_path(const char *path);
 // Fills glibc->main_arena, mp, layout, facts. Success with main_arena 0: no glibc malloc here.
 struct hw_error *hw_glibc_find(struct hw_glibc_walker *w) HW_MUST_USE;
 // Does a malloc_state of that layout stand at addr? Reads it, and follows the ring back to it.
