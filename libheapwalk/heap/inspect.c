@@ -59,6 +59,11 @@ struct hw_pages *hw_inspector_pages(struct hw_inspector *inspector)
 	return &inspector->worker.pages;
 }
 
+struct hw_type_cache *hw_inspector_types(struct hw_inspector *inspector)
+{
+	return &inspector->worker.cache;
+}
+
 // ---- one object ----
 
 static const struct hw_type *hw_inspect_type(struct hw_inspector *inspector, hw_addr_t addr)

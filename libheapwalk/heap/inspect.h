@@ -14,6 +14,7 @@ struct hw_inspector;
 struct hw_error *hw_inspector_create(struct hw_heap *heap, struct hw_inspector **ret) HW_MUST_USE;
 void hw_inspector_destroy(struct hw_inspector *inspector); // accepts NULL
 struct hw_pages *hw_inspector_pages(struct hw_inspector *inspector);
+struct hw_type_cache *hw_inspector_types(struct hw_inspector *inspector);
 
 struct hw_inspected_object {
 	hw_addr_t address; // what id() gives

@@ -95,6 +95,11 @@ static const struct hw_command_option hw_referrer_options[] = {
 	{ "depth", "N", "Also who holds these, up to N levels; 1 is the default.", NULL },
 	HW_OPTION_RULES, HW_OPTION_END,
 };
+static const struct hw_command_option hw_path_options[] = {
+	HW_OPTION_FORMAT,
+	{ "top", "N", "Show the N shortest paths, each from another object; 3 is the default.", NULL },
+	HW_OPTION_OUTPUT, HW_OPTION_RULES, HW_OPTION_END,
+};
 static const struct hw_command_option hw_retained_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the N that retain most; 20 is the default, of types all.", NULL },
@@ -219,6 +224,11 @@ enum { HW_TAKES_TEXT = 1, HW_RUNS_DETACHED = 2, HW_IS_OF_SESSION = 4 };
 	  "into it. Of a depth above 1 the levels climb: a string's keys table, its dict, the\n"  \
 	  "object whose dict it is. A word is taken for a pointer by its value: weak references\n" \
 	  "and numbers that happen to be the address are shown too.")                              \
+	X(path, "path", "ADDR", true, hw_path_options,                                             \
+	  "Show the shortest paths from a root to an object: what keeps it alive.",                \
+	  "A root is a module, a function that runs, static data, a structure of the interpreter,\n" \
+	  "memory of C or a stack; then come objects, each holding the next one, and last what\n" \
+	  "was asked for. Only references that are counted are followed: no weak ones.")           \
 	X(retained, "retained", "[QUERY]", true, hw_retained_options,                              \
 	  "Show what would be freed if an object went.",                                           \
 	  "What an object retains is itself and all that only it keeps alive. An object counts its\n" \

@@ -237,6 +237,7 @@ struct hw_error *hw_report_arenas(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_arena(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_cpython_allocators(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_referrers(struct hw_report *report) HW_MUST_USE;
+struct hw_error *hw_report_path(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_retained(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_explain(struct hw_report *report) HW_MUST_USE;
 struct hw_error *hw_report_pins(struct hw_report *report) HW_MUST_USE;

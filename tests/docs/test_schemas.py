@@ -90,7 +90,10 @@ def check_target(heap, checker, has_python):
     if has_python:
         for command in ("cpython-allocators", "cpython-allocators -lists", "stats", "stats -explain"):
             checker.check(report(*command.split(" ", 1)))
-        checker.check(report("retained"))
+        retained = report("retained")
+        checker.check(retained)
+        for row in retained["rows"]:
+            checker.check(report("path", row["object"]))
         checker.check(report("retained", by="type"))
     kinds = {}
     for row in everything["rows"]:

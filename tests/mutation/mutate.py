@@ -45,6 +45,9 @@ COMMANDS = [
     ["explain", "{address}"],
     ["cpython-allocators", "--lists", "--format", "csv"],
     ["explain", "{address}", "--format", "json"],
+    ["retained", "--format", "json"],
+    ["path", "{address}"],
+    ["retained", "--by", "type"],
 ]
 STATUSES = {0, 1, 2, 3, 4}  # README.md, "Exit status"
 CPU_SECONDS = 20  # an undamaged core takes less than one, with sanitizers a few
