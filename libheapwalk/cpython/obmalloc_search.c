@@ -76,6 +76,15 @@ static bool hw_search_used(const struct hw_search *search, int at, uint32_t clas
 	return is_found;
 }
 
+static bool hw_is_sampled(const struct hw_search *search, uint32_t arena_index)
+{
+	for (unsigned i = 0; i < search->sample_count; i++)
+		if (search->samples[i].arena_index == arena_index)
+			return true;
+	return false;
+}
+
+// One pool of each arena: what agrees with one is often a coincidence, with several it is not.
 static void hw_sample_pools(struct hw_search *search, hw_addr_t used, uint32_t class_count)
 {
 	for (uint32_t i = 0; i < class_count && search->sample_count < HW_SEARCH_SAMPLES; i++) {
@@ -86,25 +95,39 @@ static void hw_sample_pools(struct hw_search *search, hw_addr_t used, uint32_t c
 		    !hw_obmalloc_read_u32(search->target,
 					  pool + (hw_addr_t)search->layout->pool_arenaindex,
 					  &index) ||
-		    index >= HW_MAX_ARENAS)
+		    index >= HW_MAX_ARENAS || hw_is_sampled(search, index))
 			continue;
 		search->samples[search->sample_count].pool = pool;
 		search->samples[search->sample_count++].arena_index = index;
 	}
 }
 
+// Is `object` the arena_object of the arena that `pool` is in?
+static bool hw_is_arena_of(const struct hw_search *search, hw_addr_t object, hw_addr_t pool)
+{
+	const struct hw_python_layout *l = search->layout;
+	const uint32_t arena_bytes = hw_obmalloc_usual_arena_bytes(l);
+	uint64_t start, carved;
+	uint32_t free_pools, pools;
+	// Neighbours are often adjacent: a pool just beyond an arena is not in it.
+	return hw_obmalloc_read_u64(search->target, object + (hw_addr_t)l->arena_address, &start) &&
+	       start && pool - start < arena_bytes &&
+	       hw_obmalloc_read_u64(search->target, object + (hw_addr_t)l->arena_pool_address,
+				    &carved) &&
+	       carved > pool && carved - start <= arena_bytes &&
+	       hw_obmalloc_read_u32(search->target, object + (hw_addr_t)l->arena_nfreepools,
+				    &free_pools) &&
+	       hw_obmalloc_read_u32(search->target, object + (hw_addr_t)l->arena_ntotalpools,
+				    &pools) &&
+	       free_pools < pools && pools <= arena_bytes / HW_POOL_BYTES_MIN;
+}
+
 static bool hw_samples_lead_to(const struct hw_search *search, hw_addr_t array)
 {
-	// Neighbours are often adjacent: a pool just beyond an arena is not in it.
-	const uint32_t arena_bytes = hw_obmalloc_usual_arena_bytes(search->layout);
 	for (unsigned i = 0; i < search->sample_count; i++) {
-		uint64_t start;
 		hw_addr_t object = array + (uint64_t)search->samples[i].arena_index *
 						   (uint64_t)search->layout->arena_object_size;
-		if (!hw_obmalloc_read_u64(search->target,
-					  object + (hw_addr_t)search->layout->arena_address,
-					  &start) ||
-		    !start || search->samples[i].pool - start >= arena_bytes)
+		if (!hw_is_arena_of(search, object, search->samples[i].pool))
 			return false;
 	}
 	return search->sample_count > 0;

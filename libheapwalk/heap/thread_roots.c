@@ -101,6 +101,21 @@ static void hw_claim_free_queue(struct hw_worker *worker, hw_addr_t head)
 	}
 }
 
+// Does it lead back to its interpreter? If not, that is an issue.
+static bool hw_is_thread_of(struct hw_worker *worker, hw_addr_t thread, hw_addr_t interpreter)
+{
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	uint64_t back;
+	if (l->tstate_interp == HW_ABSENT ||
+	    (hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_interp, &back) &&
+	     back == interpreter))
+		return true;
+	hw_issues_add(worker->heap->in.issues, HW_ERROR_CORRUPT, thread,
+		      "no PyThreadState at %#llx: it does not lead back to its interpreter",
+		      (unsigned long long)thread);
+	return false;
+}
+
 void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 {
 	const struct hw_python_layout *l = &worker->heap->in.python->layout;
@@ -112,7 +127,8 @@ void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 	    !hw_pages_read_u64(&worker->pages, interpreter + (uint64_t)l->interp_threads_head,
 			       &thread))
 		return;
-	while (links.count < HW_THREADS_MAX && hw_links_enter(&links, &worker->sink, thread)) {
+	while (links.count < HW_THREADS_MAX && hw_links_enter(&links, &worker->sink, thread) &&
+	       hw_is_thread_of(worker, thread, interpreter)) {
 		hw_root_claim(worker, thread, HW_CLAIM_THREAD, "");
 		hw_claim_data_stack(worker, thread);
 		if (l->tstate_freelists != HW_ABSENT)

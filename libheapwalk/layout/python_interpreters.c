@@ -11,6 +11,8 @@ enum {
 	HW_INTERPRETERS_MAX = 1 << 16,
 	HW_SEARCH_CHAIN_MAX = 64,
 	HW_SEARCH_BYTES_MAX = 16 << 20, // of a section; Python's have about 1 MiB
+	HW_TYPE_READY = 1 << 12,        // Py_TPFLAGS_READY, all versions
+	HW_TYPE_DICT = 1 << 29,         // Py_TPFLAGS_DICT_SUBCLASS
 };
 
 static bool hw_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
@@ -22,29 +24,46 @@ static bool hw_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret
 	return true;
 }
 
-// A live interpreter's newest thread state points back at it. A finished thread list proves nothing.
-static bool hw_interpreter_is_plausible(struct hw_target *target,
-					const struct hw_python_layout *layout, hw_addr_t interp)
+// Is the dict of an interpreter's modules one? A fact that is not known is no objection.
+static bool hw_has_modules(struct hw_target *target, const struct hw_python *python,
+			   hw_addr_t interp)
 {
+	const struct hw_python_layout *l = &python->layout;
+	uint64_t modules, type, flags;
+	if (l->interp_modules == HW_ABSENT || l->tp_flags == HW_ABSENT)
+		return true;
+	return hw_read_word(target, interp + (hw_addr_t)l->interp_modules, &modules) &&
+	       hw_read_word(target, modules + (hw_addr_t)l->ob_type, &type) &&
+	       hw_read_word(target, type + (hw_addr_t)l->tp_flags, &flags) &&
+	       (flags & HW_TYPE_READY) && (flags & HW_TYPE_DICT);
+}
+
+// A live interpreter's newest thread state points back at it. One that has none now, an idle sub-interpreter, is
+// known by its modules.
+static bool hw_interpreter_is_plausible(struct hw_target *target, const struct hw_python *python,
+					hw_addr_t interp)
+{
+	const struct hw_python_layout *layout = &python->layout;
 	uint64_t tstate, back;
 	if (!interp || interp % 8 ||
 	    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate))
 		return false;
 	if (!tstate)
-		return true;
+		return hw_has_modules(target, python, interp);
 	return hw_read_word(target, tstate + (hw_addr_t)layout->tstate_interp, &back) &&
 	       back == interp;
 }
 
 // How many interpreters follow from here, itself included; 0: it is none. Its dict of modules is a dict:
 // two GC heads in a ring would lead back to each other too.
-static unsigned hw_chain_length(struct hw_target *target, const struct hw_python_layout *layout,
+static unsigned hw_chain_length(struct hw_target *target, const struct hw_python *python,
 				hw_addr_t interp, hw_addr_t dict_type)
 {
+	const struct hw_python_layout *layout = &python->layout;
 	unsigned count = 0;
 	for (; interp && count < HW_SEARCH_CHAIN_MAX; count++) {
 		uint64_t tstate, modules, type;
-		if (!hw_interpreter_is_plausible(target, layout, interp) ||
+		if (!hw_interpreter_is_plausible(target, python, interp) ||
 		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head,
 				  &tstate) ||
 		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_modules, &modules) ||
@@ -69,7 +88,7 @@ static bool hw_is_in_runtime(struct hw_target *target, const struct hw_python *p
 			     place - (hw_addr_t)l->runtime_interpreters_head +
 				     (hw_addr_t)l->runtime_interpreters_main,
 			     &main_interp) &&
-		hw_interpreter_is_plausible(target, l, main_interp));
+		hw_interpreter_is_plausible(target, python, main_interp));
 }
 
 static bool hw_search_interpreter_head(struct hw_target *target, const struct hw_python *python,
@@ -97,8 +116,7 @@ static bool hw_search_interpreter_head(struct hw_target *target, const struct hw
 							     : NULL;
 			if (!m || !hw_mapping_is_private_writable(m))
 				continue;
-			unsigned length = hw_chain_length(target, &python->layout, value,
-							  dict_type.address);
+			unsigned length = hw_chain_length(target, python, value, dict_type.address);
 			if (length > longest && hw_is_in_runtime(target, python, start + i)) {
 				longest = length;
 				*ret = start + i;
@@ -133,12 +151,30 @@ static struct hw_error *hw_find_interpreter_head(struct hw_target *target, struc
 	return NULL;
 }
 
+// An empty list is what there is before Python starts, and after its end; or where another build has its list.
+// Debug information does not err, and until it starts no type is ready.
+static struct hw_error *hw_prove_emptiness(struct hw_target *target, const struct hw_python *python)
+{
+	uint64_t flags;
+	if (!python->is_from_table || python->layout.tp_flags == HW_ABSENT ||
+	    !hw_read_word(target, python->type_type + (hw_addr_t)python->layout.tp_flags, &flags) ||
+	    !(flags & HW_TYPE_READY))
+		return NULL;
+	return hw_error_create(
+		HW_ERROR_CORRUPT,
+		"its list of interpreters is empty though its types are ready: either "
+		"it has ended or the layout from %s is another build's",
+		python->facts);
+}
+
 struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw_issues *issues,
 					     struct hw_python *python)
 {
 	const struct hw_python_layout *layout = &python->layout;
 	hw_addr_t head = 0, main_interp = 0;
 	HW_TRY(hw_find_interpreter_head(target, python, &head));
+	if (!head)
+		HW_TRY(hw_prove_emptiness(target, python));
 	if (python->runtime && layout->runtime_interpreters_main != HW_ABSENT &&
 	    !hw_read_word(target, python->runtime + (hw_addr_t)layout->runtime_interpreters_main,
 			  &main_interp))
@@ -146,7 +182,7 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 	hw_addr_t turtle = 0; // Brent: moves up to the walker at every power of two
 	uint32_t steps = 0, leap = 1;
 	for (hw_addr_t interp = head; interp;) {
-		if (!hw_interpreter_is_plausible(target, layout, interp)) {
+		if (!hw_interpreter_is_plausible(target, python, interp)) {
 			hw_issues_add(issues, HW_ERROR_CORRUPT, interp,
 				      "no PyInterpreterState at 0x%" PRIx64 ": its thread does not "
 				      "lead back to it",
@@ -190,7 +226,7 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 			at = i;
 	}
 	if (at == count && main_interp && head &&
-	    hw_interpreter_is_plausible(target, layout, main_interp)) {
+	    hw_interpreter_is_plausible(target, python, main_interp)) {
 		if (!hw_vec_push(&python->interpreters, main_interp))
 			return &hw_enomem;
 		all = python->interpreters.data;

@@ -10,8 +10,10 @@ import sys
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "matrix"))
 sys.path.insert(0, os.path.join(HERE, "..", "selftest"))
 
+from process import wait_until_paused  # noqa: E402
 from support import HeapwalkTest, main, run  # noqa: E402
 
 PRELOADED = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4", "mimalloc": "libmimalloc.so.[0-9]*"}
@@ -24,7 +26,7 @@ def find(pattern):
 
 
 class Running:
-    """A program until it has said "ready"; `addresses` are those of its blocks, `stats` what Python said."""
+    """A program that has said "ready" and sleeps; `addresses` are those of its blocks, `stats` what Python said."""
 
     def __init__(self, *command, **environment):
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -37,6 +39,7 @@ class Running:
             if line == b"ready\n":
                 break
             lines.append(line.decode().strip())
+        wait_until_paused(self.pid)
         self.addresses = [int(line, 16) for line in lines if line.startswith("0x")]
         return self
 

@@ -23,8 +23,9 @@ mirror=${HEAPWALK_MIRROR:-http://deb.debian.org/debian}
 
 # Of experimental, which is no suite of its own: the rest is sid's.
 experimental_packages=(libc6 libc-bin libc6-dbg libc6-dev libc-dev-bin)
-# Of --tests: jq for gdb's pipe, and other mallocs. What it takes to compile is for ./setup to install.
-test_packages=(jq musl-tools libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 libmimalloc3)
+# Of --tests: jq for gdb's pipe, other mallocs, a compiler for small programs. What it takes to compile heapwalk is
+# for ./setup to install.
+test_packages=(gcc libc6-dev jq musl-tools libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 libmimalloc3)
 is_for_tests=
 
 apt_get() {
@@ -48,7 +49,7 @@ packages_of() {
 	local root=$1 name suffix
 	local -a all
 	if [ "$2" = experimental ]; then
-		printf '%s\n' "${experimental_packages[@]/%//experimental}" gdb gdbserver
+		printf '%s\n' "${experimental_packages[@]/%//experimental}" gcc gdb gdbserver
 		return
 	fi
 	mapfile -t all < <(chroot "$root" apt-cache pkgnames)

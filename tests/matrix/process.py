@@ -48,6 +48,17 @@ exec "$@"
 """
 
 
+def wait_until_paused(pid):
+    """It has announced itself and is a few instructions away from pause(2)."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with open("/proc/%d/syscall" % pid) as f:
+            if f.read().split()[0] == PAUSE:
+                return
+        os.sched_yield()
+    raise TestError("process %d does not reach pause(2)" % pid)
+
+
 class Target:
     """A script that says "ready" and then sits in pause(2). Use in a with statement.
 
@@ -84,7 +95,7 @@ class Target:
     def __enter__(self):
         try:
             self.expect_line(b"ready")
-            self.wait_until_paused()
+            wait_until_paused(self.pid)
         except BaseException:
             self.close()
             raise
@@ -115,16 +126,6 @@ class Target:
             signal.signal(signal.SIGALRM, timer)
         if line != wanted:
             raise TestError("target said %r, not %r; its stderr: %s" % (line, wanted, self.stderr()[-2000:]))
-
-    def wait_until_paused(self):
-        """It has announced itself and is a few instructions away from pause(2)."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with open("/proc/%d/syscall" % self.pid) as f:
-                if f.read().split()[0] == PAUSE:
-                    return
-            os.sched_yield()
-        raise TestError("target does not reach pause(2)")
 
     def checksum(self):
         """Of every byte of every private writable mapping, and of where they are."""

@@ -7,6 +7,7 @@ The rows have to be the same, byte for byte: live and from a core, with the debu
 """
 
 import argparse
+import concurrent.futures
 import glob
 import os
 import shutil
@@ -49,35 +50,35 @@ def strip(source, destination, is_headless):
         without_section_headers(destination)
 
 
-def is_stripped(interpreter):
-    """Debian's in a chroot are, with detached files; those that nogil.sh built are not."""
-    return bool(interpreter.root) and interpreter.group != "nogil"
+def inside(root, *words):
+    """A command as it is run in there."""
+    return (["chroot", root] if root else []) + list(words)
 
 
 def make_copy(interpreter, folder, is_headless):
-    """Stripped copies of the files that make the interpreter; (command, environment, debug directories)."""
+    """Stripped copies of the files that make the interpreter, in a folder of its root; (interpreter, environment,
+    debug directories)."""
+    root = interpreter.root
     debug = os.path.join(folder, "debug")
     executable = os.path.join(folder, "python")
-    library = os.path.realpath(interpreter.root + interpreter.path)
-    # What nogil.sh builds in a chroot is one file.
-    needed = b"" if interpreter.root else subprocess.run(["ldd", library], stdout=subprocess.PIPE, check=True).stdout
+    library = os.path.realpath(root + interpreter.path)
+    needed = subprocess.run(inside(root, "ldd", interpreter.path), stdout=subprocess.PIPE, check=True).stdout.decode()
     files = [(library, executable)]
-    for line in needed.decode().splitlines():
+    for line in needed.splitlines():
         if "libpython" in line:
             name, _, path = line.split()[:3]
-            files.append((os.path.realpath(path), os.path.join(folder, name)))
+            files.append((os.path.realpath(root + path), os.path.join(folder, name)))
     for source, destination in files:
         strip(source, destination, is_headless)
         if not has_debug_info(source):
             continue  # Debian's: /usr/lib/debug has it
         link_debug_file(debug, build_id(source), source)
-    environment = {"LD_LIBRARY_PATH": folder[len(interpreter.root):]}
-    library = library[len(interpreter.root):]
-    if library.startswith("/usr/"):
+    environment = {"LD_LIBRARY_PATH": folder[len(root):]}
+    if library.startswith(root + "/usr/"):
         environment["PYTHONHOME"] = "/usr"
     else:
-        environment["PYTHONHOME"] = os.path.dirname(os.path.dirname(library))
-    return executable[len(interpreter.root):], environment, debug + ":/usr/lib/debug"
+        environment["PYTHONHOME"] = os.path.dirname(os.path.dirname(library[len(root):]))
+    return interpreter._replace(path=executable[len(root):]), environment, debug + ":/usr/lib/debug"
 
 
 def link_debug_file(debug, identity, path):
@@ -153,68 +154,104 @@ while True:
 """
 
 
-def archives():
-    """{name: (archive, folder of headers)} of the libpython.a that Debian's -dev packages have."""
+def archives(root):
+    """{name: (archive, folder of headers)} of the libpython.a that Debian's -dev packages have, by their names in there."""
     found = {}
-    for archive in sorted(glob.glob("/usr/lib/python3.*/config-*/libpython3.*.a")):
+    for archive in sorted(glob.glob(root + "/usr/lib/python3.*/config-*/libpython3.*.a")):
         name = os.path.basename(archive)[len("libpython"):-len(".a")]
         headers = "/usr/include/python" + name
-        if not name.endswith("-pic") and os.path.exists(headers + "/Python.h"):
-            found[name] = archive, headers
+        if not name.endswith("-pic") and os.path.exists(root + headers + "/Python.h"):
+            found[name] = archive[len(root):], headers
     return found
 
 
-def check_embedded(archive, headers, options):
+def sources_of(target, root, options):
+    """[(name, where)]: the process, and unless that is not wanted a core of it."""
+    yield "live", ["-p", str(target.pid)]
+    if not options.live_only and not options.quick:
+        yield "core", ["-c", target.gcore(0x33)] + (["--sysroot", root] if root else [])
+
+
+def ask_with_symbols(options, target, debug_dirs):
+    wanted = ask(options, ["-p", str(target.pid)], debug_dirs)
+    facts = wanted["all"].report["target"]["python"]["facts"]
+    if not facts.startswith("DWARF"):
+        raise TestError("there is no debug information to compare with: the facts are from %s" % facts)
+    return wanted
+
+
+def check_embedded(root, archive, headers, options):
     """A program that links with libpython.a, without a single symbol, and with them."""
-    folder = tempfile.mkdtemp(prefix="heapwalk-embedded-")
+    folder = tempfile.mkdtemp(prefix="heapwalk-embedded-", dir=root + "/tmp")
+    here = folder[len(root):]
     try:
-        source, script = os.path.join(folder, "program.c"), os.path.join(folder, "script.py")
-        whole, bare = os.path.join(folder, "whole"), os.path.join(folder, "program")
-        with open(source, "w") as f:
+        with open(os.path.join(folder, "program.c"), "w") as f:
             f.write(EMBEDDING)
-        with open(script, "w") as f:
+        with open(os.path.join(folder, "script.py"), "w") as f:
             f.write(EMBEDDED_SCRIPT)
-        subprocess.run(["cc", "-no-pie", "-Wl,--build-id", "-I", headers, "-o", whole, source, archive,
-                        "-lm", "-ldl", "-lpthread", "-lz", "-lexpat"], check=True)
-        strip(whole, bare, False)
+        subprocess.run(inside(root, "cc", "-no-pie", "-Wl,--build-id", "-I", headers, "-o", here + "/whole",
+                              here + "/program.c", archive, "-lm", "-ldl", "-lutil", "-lpthread", "-lz", "-lexpat"), check=True)
+        whole = os.path.join(folder, "whole")
+        strip(whole, os.path.join(folder, "program"), False)
         debug = os.path.join(folder, "debug")
         link_debug_file(debug, build_id(whole), whole)
-        with Target([bare, script], {"PYTHONHOME": "/usr"}) as target:
-            where = ["-p", str(target.pid)]
-            wanted = ask(options, where, debug)
+        with Target([here + "/program", here + "/script.py"], {"PYTHONHOME": "/usr"}, root=root) as target:
+            wanted = ask(options, ["-p", str(target.pid)], debug)
             if not any(row.get("kind") == "Thing" for row in wanted["all"].report["rows"]):
                 yield "no object of the script's was found"
-            yield from compare_all([("live", where), ("core", ["-c", target.gcore(0x33)])], wanted, options)
+            yield from compare_all(sources_of(target, root, options), wanted, options)
     finally:
         shutil.rmtree(folder)
 
 
 def check(interpreter, workload, is_headless, options):
     """Sentences, one a difference."""
-    folder = tempfile.mkdtemp(prefix="heapwalk-stripped-", dir=interpreter.root + "/tmp" if interpreter.root else None)
+    root = interpreter.root
+    folder = tempfile.mkdtemp(prefix="heapwalk-stripped-", dir=root + "/tmp" if root else None)
     try:
-        if is_stripped(interpreter):
-            executable, environment, debug_dirs = interpreter.path, {}, "/usr/lib/debug"
-        else:
-            executable, environment, debug_dirs = make_copy(interpreter, folder, is_headless)
-        command = target_command(interpreter._replace(path=executable), workload)
-        with Target(command, environment, root=interpreter.root) as target:
-            where = ["-p", str(target.pid)]
-            wanted = ask(options, where, debug_dirs)
-            sources = [("live", where)]
-            if not options.live_only and not options.quick:
-                sysroot = ["--sysroot", interpreter.root] if interpreter.root else []
-                sources.append(("core", ["-c", target.gcore(0x33)] + sysroot))
-            yield from compare_all(sources, wanted, options)
+        environment, debug_dirs = {}, "/usr/lib/debug"
+        if is_headless or not root or has_debug_info(root + interpreter.path):  # else Debian's, stripped as it is
+            interpreter, environment, debug_dirs = make_copy(interpreter, folder, is_headless)
+        with Target(target_command(interpreter, workload), environment, root=root) as target:
+            wanted = ask_with_symbols(options, target, debug_dirs)
+            yield from compare_all(sources_of(target, root, options), wanted, options)
     finally:
         shutil.rmtree(folder)
+
+
+def plan(found, options):
+    """(name, the check of that name), without what was not asked for."""
+    for interpreter in found:
+        if options.name and not interpreter.name.startswith(tuple(options.name)):
+            continue
+        workloads = interpreters.quick_workloads(interpreter) if options.mixtures else [options.workload]
+        for workload in workloads:
+            for is_headless in (True,) if options.quick else (False, True):
+                name = "%s %s" % (interpreter.name, "without section headers" if is_headless else "stripped")
+                yield name + (", " + workload if options.mixtures else ""), (check, interpreter, workload, is_headless)
+    roots = [root for root in interpreters.from_environment("HEAPWALK_TEST_ROOTS") if os.path.exists(root + "/usr/bin/cc")]
+    for root in [] if options.name else roots if options.group == ["roots"] else [""]:
+        for name, (archive, headers) in archives(root).items():
+            yield "%s%s in a program that exports nothing" % (name, "-" + os.path.basename(root) if root else ""), (
+                check_embedded, root, archive, headers)
+
+
+def run(words, options):
+    """Sentences of one check of the plan, one a difference."""
+    try:
+        return list(words[0](*words[1:], options))
+    except (TestError, OSError, subprocess.SubprocessError) as error:
+        return [str(error)]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heapwalk", default=heapwalk_command(), help="the command to test")
+    parser.add_argument("--group", action="append", choices=interpreters.GROUPS, help="only these interpreters")
     parser.add_argument("--name", action="append", help="only interpreters whose name begins like this")
     parser.add_argument("--workload", default="small+strings+containers", help="what the target has in its heap")
+    parser.add_argument("--mixtures", action="store_true", help="the three mixtures of the matrix instead")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="live, and only without section headers")
     parser.add_argument("--live-only", action="store_true", help="no cores")
     options = parser.parse_args()
@@ -222,27 +259,21 @@ def main():
         say("skip: strip is not installed (package binutils)")
         return 77
     found, left_out = interpreters.find()
+    if options.group:
+        found = [i for i in found if i.group in options.group]
+        left_out = [line for line in left_out if any(line.endswith("group " + g) for g in options.group)]
     for line in left_out:
         say("skip: " + line)
     failed = ran = 0
-    for interpreter in found:
-        if options.name and not interpreter.name.startswith(tuple(options.name)):
-            continue
-        for is_headless in (False,) if is_stripped(interpreter) else (True,) if options.quick else (False, True):
-            name = "%s %s" % (interpreter.name, "without section headers" if is_headless else "stripped")
-            lines = list(check(interpreter, options.workload, is_headless, options))
-            say("%s %s" % ("FAIL" if lines else "ok  ", name))
+    with concurrent.futures.ProcessPoolExecutor(options.jobs) as pool:
+        jobs = {pool.submit(run, words, options): name for name, words in plan(found, options)}
+        for done in concurrent.futures.as_completed(jobs):
+            lines = done.result()
+            say("%s %s" % ("FAIL" if lines else "ok  ", jobs[done]))
             for line in lines[:8]:
                 say("     " + line)
             ran += 1
             failed += bool(lines)
-    for name, (archive, headers) in archives().items() if not options.name else ():
-        lines = list(check_embedded(archive, headers, options))
-        say("%s %s in a program that exports nothing" % ("FAIL" if lines else "ok  ", name))
-        for line in lines[:8]:
-            say("     " + line)
-        ran += 1
-        failed += bool(lines)
     say("%d of %d passed" % (ran - failed, ran))
     return 1 if failed else 0 if ran else 77
 
