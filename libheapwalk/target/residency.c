@@ -366,8 +366,9 @@ void hw_residency_deinit(struct hw_residency *residency)
 const struct hw_area *hw_residency_area(const struct hw_residency *residency, hw_addr_t start)
 {
 	size_t at = hw_vec_find_beyond(&residency->areas, end, start);
-	const struct hw_area *area = &residency->areas.data[at];
-	return at < residency->areas.count && area->start == start ? area : NULL;
+	if (at == residency->areas.count || residency->areas.data[at].start != start)
+		return NULL;
+	return &residency->areas.data[at];
 }
 
 static void hw_page_sums_add(struct hw_page_sums *sums, const struct hw_page_run *run,

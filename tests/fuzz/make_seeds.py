@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes the seeds that are no text: seeds/corefile, seeds/elf, seeds/snapshot. Run it when what they are made of
-changes; it needs gcc, a build of heapwalk (HEAPWALK_BUILD), and zstd, lz4, xz and gzip."""
+"""Writes the seeds that are no text: seeds/corefile, seeds/elf. Run it when what they are made of changes; it needs
+gcc, zstd, lz4, xz and gzip."""
 
-import contextlib
 import os
-import sqlite3
 import struct
 import subprocess
 import sys
@@ -153,16 +151,6 @@ def main():
                             "-", "-o", library], input=text.encode(), check=True)
             with open(library, "rb") as f:
                 write("elf/" + name, f.read())
-        path, snapshot = os.path.join(directory, "core"), os.path.join(directory, "snapshot")
-        with open(path, "wb") as f:
-            f.write(small)
-        heapwalk = os.path.join(os.environ.get("HEAPWALK_BUILD", os.path.join(HERE, "..", "..", "build")), "bin", "heapwalk")
-        subprocess.run([heapwalk, "-c", path, "save", snapshot], stdout=subprocess.DEVNULL)
-        if os.path.exists(snapshot):
-            with contextlib.closing(sqlite3.connect(snapshot)) as database:  # its pages are large, a fuzzer's are not
-                database.executescript("PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM;")
-            with open(snapshot, "rb") as f:
-                write("snapshot/small", f.read())
 
 
 if __name__ == "__main__":
