@@ -129,8 +129,10 @@ static struct hw_error *hw_live_open_mem(struct hw_live *live)
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		return hw_error_create(
 			HW_ERROR_OS,
-			"no permission to read process %d: run as the process's own "
-			"user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
+			"no permission to read process %d: run as root, or with "
+			"CAP_SYS_PTRACE, or as the process's own user with "
+			"/proc/sys/kernel/yama/ptrace_scope at 0 (of a setuid program nobody "
+			"else may)",
 			(int)live->target.pid);
 	if (fd < 0 && (errno == ENOENT || errno == ESRCH))
 		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited",
@@ -379,8 +381,10 @@ static struct hw_error *hw_live_check_exe(struct hw_live *live)
 	if (n < 0 && (errno == EACCES || errno == EPERM))
 		return hw_error_create(
 			HW_ERROR_OS,
-			"no permission to read process %d: run as the process's own "
-			"user or as root, and see /proc/sys/kernel/yama/ptrace_scope",
+			"no permission to read process %d: run as root, or with "
+			"CAP_SYS_PTRACE, or as the process's own user with "
+			"/proc/sys/kernel/yama/ptrace_scope at 0 (of a setuid program nobody "
+			"else may)",
 			pid);
 	if (n < 0)
 		return hw_error_create(

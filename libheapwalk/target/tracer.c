@@ -95,13 +95,15 @@ static struct hw_error *hw_tracer_refused(const struct hw_tracer *tracer, pid_t 
 		return hw_error_create(
 			HW_ERROR_OS,
 			"can't stop process %d: process %ld traces it already; detach "
-			"that one, or run the command inside it when it is gdb",
+			"that one, run the command inside it when it is gdb, or look without a "
+			"stop (no-stop)",
 			(int)tracer->pid, owner);
 	if (os_errno == EPERM || os_errno == EACCES)
 		return hw_error_create(
 			HW_ERROR_OS,
-			"no permission to stop process %d: run as root or as the "
-			"process's own user with /proc/sys/kernel/yama/ptrace_scope at 0",
+			"no permission to stop process %d: run as root, or with CAP_SYS_PTRACE, "
+			"or as the process's own user with "
+			"/proc/sys/kernel/yama/ptrace_scope at 0",
 			(int)tracer->pid);
 	return hw_error_os(os_errno, "can't stop thread %d of process %d", (int)tid,
 			   (int)tracer->pid);
