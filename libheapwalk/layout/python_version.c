@@ -203,8 +203,12 @@ uint32_t hw_python_version_of(struct hw_target *target, struct hw_module *module
 	struct hw_debug_offsets offsets;
 	if (hw_python_debug_offsets(target, runtime, &offsets))
 		return offsets.version_hex;
+	// A search of all data is the last resort; 2.7 says nowhere else which one it is, but in its file's name.
+	bool is_hidden = !hw_module_symbol(module, "PyType_Type", &symbol);
 	uint32_t hex = hw_version_from_buffer(target, module);
-	if (!hex && !hw_module_symbol(module, "PyType_Type", &symbol))
+	if (!hex && is_hidden)
 		hex = hw_version_from_data(target, module);
-	return hex ? hex : hw_version_from_rodata(target, module);
+	if (!hex)
+		hex = hw_version_from_rodata(target, module);
+	return hex || is_hidden ? hex : hw_version_from_data(target, module);
 }
