@@ -5,6 +5,8 @@ Which values there are is the library's to say: the words come from its table of
 checked by hw_session_set_default() and hw_session_set_threads().
 """
 
+import os
+
 import gdb
 from heapwalk import ffi
 
@@ -16,7 +18,8 @@ _made = {}  # name: gdb.Parameter
 
 def defaults():
     """{option: its value as the library takes it, None: not set}."""
-    return {name: _made[name].option_value() for name in ("top", "sort", "format") if name in _made}
+    names = ("top", "sort", "format", "rules")
+    return {name: _made[name].option_value() for name in names if name in _made}
 
 
 def threads():
@@ -69,6 +72,35 @@ class _Word(gdb.Parameter):
 
     def get_show_string(self, svalue):
         return self._show % svalue
+
+
+class _File(gdb.Parameter):
+    """The name of a file, or none. That it can be read is checked when it is set, not only when it is used."""
+
+    def __init__(self, name, doc, show, show_none):
+        self.set_doc, self.show_doc = "Set " + doc[0], "Show " + doc[0]
+        self.__doc__ = "\n".join(doc[1:])
+        self._show, self._show_none = show, show_none
+        self._good = ""
+        super().__init__("%s %s" % (PREFIX, name), gdb.COMMAND_DATA, gdb.PARAM_OPTIONAL_FILENAME)
+        self.value = ""
+
+    def option_value(self):
+        return os.path.abspath(os.path.expanduser(self.value)) if self.value else None
+
+    def get_set_string(self):
+        if self.value:
+            try:
+                with open(self.option_value(), "rb"):
+                    pass
+            except OSError as error:
+                wanted, self.value = self.value, self._good  # gdb has taken it already
+                raise gdb.GdbError("%s can't be read: %s." % (wanted, error.strerror)) from None
+        self._good = self.value or ""
+        return ""
+
+    def get_show_string(self, svalue):
+        return self._show % svalue if svalue else self._show_none
 
 
 class _Set(gdb.Command):
@@ -147,6 +179,16 @@ def register(runner):
         ),
         'The form of reports is "%s".',
         _values(table, "format"),
+    )
+    _made["rules"] = _File(
+        "rules",
+        (
+            "the file of rules that names what objects own.",
+            "For commands that have the option -rules and are not given it. Without a file there are no",
+            "rules but heapwalk's own.",
+        ),
+        'What objects own is named by the rules in "%s" as well.',
+        "What objects own is named by heapwalk's own rules.",
     )
     _made["threads"] = _Number(
         "threads",

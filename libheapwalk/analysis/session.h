@@ -22,6 +22,7 @@ struct hw_session {
 	struct hw_target *target;
 	struct hw_issues open_issues; // met when the target was opened: never forgotten
 	struct hw_issues issues;      // met since the last invalidate
+	size_t issues_before_walk;    // of these: met before the allocators were walked
 	struct hw_progress progress;
 	struct hw_modules *modules; // NULL: not made yet
 	struct hw_python python;

@@ -221,6 +221,8 @@ static struct hw_error *hw_session_walk_allocators(struct hw_session *session, s
 	if (session->has_allocators)
 		return NULL;
 	HW_TRY(hw_session_make_python(session));
+	if (!session->has_pymalloc)
+		session->issues_before_walk = session->issues.list.count;
 	// One that was walked in a process that has run on since is of another moment.
 	if (session->has_pymalloc && session->target->ops->kind == HW_TARGET_LIVE &&
 	    !session->options.no_stop)
@@ -386,9 +388,11 @@ struct hw_error *hw_session_use_rules(struct hw_session *session, const char *pa
 		hw_rules_destroy(rules);
 		return NULL;
 	}
-	// The table has taken the chunk states over: the walk is made again with it.
-	if (session->heap)
+	// The table has taken the chunk states over: the walk is made again with it, and meets what it met.
+	if (session->heap) {
 		hw_session_forget_allocators(session);
+		hw_issues_cut(&session->issues, session->issues_before_walk);
+	}
 	hw_rules_destroy(old);
 	session->rules = rules;
 	return NULL;

@@ -146,9 +146,8 @@ const struct hw_category *hw_heap_category(const struct hw_heap *heap, uint32_t 
 	return &hw_category_entry(&heap->categories, id)->category;
 }
 
-hw_addr_t hw_heap_type_address(const struct hw_heap *heap, uint32_t category)
+hw_addr_t hw_heap_type_address(const struct hw_heap *heap, uint32_t type)
 {
-	uint32_t type = hw_heap_category(heap, category)->type;
 	return type ? heap->types.all.data[type - 1]->address : 0;
 }
 

@@ -102,8 +102,8 @@ bool hw_heap_find(const struct hw_heap *heap, hw_addr_t addr, struct hw_row *ret
 bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct hw_pages *pages,
 		    hw_addr_t *ret_object, int64_t *ret_refcount);
 
-// The type object of a Python object's category, 0: the category is of no object.
-hw_addr_t hw_heap_type_address(const struct hw_heap *heap, uint32_t category);
+// The type object that a category's `type` stands for, 0: none.
+hw_addr_t hw_heap_type_address(const struct hw_heap *heap, uint32_t type);
 
 // Where the class of a Python object's category was defined, its __module__. False: the category is of
 // no object, or the class does not tell. Reads the target through `pages`.

@@ -229,8 +229,8 @@ static struct hw_error *hw_inspect_all(struct hw_inspector *inspector)
 	}
 	hw_vec_deinit(&items);
 	// By index: a look-up may find a type that was not met before.
-	for (size_t i = 0; i < heap->types.all.count && !inspector->is_stopped &&
-			   !hw_progress_stopped(progress);
+	for (size_t i = 0;
+	     i < heap->types.all.count && !inspector->is_stopped && !hw_progress_stopped(progress);
 	     i++) {
 		const struct hw_type *type = heap->types.all.data[i];
 		const struct hw_type *meta = hw_inspect_type(inspector, type->address);

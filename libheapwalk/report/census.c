@@ -80,7 +80,8 @@ static size_t hw_grouping_find(const char *by)
 	return 0;
 }
 
-static struct hw_error *hw_census_fill(const struct hw_group_rows *groups, struct hw_rows *ret)
+static struct hw_error *hw_census_fill(const struct hw_heap *heap,
+				       const struct hw_group_rows *groups, struct hw_rows *ret)
 {
 	for (size_t i = 0; i < groups->list.count; i++) {
 		const struct hw_group_row *group = &groups->list.data[i];
@@ -92,7 +93,8 @@ static struct hw_error *hw_census_fill(const struct hw_group_rows *groups, struc
 							   : hw_cell_none(),
 			[HW_CENSUS_STATE] = hw_cell_text(group->state),
 			[HW_CENSUS_ALLOCATOR] = hw_cell_text(group->allocator),
-			[HW_CENSUS_TYPE] = group->type ? hw_cell_number(group->type)
+			[HW_CENSUS_TYPE] = group->type ? hw_cell_address(hw_heap_type_address(
+								 heap, group->type))
 						       : hw_cell_none(),
 			[HW_CENSUS_MODULE] = hw_cell_text(group->module),
 			[HW_CENSUS_ARENA] = hw_cell_text(group->arena),
@@ -260,7 +262,7 @@ struct hw_error *hw_report_groups(struct hw_report *report, struct hw_query *que
 	HW_TRY(hw_census_groups(report, hw_groupings[grouping].group, query, &groups));
 	struct hw_rows rows = { .columns = hw_groupings[grouping].columns,
 				.column_count = HW_CENSUS_CELLS };
-	struct hw_error *err = hw_census_fill(&groups, &rows);
+	struct hw_error *err = hw_census_fill(report->session->heap, &groups, &rows);
 	if (!err && query)
 		hw_groups_print(report, grouping, &rows);
 	else if (!err)

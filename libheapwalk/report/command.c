@@ -79,7 +79,7 @@ static const struct hw_command_option hw_bin_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows of each table only.", NULL },
 	HW_OPTION_SORT(hw_bin_keys), HW_OPTION_OUTPUT,
-	{ "show", "WHAT", "Show the bins only, or the chunks only.", hw_bin_show }, HW_OPTION_END,
+	{ "show", "WHAT", "Show the bins only, or the chunks only.", hw_bin_show }, HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_pyarena_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_pyarena_keys), HW_OPTION_OUTPUT,
@@ -111,11 +111,11 @@ static const struct hw_command_option hw_pin_options[] = {
 	HW_OPTION_FORMAT,
 	{ "top", "N", "Print the first N rows of each table only; text prints 20 by itself.", NULL },
 	HW_OPTION_SORT(hw_pin_keys), HW_OPTION_OUTPUT,
-	{ "show", "WHAT", "Show the pins only, or the holders only.", hw_pin_show }, HW_OPTION_END,
+	{ "show", "WHAT", "Show the pins only, or the holders only.", hw_pin_show }, HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_map_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_map_keys), HW_OPTION_OUTPUT,
-	HW_OPTION_END,
+	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_stats_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_OUTPUT,
@@ -136,16 +136,16 @@ static const struct hw_command_option hw_hexdump_options[] = {
 static const struct hw_command_option hw_save_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_OUTPUT,
 	{ "contents", "BYTES", "Store the first BYTES of each block in use as well; else none are.", NULL },
-	HW_OPTION_END,
+	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_diff_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_SORT(hw_diff_keys), HW_OPTION_OUTPUT,
 	{ "by", "WHAT", "Compare by that instead of by category.",
 	  hw_diff_by },
-	HW_OPTION_END,
+	HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_label_options[] = {
-	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_END,
+	HW_OPTION_FORMAT, HW_OPTION_OUTPUT, HW_OPTION_RULES, HW_OPTION_END,
 };
 static const struct hw_command_option hw_log_options[] = {
 	HW_OPTION_FORMAT, HW_OPTION_TOP, HW_OPTION_OUTPUT, HW_OPTION_END,

@@ -181,13 +181,15 @@ static struct hw_error *hw_retained_types_rows(struct hw_retained_report *r)
 				    { 0 } };
 	hw_vec_foreach(type, &types)
 	{
+		const struct hw_category *category = hw_heap_category(session->heap,
+								      type->category);
 		const struct hw_cell cells[] = {
 			hw_cell_number(type->bytes),
 			hw_cell_number(type->blocks),
 			hw_cell_number(type->count),
 			hw_cell_number(type->own_bytes),
-			hw_cell_text(hw_heap_category(session->heap, type->category)->kind),
-			hw_cell_address(hw_heap_type_address(session->heap, type->category)),
+			hw_cell_text(category->kind),
+			hw_cell_address(hw_heap_type_address(session->heap, category->type)),
 		};
 		if (!err && !hw_rows_push(&r->rows, cells))
 			err = &hw_enomem;

@@ -2,10 +2,12 @@
 """`set heapwalk …`, `show heapwalk`, `with heapwalk … --`: defaults of the commands' options."""
 
 import json
+import tempfile
 
 from support import c_target, check, check_equal, gdb, main
 
 SHOWN = """format:  The form of reports is "text".
+rules:  What objects own is named by heapwalk's own rules.
 sort:  The order of rows is "auto".
 threads:  A heap is walked by unlimited threads.
 top:  Reports print unlimited rows.
@@ -13,7 +15,7 @@ top:  Reports print unlimited rows.
 
 
 RESET = ["set heapwalk top unlimited", "set heapwalk sort auto", "set heapwalk format text",
-         "set heapwalk threads unlimited"]
+         "set heapwalk rules", "set heapwalk threads unlimited"]
 
 
 def sections(process, *groups):
@@ -29,7 +31,7 @@ def test_show():
     check_equal(gdb(["set heapwalk top 7", "show heapwalk top", "set heapwalk top 0", "show heapwalk top"]).out,
                 "Reports print 7 rows.\nReports print unlimited rows.\n", "top")
     listing = gdb(["help set heapwalk"]).out
-    for name in ("top", "sort", "format", "threads"):
+    for name in ("top", "sort", "format", "rules", "threads"):
         check("set heapwalk %s -- Set " % name in listing, name, "is not in", listing)
     check_equal(gdb(["set heapwalk"]).out, listing, "set heapwalk alone")
 
@@ -45,6 +47,7 @@ def test_refused():
     """One sentence; the setting stays what it was."""
     wrong = {"sort nonsense": r'Undefined item: "nonsense"\.',
              "format pdf": r'Undefined item: "pdf"\.',
+             "rules /no/such/file": r"/no/such/file can't be read: No such file or directory\.",
              "top many": r"No symbol .*",
              "top -3": r"integer -3 out of range",
              "threads 65": r"threads takes a number from 1 to 64, or 0 .*, not 65\.",
@@ -84,6 +87,13 @@ def test_used(process):
     check_equal(counts, sorted(counts), "sorted by count")
     check_equal(same, own, "arenas have no such key")
     check_equal(json.loads(text)["schema"], "heapwalk.census/1", "format json")
+
+    with tempfile.NamedTemporaryFile("w", suffix=".rules") as rules:
+        rules.write("c++ net::Nobody +8 nothing\n")
+        rules.flush()
+        used, off = sections(process, ["set heapwalk rules %s" % rules.name, "show heapwalk rules", "heap"], ["heap"])
+        check('rules in "%s" as well' % rules.name in used, used)
+        check("no class net::Nobody was found" in used and "Nobody" not in off, "rules:", used, off)
 
     # Bytes that were asked for by number are no rows of a table.
     dump, cut, one = sections(process, ["hexdump $sp 256"], ["set heapwalk top 1", "hexdump $sp 256"],

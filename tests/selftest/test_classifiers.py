@@ -2,9 +2,11 @@
 """Programs that use a library and count what they make of it: the census has the same numbers."""
 
 import collections
+import contextlib
 import json
 import os
 import random
+import sqlite3
 import struct
 import subprocess
 
@@ -107,6 +109,25 @@ class Classifiers(HeapwalkTest):
             done = run("-p", program.pid, "--rules", self.directory + "/none")
             self.assertEqual((done.returncode, done.stdout), (3, b""))
             self.assertIn("none: No such file or directory", done.stderr.decode())
+
+    def test_rules_of_other_commands(self):
+        rules = self.rules('c++ net::Session buffer "session buffer" size count*8 domain net\n')
+        plain, named = os.path.join(self.directory, "plain"), os.path.join(self.directory, "named")
+        with self.program("classes") as program:
+            for arguments in (["save", plain], ["save", named, "--rules", rules], ["pins", "--rules", rules],
+                              ["arena", "0", "--rules", rules], ["map", "--rules", rules]):
+                done = run("-p", program.pid, *arguments)
+                self.assertEqual((done.returncode, done.stderr), (0, b""), arguments)
+            done = run("-p", program.pid, "diff", named, "--rules", rules, "--by", "kind", "--format", "json")
+            kinds = {row["kind"]: row for row in json.loads(done.stdout.decode())["rows"]}
+            self.assertEqual(kinds.get("session buffer", {"count_change": 0})["count_change"], 0)
+            done = run("-p", program.pid, "diff", plain, "--rules", rules, "--by", "kind", "--format", "json")
+            kinds = {row["kind"]: row for row in json.loads(done.stdout.decode())["rows"]}
+            self.assertEqual(kinds["session buffer"]["count_change"], 9)
+        for path, count in (plain, []), (named, [(9,)]):
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                found = database.execute("SELECT count FROM categories WHERE kind = 'session buffer'").fetchall()
+            self.assertEqual(found, count, path)
 
     def test_rules_for_python(self):
         script = ("import hashlib, sys\n"
