@@ -14,6 +14,8 @@ enum {
 	HW_MI_ARENA_BLOCKS_MAX = 1 << 22, // all of the address space
 	HW_MI_META_BYTES_MAX = 1 << 20,
 	HW_MI_STATICS_BYTES_MAX = 16 << 20, // of a section; Python's have about 1 MiB
+	// Segments that are held against words of it: each word may lead to what looks like an arena of all of them.
+	HW_MI_LOOKS_MAX = 1 << 22,
 };
 
 // What mi_arenas[] and td_cache[] have.
@@ -141,7 +143,7 @@ static bool hw_mi_read_statics(struct hw_mi_walk *walk, struct hw_mi_statics *re
 
 // A struct mi_arena_s: it begins where a segment may, and knows of every segment in it that its block is in
 // use. One segment at least, for only what is used is proved.
-static bool hw_mi_is_arena(struct hw_mi_walk *walk, hw_addr_t header)
+static bool hw_mi_is_arena(struct hw_mi_walk *walk, hw_addr_t header, uint64_t *looks_left)
 {
 	const struct hw_python_layout *l = walk->layout;
 	const struct hw_mimalloc *mi = walk->mi;
@@ -159,7 +161,7 @@ static bool hw_mi_is_arena(struct hw_mi_walk *walk, hw_addr_t header)
 	size_t first = hw_vec_find_beyond(&mi->segments, end, start), i = first;
 	for (; i < mi->segments.count && mi->segments.data[i].start < end; i++) {
 		uint64_t block = (mi->segments.data[i].start - start) / HW_MI_SEGMENT_BYTES;
-		if (mi->segments.data[i].start < start ||
+		if (!*looks_left || !--*looks_left || mi->segments.data[i].start < start ||
 		    !hw_pages_read_u64(
 			    &walk->pages,
 			    header + (hw_addr_t)l->mi_arena_blocks_inuse + block / 64 * 8, &bits) ||
@@ -188,14 +190,15 @@ static void hw_mi_take_once(hw_addr_t addr, size_t room, hw_addr_t *all, size_t 
 		all[(*count)++] = addr;
 }
 
-static void hw_mi_try_static(struct hw_mi_walk *walk, hw_addr_t addr, struct hw_mi_statics *ret)
+static void hw_mi_try_static(struct hw_mi_walk *walk, hw_addr_t addr, uint64_t *looks_left,
+			     struct hw_mi_statics *ret)
 {
 	const struct hw_mapping *m = addr && addr % 8 == 0
 					     ? hw_target_find_mapping(walk->target, addr)
 					     : NULL;
 	if (!m || !hw_mapping_is_private_writable(m))
 		return;
-	if (hw_mi_is_arena(walk, addr))
+	if (hw_mi_is_arena(walk, addr, looks_left))
 		hw_mi_take_once(addr, HW_MI_ARENAS_MAX, ret->arenas, &ret->arena_count);
 	else if (hw_mi_is_cached_thread(walk, addr))
 		hw_mi_take_once(addr, HW_MI_THREAD_CACHE, ret->threads, &ret->thread_count);
@@ -204,6 +207,7 @@ static void hw_mi_try_static(struct hw_mi_walk *walk, hw_addr_t addr, struct hw_
 static void hw_mi_search_statics(struct hw_mi_walk *walk, struct hw_mi_statics *ret)
 {
 	static const char *const sections[] = { ".data", ".bss" };
+	uint64_t looks_left = HW_MI_LOOKS_MAX;
 	*ret = (struct hw_mi_statics){ 0 };
 	for (size_t s = 0; walk->python->module && s < sizeof(sections) / sizeof(sections[0]);
 	     s++) {
@@ -215,7 +219,7 @@ static void hw_mi_search_statics(struct hw_mi_walk *walk, struct hw_mi_statics *
 		hw_cleanup_free uint8_t *words = malloc(bytes + 1);
 		size_t got = words ? hw_target_read_some(walk->target, start, words, bytes) : 0;
 		for (size_t at = hw_align_up(start, 8) - start; at + 8 <= got; at += 8)
-			hw_mi_try_static(walk, hw_u64(words + at), ret);
+			hw_mi_try_static(walk, hw_u64(words + at), &looks_left, ret);
 	}
 }
 

@@ -38,7 +38,7 @@ static const char *const commands[][8] = {
 	{ "stats", "--format", "json" },
 	{ "explain", "@", "--format", "csv" },
 	{ "cpython-allocators", "--format", "csv" },
-	{ "retained", "@" },
+	{ "retained", "--format", "json" },
 	{ "free", "--by", "state" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(*commands) };
