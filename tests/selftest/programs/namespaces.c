@@ -2,19 +2,23 @@
 // A process with two glibcs: namespaces ROUNDS. Each round asks both for memory. Prints what mallinfo2(3) of each says,
 // "mallinfo ARENA HBLKS HBLKHD", "freed ADDRESS" a block that was given back, and the live set, then "stop".
 #include <dlfcn.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum { BLOCKS = 400, ROUNDS_MAX = 32, LARGE = 300000 };
 
+// struct mallinfo2, which glibc's headers have since 2.33
+struct counts {
+	size_t arena, ordblks, smblks, hblks, hblkhd, rest[5];
+};
+
 struct libc {
 	void *(*malloc)(size_t size);
 	void (*free)(void *mem);
-	struct mallinfo2 (*mallinfo)(void);
+	struct counts (*mallinfo)(void);
 	void *mem[ROUNDS_MAX * BLOCKS];
-	struct mallinfo2 info;
+	struct counts info;
 };
 
 static struct libc libcs[2];
@@ -36,7 +40,9 @@ int main(int argc, char **argv)
 		void *from = n ? other : RTLD_DEFAULT;
 		libcs[n].malloc = (void *(*)(size_t))dlsym(from, "malloc");
 		libcs[n].free = (void (*)(void *))dlsym(from, "free");
-		libcs[n].mallinfo = (struct mallinfo2(*)(void))dlsym(from, "mallinfo2");
+		libcs[n].mallinfo = (struct counts(*)(void))dlsym(from, "mallinfo2");
+		if (!libcs[n].mallinfo)
+			return 3;
 	}
 	for (size_t i = 0; i < rounds * BLOCKS; i++)
 		for (int n = 0; n < 2; n++)
