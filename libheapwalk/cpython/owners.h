@@ -45,6 +45,9 @@
 	X(STRUCT_CODES, "cpython", "struct format codes")                                          \
 	X(AST_ARENA, "cpython", "PyArena block")                                                   \
 	X(FREE_KEYS, "cpython", "free-listed PyDictKeysObject")                                    \
+	X(THREAD_COUNTS, "cpython", "thread reference counts")                                     \
+	X(UNIQUE_IDS, "cpython", "_Py_unique_id_entry table")                                      \
+	X(QSBR, "cpython", "_qsbr_pad array")                                                      \
 	X(DELAYED_FREE, "cpython", "freed when no thread reads it")                                \
 	X(FREE_QUEUE, "cpython", "_mem_work_chunk")                                                \
 	X(HASHTABLE, "cpython", "_Py_hashtable_t")                                                 \

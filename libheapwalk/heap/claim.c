@@ -11,7 +11,13 @@
 
 // How far behind the start of a block's user data a pointer may lead: debug hooks put 16 or 32 bytes
 // there, an object has its GC head and pre-header too, dict values of 3.11 and 3.12 their insertion order.
-enum { HW_CLAIM_SLACK = 32, HW_CLAIM_OBJECT_SLACK = 96, HW_CLAIM_INTERIOR_SLACK = 96 };
+// What is aligned to lines of the cache (3.14t) begins up to one later.
+enum {
+	HW_CLAIM_SLACK = 32,
+	HW_CLAIM_OBJECT_SLACK = 96,
+	HW_CLAIM_INTERIOR_SLACK = 96,
+	HW_CLAIM_ALIGNED_SLACK = 112
+};
 
 uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type *type,
 				      enum hw_type_category which)
@@ -209,9 +215,15 @@ void hw_worker_claim_buffer(struct hw_worker *worker, hw_addr_t address, uint32_
 struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_claim *claim)
 {
 	struct hw_slot slot = hw_heap_slot_at(heap, claim->address);
-	uint64_t slack = claim->kind == HW_CLAIM_OBJECT ? HW_CLAIM_OBJECT_SLACK
-			 : claim->is_interior           ? HW_CLAIM_INTERIOR_SLACK
-							: HW_CLAIM_SLACK;
+	static const uint8_t further[HW_CLAIM_KIND_COUNT] = {
+		[HW_CLAIM_OBJECT] = HW_CLAIM_OBJECT_SLACK - HW_CLAIM_SLACK,
+		[HW_CLAIM_INTERPRETER] = HW_CLAIM_ALIGNED_SLACK - HW_CLAIM_SLACK,
+		[HW_CLAIM_THREAD] = HW_CLAIM_ALIGNED_SLACK - HW_CLAIM_SLACK,
+		[HW_CLAIM_QSBR] = HW_CLAIM_ALIGNED_SLACK - HW_CLAIM_SLACK,
+	};
+	uint64_t slack = HW_CLAIM_SLACK + further[claim->kind];
+	if (claim->is_interior)
+		slack = HW_CLAIM_INTERIOR_SLACK;
 	if (claim->address < slot.user || claim->address - slot.user > slack ||
 	    slot.start + slot.bytes + 8 - claim->address < claim->bytes_min)
 		slot.category = NULL;

@@ -278,12 +278,15 @@ static const char *const hw_root_words[HW_CLAIM_KIND_COUNT] = {
 	[HW_CLAIM_THREAD] = "an interpreter's list of thread states",
 	[HW_CLAIM_STACK_CHUNK] = "a thread state's data stack",
 	[HW_CLAIM_FREE_LIST] = "an interpreter's free list",
+	[HW_CLAIM_THREAD_COUNTS] = "a thread state",
+	[HW_CLAIM_UNIQUE_IDS] = "an interpreter",
+	[HW_CLAIM_QSBR] = "an interpreter",
 	[HW_CLAIM_DELAYED_FREE] = "a queue of delayed frees",
 	[HW_CLAIM_FREE_QUEUE] = "a queue of delayed frees",
 	[HW_CLAIM_FREE_KEYS] = "an interpreter's free list of dict keys",
-	[HW_CLAIM_HASHTABLE] = "the runtime's table of static interned strings",
-	[HW_CLAIM_HASHTABLE_BUCKETS] = "the runtime's table of static interned strings",
-	[HW_CLAIM_HASHTABLE_ENTRY] = "the runtime's table of static interned strings",
+	[HW_CLAIM_HASHTABLE] = "a table of interned strings or constants",
+	[HW_CLAIM_HASHTABLE_BUCKETS] = "a table of interned strings or constants",
+	[HW_CLAIM_HASHTABLE_ENTRY] = "a table of interned strings or constants",
 	[HW_CLAIM_AST_ARENA] = "the compiler's arena of syntax trees",
 };
 

@@ -157,9 +157,9 @@ static void hw_claim_static_free_lists(struct hw_worker *worker)
 		hw_claim_free_keys(worker, keys, count);
 }
 
-// ---- the table of static interned strings ---------------------------------------------------------
+// ---- tables of static interned strings, of constants ---------------------------------------------------------
 
-static void hw_claim_hashtable(struct hw_worker *worker, hw_addr_t pointer)
+static void hw_claim_hashtable(struct hw_worker *worker, hw_addr_t pointer, const char *detail)
 {
 	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	struct hw_pages *pages = &worker->pages;
@@ -169,14 +169,14 @@ static void hw_claim_hashtable(struct hw_worker *worker, hw_addr_t pointer)
 	    !hw_pages_read_u64(pages, table + (uint64_t)l->hashtable_bucket_count, &count) ||
 	    !hw_pages_read_u64(pages, table + (uint64_t)l->hashtable_buckets, &buckets))
 		return;
-	hw_root_claim(worker, table, HW_CLAIM_HASHTABLE, "interned");
-	hw_root_claim(worker, buckets, HW_CLAIM_HASHTABLE_BUCKETS, "interned");
+	hw_root_claim(worker, table, HW_CLAIM_HASHTABLE, detail);
+	hw_root_claim(worker, buckets, HW_CLAIM_HASHTABLE_BUCKETS, detail);
 	for (uint64_t i = 0; i < count && i < HW_BUCKETS_MAX; i++) {
 		if (!hw_pages_read_u64(pages, buckets + 8 * i, &entry))
 			return;
 		struct hw_links links = { 0 };
 		while (hw_links_enter(&links, &worker->sink, entry)) {
-			hw_root_claim(worker, entry, HW_CLAIM_HASHTABLE_ENTRY, "interned");
+			hw_root_claim(worker, entry, HW_CLAIM_HASHTABLE_ENTRY, detail);
 			if (!hw_pages_read_u64(pages, entry, &entry))
 				break;
 		}
@@ -198,13 +198,17 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 				      &dict))
 			hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
 		hw_heap_claim_threads(worker, *interpreter);
+		if (l->interp_constants != HW_ABSENT)
+			hw_claim_hashtable(worker, *interpreter + (uint64_t)l->interp_constants,
+					   "constants");
 		if (l->tstate_freelists == HW_ABSENT)
 			hw_heap_claim_free_lists(worker, *interpreter);
 	}
 	if (l->interp_float_free_list == HW_ABSENT && l->interp_keys_free_chain == HW_ABSENT)
 		hw_claim_static_free_lists(worker);
 	if (l->runtime_interned_table != HW_ABSENT && python->runtime)
-		hw_claim_hashtable(worker, python->runtime + (uint64_t)l->runtime_interned_table);
+		hw_claim_hashtable(worker, python->runtime + (uint64_t)l->runtime_interned_table,
+				   "interned");
 	hw_claim_allocator_roots(worker);
 }
 

@@ -116,11 +116,22 @@ static bool hw_is_thread_of(struct hw_worker *worker, hw_addr_t thread, hw_addr_
 	return false;
 }
 
+static void hw_claim_member(struct hw_worker *worker, hw_addr_t owner, int32_t member,
+			    enum hw_claim_kind kind)
+{
+	uint64_t block;
+	if (member != HW_ABSENT &&
+	    hw_pages_read_u64(&worker->pages, owner + (uint64_t)member, &block))
+		hw_root_claim(worker, block, kind, "");
+}
+
 void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 {
 	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	struct hw_links links = { 0 };
 	uint64_t thread;
+	hw_claim_member(worker, interpreter, l->interp_unique_ids, HW_CLAIM_UNIQUE_IDS);
+	hw_claim_member(worker, interpreter, l->interp_qsbr, HW_CLAIM_QSBR);
 	if (l->interp_mem_free_queue != HW_ABSENT)
 		hw_claim_free_queue(worker, interpreter + (uint64_t)l->interp_mem_free_queue);
 	if (l->interp_threads_head == HW_ABSENT || l->tstate_next == HW_ABSENT ||
@@ -131,6 +142,7 @@ void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 	       hw_is_thread_of(worker, thread, interpreter)) {
 		hw_root_claim(worker, thread, HW_CLAIM_THREAD, "");
 		hw_claim_data_stack(worker, thread);
+		hw_claim_member(worker, thread, l->tstate_refcounts, HW_CLAIM_THREAD_COUNTS);
 		if (l->tstate_freelists != HW_ABSENT)
 			hw_heap_claim_free_lists(worker, thread);
 		if (l->tstate_mem_free_queue != HW_ABSENT)
