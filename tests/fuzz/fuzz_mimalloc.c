@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // The walker of CPython's mimalloc, and its dear checks, over the segment that tests/unit forges, with words
-// written over. First byte: bit 0, are links encoded; bit 1, is the block size in the wide member of 2.5.
+// written over. First byte: bit 0, are links encoded; bit 1, is the block size in the wide member of 2.5; bit 2,
+// is the heap one of a thread state, without the GIL, whose words are written over, too.
 #include "patches.h"
 
 #define main test_main
 #include "../unit/test_mimalloc.c"
 #undef main
 
-enum { VARIANTS = 4, PAGE_HEADERS = 6 };
+enum { VARIANTS = 8, PAGE_HEADERS = 6 };
 
 // What the walker relies on later, whatever the image says.
 static void check_pages(const struct hw_mimalloc *mi)
@@ -16,7 +17,8 @@ static void check_pages(const struct hw_mimalloc *mi)
 	{
 		if (!hw_mi_page_has_blocks(page))
 			continue;
-		if (page->used > page->capacity || page->capacity > page->reserved ||
+		if (page->tag > HW_MI_TAG_COUNT || page->used > page->capacity ||
+		    page->capacity > page->reserved ||
 		    page->first + page->reserved * page->block_bytes > page->start + page->bytes)
 			__builtin_trap();
 	}
@@ -27,7 +29,10 @@ static void check_pages(const struct hw_mimalloc *mi)
 
 static void make_variant(struct world *w, unsigned variant)
 {
-	make_healthy(w);
+	if (variant & 4)
+		make_tagged(w);
+	else
+		make_healthy(w);
 	struct hw_python_layout *l = &w->python.layout;
 	if (variant & 1)
 		l->mi_page_keys = 64;
@@ -64,10 +69,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					  SECRET,
 					  SECRET ^ SEGMENT,
 					  SEGMENT + SLICES + PAGE_SIZE,
-					  HW_MI_SLICES };
+					  HW_MI_SLICES,
+					  THREADS,
+					  TSTATE };
 	enum { WORDS = sizeof(words) / sizeof(*words) };
 	if (!size)
 		return 0;
+	const size_t part_count = data[0] & 4 ? 5 : 4;
 	struct world *w = &worlds[data[0] % VARIANTS];
 	if (!w->segment)
 		make_variant(w, data[0] % VARIANTS);
@@ -79,15 +87,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{ w->segment + SLICES, PAGE_HEADERS * PAGE_SIZE },
 		{ w->segment + SLICE, BLOCKS * BLOCK },
 		{ w->heap, sizeof(w->heap) },
+		{ w->threads, sizeof(w->threads) },
 	};
 	for (size_t i = 1; i + PATCH_BYTES < size; i += PATCH_BYTES + 1)
-		patch_apply(parts[data[i] % 4].bytes, parts[data[i] % 4].len, words, WORDS,
-			    data + i + 1, PATCH_BYTES);
+		patch_apply(parts[data[i] % part_count].bytes, parts[data[i] % part_count].len,
+			    words, WORDS, data + i + 1, PATCH_BYTES);
 	struct hw_image_piece pieces[] = {
+		{ THREADS, w->threads, sizeof(w->threads), HW_MAP_READ | HW_MAP_WRITE, "" },
 		{ HEAP, w->heap, sizeof(w->heap), HW_MAP_READ | HW_MAP_WRITE, "" },
 		{ SEGMENT, w->segment, READABLE, HW_MAP_READ | HW_MAP_WRITE, "" },
 	};
-	struct hw_error *err = hw_target_open_image(pieces, 2, &w->target);
+	struct hw_error *err = hw_target_open_image(pieces, sizeof(pieces) / sizeof(*pieces),
+						    &w->target);
 	if (!err)
 		err = hw_mimalloc_walk(w->target, &w->python, &w->issues, &w->progress, &w->mi);
 	if (!err) {
