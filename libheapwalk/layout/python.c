@@ -197,6 +197,10 @@ static void hw_find_runtime(struct hw_target *target, struct hw_python *python)
 		python->is_free_threaded = offsets.is_free_threaded;
 }
 
+// By: has no GIL, Py_DEBUG.
+static const char *const hw_build_names[2][2] = { { "release", "debug" },
+						  { "free-threaded", "free-threaded debug" } };
+
 // Everything about one module that defines PyType_Type.
 static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_modules *modules,
 					  struct hw_module *module, struct hw_issues *issues,
@@ -217,9 +221,7 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 				   ? hw_module_symbol(module, "_Py_NegativeRefcount", &symbol)
 				   : hw_python_has_debug_text(target, module);
 	snprintf(python->build, sizeof(python->build), "%s",
-		 python->is_free_threaded ? "free-threaded"
-		 : python->is_debug       ? "debug"
-					  : "release");
+		 hw_build_names[python->is_free_threaded][python->is_debug]);
 	HW_TRY(hw_load_layout(target, modules, python));
 	if (!python->is_from_table)
 		HW_TRY(hw_prove_types(target, modules, python));

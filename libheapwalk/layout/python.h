@@ -35,7 +35,7 @@ struct hw_python {
 	bool is_debug;            // Py_DEBUG
 	bool is_free_threaded;
 	char version[32];               // "3.11.7"
-	char build[32];                 // "release", "debug", "free-threaded", …
+	char build[32];                 // "release", "debug", "free-threaded", "free-threaded debug"
 	char facts[256];                // where the layout came from
 	bool is_from_table;             // rows.def: nothing in the target's files told
 	hw_addr_t runtime;              // _PyRuntime, 0 before 3.7

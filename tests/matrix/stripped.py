@@ -213,6 +213,10 @@ def check(interpreter, workload, is_headless, options):
         environment, debug_dirs = {}, "/usr/lib/debug"
         if is_headless or not root or has_debug_info(root + interpreter.path):  # else Debian's, stripped as it is
             interpreter, environment, debug_dirs = make_copy(interpreter, folder, is_headless)
+        if options.mode:
+            environment["PYTHONMALLOC"] = options.mode
+        # mimalloc would reserve a gigabyte, which would be in each core.
+        environment["MIMALLOC_ARENA_RESERVE"] = "131072"
         with Target(target_command(interpreter, workload), environment, root=root) as target:
             wanted = ask_with_symbols(options, target, debug_dirs)
             yield from compare_all(sources_of(target, root, options), wanted, options)
@@ -253,6 +257,7 @@ def main():
     parser.add_argument("--workload", default="small+strings+containers", help="what the target has in its heap")
     parser.add_argument("--mixtures", action="store_true", help="the three mixtures of the matrix instead")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--mode", default="", help="this PYTHONMALLOC")
     parser.add_argument("--quick", action="store_true", help="live, and only without section headers")
     parser.add_argument("--live-only", action="store_true", help="no cores")
     options = parser.parse_args()
