@@ -136,6 +136,13 @@ struct hw_arena *hw_pymalloc_find_arena(const struct hw_pymalloc *pymalloc, hw_a
 // The carved pool that contains addr, or NULL.
 struct hw_pool *hw_pymalloc_find_pool(const struct hw_pymalloc *pymalloc, hw_addr_t addr);
 
+// Pools of arenas that no interpreter lists: how many places of [start, end) where a pool may begin have a
+// header that proves itself. An isolated interpreter that ends while blocks of its own are in use leaves its
+// arenas behind (Objects/obmalloc.c, 3.12 and later), and nothing leads to them any more.
+uint64_t hw_pymalloc_count_unlisted(const struct hw_pymalloc *pymalloc,
+				    const struct hw_python_layout *layout, hw_addr_t start,
+				    hw_addr_t end);
+
 enum { HW_POOL_BITMAP_WORDS = 16384 / 8 / 64 };
 // Which blocks of a pool are free: bit i of `bitmap` (HW_POOL_BITMAP_WORDS words, cleared here) is set
 // for a freed block (on the list) and for a virgin one. `bytes` is the whole pool. Damage (a link out

@@ -201,3 +201,41 @@ bool hw_obmalloc_arena_is_sound(const struct hw_pymalloc *pm, const struct hw_ar
 	struct hw_geometry geometry = { pm->arena_bytes, pm->pool_bytes };
 	return hw_arena_fits(arena, &geometry);
 }
+
+// What a pool says of itself without an arena that leads to it: its block size, where its free list begins,
+// how many blocks are in use.
+static bool hw_is_unlisted_pool(const struct hw_pymalloc *pm, const struct hw_python_layout *layout,
+				hw_addr_t pool, const uint8_t *header)
+{
+	uint64_t szidx = hw_u32(header + layout->pool_szidx);
+	uint64_t block = (szidx + 1) * pm->alignment,
+		 free = hw_u64(header + layout->pool_freeblock);
+	return szidx < pm->size_class_count &&
+	       hw_u32(header + layout->pool_arenaindex) < HW_MAX_ARENAS &&
+	       block + hw_u32(header + layout->pool_maxnextoffset) == pm->pool_bytes &&
+	       hw_u32(header + layout->pool_ref_count) <=
+		       (pm->pool_bytes - HW_POOL_HEADER_BYTES) / block &&
+	       (!free || (free > pool && free - pool < pm->pool_bytes));
+}
+
+uint64_t hw_pymalloc_count_unlisted(const struct hw_pymalloc *pymalloc,
+				    const struct hw_python_layout *layout, hw_addr_t start,
+				    hw_addr_t end)
+{
+	struct hw_span spans[HW_GEOMETRY_SAMPLE];
+	uint8_t headers[HW_GEOMETRY_SAMPLE * HW_POOL_HEADER_BYTES];
+	uint64_t found = 0;
+	const uint64_t step = pymalloc->pool_bytes;
+	for (hw_addr_t at = hw_align_up(start, step); at < end && end - at >= step;) {
+		size_t count = 0;
+		for (; count < HW_GEOMETRY_SAMPLE && at < end && end - at >= step; at += step)
+			spans[count++] = (struct hw_span){ .addr = at,
+							   .len = HW_POOL_HEADER_BYTES };
+		hw_target_read_many(pymalloc->target, spans, count, headers);
+		for (size_t i = 0; i < count; i++)
+			found += !spans[i].is_missing &&
+				 hw_is_unlisted_pool(pymalloc, layout, spans[i].addr,
+						     headers + i * HW_POOL_HEADER_BYTES);
+	}
+	return found;
+}

@@ -122,6 +122,13 @@ static void hw_find_in_program(struct hw_glibc_walker *w, struct hw_module *prog
 		other->name = hw_name_of_malloc(program);
 	if (!other->name && !w->glibc->main_arena && hw_module_has_mallocng(w, program))
 		other->name = "musl's mallocng";
+	// A program that never frees gets a malloc that only moves a pointer: malloc/lite_malloc.c.
+	struct hw_symbol symbol;
+	if (!other->name && hw_module_symbol(program, "__simple_malloc", &symbol))
+		other->name = "musl's bump allocator";
+	// One of its own, that its symbols name and nobody else knows.
+	if (!other->name && !w->glibc->main_arena && hw_defines_malloc(program))
+		other->name = hw_glibc_base_name(program->path);
 	if (other->name)
 		other->file = program->path;
 }

@@ -90,6 +90,8 @@ static const struct hw_category hw_fixed_categories[HW_CATEGORY_FIXED_COUNT] = {
 	[HW_CATEGORY_LOADER] = { "anonymous", "dynamic linker", "", HW_STATE_IN_USE, "in use", 0 },
 	[HW_CATEGORY_GETRANDOM] = { "anonymous", "getrandom", "", HW_STATE_IN_USE, "in use", 0 },
 	[HW_CATEGORY_CODE] = { "anonymous", "writable code", "", HW_STATE_IN_USE, "in use", 0 },
+	[HW_CATEGORY_UNLISTED_ARENA] = { "pyarena", "ended interpreter's", "not walked", HW_STATE_UNKNOWN,
+					 "unknown", 0 },
 	[HW_CATEGORY_ANONYMOUS] = { "unknown", "anonymous mapping", "", HW_STATE_UNKNOWN, "unknown", 0 },
 };
 // clang-format on

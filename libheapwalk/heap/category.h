@@ -56,6 +56,7 @@ enum hw_fixed_category {
 	HW_CATEGORY_LOADER,       // ld.so's own
 	HW_CATEGORY_GETRANDOM,    // libc's, for getrandom()
 	HW_CATEGORY_CODE,         // anonymous, writable and executable
+	HW_CATEGORY_UNLISTED_ARENA, // of an interpreter that has ended: no list leads to it
 	HW_CATEGORY_ANONYMOUS,
 	HW_CATEGORY_FIXED_COUNT
 };

@@ -230,11 +230,15 @@ struct hw_plain {
 	HW_VEC(hw_addr_t) loader; // sorted: what ld.so's list of loaded files points at
 	HW_VEC(hw_addr_t) random; // sorted: getrandom.c's pages, once they are sought
 	bool is_random_sought;
-	uint32_t anonymous; // category of what nothing explains
+	uint32_t anonymous;       // category of what nothing explains
+	hw_addr_t first_unlisted; // an arena that no interpreter lists
+	uint64_t unlisted_bytes;  // of all of them
 };
 enum { HW_PTHREAD_BYTES = 2304 }; // of struct pthread, most versions' whole
 bool hw_plain_init(struct hw_plain *plain, struct hw_heap *heap); // false: out of memory
 void hw_plain_deinit(struct hw_plain *plain);
+// When all was added: what there is to say of it as a whole.
+void hw_plain_report(const struct hw_plain *plain, struct hw_issues *issues);
 // getrandom.c: is [start, end) what libc's getrandom() mapped for itself?
 bool hw_plain_is_getrandom(struct hw_plain *plain, struct hw_heap *heap, hw_addr_t start,
 			   hw_addr_t end);

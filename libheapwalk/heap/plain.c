@@ -245,6 +245,40 @@ static hw_addr_t hw_bss_end(struct hw_heap *heap, const struct hw_mapping *m,
 	return hw_min(hw_align_up(bss + bytes, HW_PAGE_BYTES), m->end);
 }
 
+// ---- arenas that nothing leads to ----
+
+// At least half of the places where pools may begin have one: a part of an arena is never carved.
+static bool hw_plain_is_unlisted(struct hw_plain *plain, const struct hw_heap *heap,
+				 hw_addr_t start, hw_addr_t end)
+{
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	const struct hw_python_layout *layout = &heap->in.python->layout;
+	if (!pm->arenas.count || layout->obmalloc_state_size == HW_ABSENT ||
+	    end - start < pm->arena_bytes)
+		return false;
+	// A look at its beginning is enough to know that most mappings are none.
+	uint64_t places = (end - start) / pm->pool_bytes;
+	if (!hw_pymalloc_count_unlisted(pm, layout, start, start + pm->arena_bytes) ||
+	    hw_pymalloc_count_unlisted(pm, layout, start, end) < places / 2)
+		return false;
+	if (!plain->unlisted_bytes)
+		plain->first_unlisted = start;
+	plain->unlisted_bytes += end - start;
+	return true;
+}
+
+void hw_plain_report(const struct hw_plain *plain, struct hw_issues *issues)
+{
+	if (plain->unlisted_bytes)
+		hw_issues_add(
+			issues, HW_ERROR_UNSUPPORTED, plain->first_unlisted,
+			"%llu bytes, the first at 0x%llx, are arenas that no interpreter lists: "
+			"one that has ended left blocks in use behind; they are not walked, "
+			"and shown as unknown",
+			(unsigned long long)plain->unlisted_bytes,
+			(unsigned long long)plain->first_unlisted);
+}
+
 // ---- all of it ----
 
 static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *plain,
@@ -268,7 +302,8 @@ static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *pla
 		return HW_CATEGORY_CODE;
 	if (!*m->path && hw_plain_is_getrandom(plain, heap, start, end))
 		return HW_CATEGORY_GETRANDOM;
-	return plain->anonymous;
+	return hw_plain_is_unlisted(plain, heap, start, end) ? HW_CATEGORY_UNLISTED_ARENA
+							     : plain->anonymous;
 }
 
 bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struct hw_mapping *m,

@@ -96,6 +96,7 @@ struct hw_error *hw_heap_build_spans(struct hw_heap *heap)
 		}
 	}
 	hw_vec_deinit(&claimed);
+	hw_plain_report(&plain, heap->in.issues);
 	hw_plain_deinit(&plain);
 	return ok ? NULL : &hw_enomem;
 }

@@ -144,6 +144,13 @@ static void hw_census_trust(struct hw_report *report)
 		hw_report_styled_line(report, HW_STYLE_METADATA,
 				      "coverage: %s of heap bytes seen, missing %s bytes", share,
 				      hw_commas(ledger->missing_bytes, digits));
+	else if (!session->glibc.main_arena && !session->glibc.other.name &&
+		 !session->python.module)
+		hw_report_styled_line(
+			report, HW_STYLE_METADATA,
+			"coverage: 100 %% of %s bytes read, in which no allocator was "
+			"recognised: blocks are not told apart",
+			hw_commas(ledger->heap_bytes, digits));
 	else
 		hw_report_styled_line(report, HW_STYLE_METADATA,
 				      "coverage: 100 %% of %s bytes seen",

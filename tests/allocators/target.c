@@ -14,7 +14,11 @@ int main(void)
 		memset(block, 0x5a, 64);
 		printf("%p\n", (void *)block);
 		void *volatile gone = malloc(5000);
-		free(gone); // without a free() musl links a simpler malloc
+#ifdef NEVER_FREES // then musl links a simpler malloc
+		(void)gone;
+#else
+		free(gone);
+#endif
 	}
 	puts("ready");
 	fflush(stdout);

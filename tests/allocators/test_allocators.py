@@ -101,7 +101,8 @@ class Allocators(HeapwalkTest):
             self.skipTest("not installed: " + ", ".join(missing))
 
     def test_musl(self):
-        for words in ([], ["-static"]):
+        for words, name in (([], "musl's mallocng"), (["-static"], "musl's mallocng"),
+                            (["-static", "-DNEVER_FREES"], "musl's bump allocator")):
             program = os.path.join(self.directory, "target")
             try:
                 subprocess.run(["musl-gcc", "-O1", "-o", program, *words, os.path.join(HERE, "target.c")], check=True)
@@ -112,7 +113,7 @@ class Allocators(HeapwalkTest):
                 if not words:
                     with open("/proc/%d/maps" % target.pid, encoding="utf-8") as maps:
                         libc = [line.split()[-1] for line in maps if "libc.so" in line or "ld-musl" in line][0]
-                self.check_both("musl's mallocng", os.path.realpath(libc), target)
+                self.check_both(name, os.path.realpath(libc), target)
             print("ran with musl", *words)
 
     def test_glibc(self):
