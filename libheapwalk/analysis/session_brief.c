@@ -4,7 +4,6 @@
 // processes sleep most of the time, and one that slept from before the first byte was read until after
 // the last one was as good as stopped (hw_target_rest()). One that did not is stopped.
 #include <string.h>
-#include <time.h>
 
 #include "analysis/session_internal.h"
 #include "base/cleanup.h"
@@ -16,9 +15,10 @@ struct hw_brief {
 	struct hw_session *session;
 	hw_session_read_fn *read;
 	void *payload;
-	bool is_prepared; // python was found while the target ran
-	bool read_failed; // the walk did not
-	size_t issues;    // met before
+	bool is_prepared;     // python was found while the target ran
+	bool read_failed;     // the walk did not
+	size_t issues;        // met before
+	struct hw_error *err; // of the walk in a target that stands still; owned
 };
 
 static bool hw_session_is_ours_to_stop(const struct hw_session *session)
@@ -63,6 +63,16 @@ static struct hw_error *hw_brief_walk(struct hw_brief *brief)
 	return err ? err : hw_session_check_alive(session);
 }
 
+// A walk that was for nothing.
+static void hw_brief_forget(struct hw_brief *brief)
+{
+	struct hw_session *session = brief->session;
+	hw_session_forget_allocators(session);
+	hw_issues_cut(&session->issues, brief->issues);
+	if (session->has_python && !session->python.module)
+		hw_session_forget_python(session);
+}
+
 // True: *ret_err is the answer. False: it ran, or does not sleep at all, and nothing is known.
 static bool hw_brief_walk_at_rest(struct hw_brief *brief, struct hw_error **ret_err)
 {
@@ -81,46 +91,55 @@ static bool hw_brief_walk_at_rest(struct hw_brief *brief, struct hw_error **ret_
 			return true;
 		}
 		hw_error_destroy(err);
-		hw_session_forget_allocators(session);
-		hw_issues_cut(&session->issues, brief->issues);
-		if (session->has_python && !session->python.module)
-			hw_session_forget_python(session);
+		hw_brief_forget(brief);
 		if (!after)
 			return false;
 	}
 	return false;
 }
 
-static uint64_t hw_now_nanoseconds(void)
+static void hw_brief_run(void *payload)
 {
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	struct hw_brief *brief = payload;
+	struct hw_progress *progress = &brief->session->progress;
+	hw_progress_fn *report = progress->report;
+	progress->report = NULL; // it is for the caller's thread
+	brief->err = hw_brief_walk(brief);
+	progress->report = report;
+}
+
+static void hw_brief_rehearse(void *payload)
+{
+	struct hw_brief *brief = payload;
+	hw_brief_run(brief);
+	hw_error_destroy(brief->err);
+	brief->err = NULL;
+	hw_brief_forget(brief);
 }
 
 static struct hw_error *hw_brief_walk_stopped(struct hw_brief *brief)
 {
 	struct hw_session *session = brief->session;
-	uint64_t before = hw_now_nanoseconds(), spent = 0;
+	uint64_t before = hw_target_stopped_nanoseconds(session->target);
+	bool is_answer = false;
+	struct hw_error *err = NULL;
 	if (brief->is_prepared) {
-		HW_TRY(hw_target_stop_briefly(session->target));
-		struct hw_error *err = hw_brief_walk(brief);
-		hw_target_resume(session->target);
-		spent = hw_now_nanoseconds() - before;
-		session->stop_nanoseconds = spent;
-		if (!err || brief->read_failed || err->code == HW_ERROR_INTERRUPTED)
-			return err;
+		HW_TRY(hw_target_run_stopped(session->target, hw_brief_rehearse, hw_brief_run,
+					     brief));
+		err = brief->err;
+		is_answer = !err || brief->read_failed || err->code == HW_ERROR_INTERRUPTED;
+	}
+	if (!is_answer) {
 		// Perhaps it is another program by now: from the start.
 		hw_error_destroy(err);
-		hw_session_invalidate(session);
+		if (brief->is_prepared)
+			hw_session_invalidate(session);
 		brief->is_prepared = false;
-		before = hw_now_nanoseconds();
+		HW_TRY(hw_session_stop(session));
+		err = hw_brief_walk(brief);
+		hw_session_resume(session);
 	}
-	HW_TRY(hw_session_stop(session));
-	struct hw_error *err = hw_brief_walk(brief);
-	hw_session_resume(session);
-	if (hw_session_is_ours_to_stop(session))
-		session->stop_nanoseconds = spent + hw_now_nanoseconds() - before;
+	session->stop_nanoseconds = hw_target_stopped_nanoseconds(session->target) - before;
 	return err;
 }
 

@@ -4,6 +4,7 @@
 // Reading 48 bytes of a page costs a live process nearly what reading the page does: the kernel pins
 // it first. Hence several workers, each with its own share of the sums, where the source allows it.
 #include <inttypes.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "base/cleanup.h"
@@ -13,7 +14,7 @@
 enum {
 	HW_POOL_BATCH = 4096, // headers read at once, decoded while they are in the cache
 	HW_POOL_WORKERS_MAX = 8,
-	HW_POOLS_PER_WORKER = 16384, // fewer are not worth a thread
+	HW_POOLS_PER_WORKER = 256, // fewer are not worth a thread
 };
 
 // What every pool of a size class has in common: no division per pool.
@@ -29,6 +30,7 @@ struct hw_pool_reader {
 	struct hw_progress *progress;
 	struct hw_pymalloc *pm;
 	struct hw_size_class classes[HW_PYMALLOC_SIZE_CLASSES_MAX];
+	size_t step; // arenas read at once
 	atomic_size_t next_arena;
 };
 
@@ -234,17 +236,16 @@ static void hw_pool_worker_run(void *payload, unsigned index)
 	struct hw_pool_worker *worker = (struct hw_pool_worker *)payload + index;
 	struct hw_pool_reader *reader = worker->reader;
 	struct hw_pymalloc *pm = reader->pm;
-	const size_t step = HW_POOL_BATCH / (pm->arena_bytes / pm->pool_bytes);
 	hw_cleanup_free struct hw_span *spans = malloc(HW_POOL_BATCH * sizeof(*spans));
 	hw_cleanup_free uint8_t *headers = malloc((size_t)HW_POOL_BATCH * HW_POOL_HEADER_BYTES);
 	worker->spans = spans;
 	worker->headers = headers;
 	worker->is_out_of_memory = !spans || !headers;
 	while (!worker->is_out_of_memory) {
-		size_t from = atomic_fetch_add(&reader->next_arena, step);
+		size_t from = atomic_fetch_add(&reader->next_arena, reader->step);
 		if (from >= pm->arenas.count)
 			break;
-		hw_read_batch(worker, from, hw_min(from + step, pm->arenas.count));
+		hw_read_batch(worker, from, hw_min(from + reader->step, pm->arenas.count));
 		if (reader->progress && (worker->is_caller ? hw_progress_poll(reader->progress)
 							   : hw_progress_stopped(reader->progress)))
 			break;
@@ -275,10 +276,11 @@ static void hw_add_sums(struct hw_pymalloc *pm, const struct hw_pool_worker *wor
 
 static size_t hw_worker_count(const struct hw_pool_reader *reader)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t most = processors > 0 ? hw_min((uint64_t)processors, HW_POOL_WORKERS_MAX) : 1;
-	if (!reader->target->ops->is_thread_safe)
-		return 1;
+	cpu_set_t processors;
+	size_t most = 1;
+	if (reader->target->ops->is_thread_safe &&
+	    !sched_getaffinity(0, sizeof(processors), &processors))
+		most = hw_min((uint64_t)CPU_COUNT(&processors), HW_POOL_WORKERS_MAX);
 	return hw_min(most, 1 + reader->pm->pools.count / HW_POOLS_PER_WORKER);
 }
 
@@ -288,6 +290,9 @@ static struct hw_error *hw_run_workers(struct hw_pool_reader *reader, size_t *re
 	struct hw_pymalloc *pm = reader->pm;
 	struct hw_pool_worker workers[HW_POOL_WORKERS_MAX] = { 0 };
 	size_t count = hw_worker_count(reader);
+	size_t most = HW_POOL_BATCH / (pm->arena_bytes / pm->pool_bytes);
+	reader->step = hw_min(most, (pm->arenas.count + count - 1) / count);
+	reader->step = hw_max(reader->step, 1);
 	hw_cleanup_free struct hw_pymalloc_state *sums = calloc(count * pm->states.count + 1,
 								sizeof(*sums));
 	if (!sums)

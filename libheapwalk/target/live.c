@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -210,20 +209,13 @@ static struct hw_error *hw_live_refresh(struct hw_target *self)
 	return live->no_stop && self->pid != getpid() ? hw_live_note_race(live) : NULL;
 }
 
-static uint64_t hw_live_now(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void hw_live_let_go(struct hw_live *live)
 {
 	if (!live->tracer)
 		return;
-	hw_tracer_resume(live->tracer);
+	uint64_t ended = hw_tracer_resume(live->tracer);
 	live->tracer = NULL;
-	live->target.stopped_nanoseconds += hw_live_now() - live->target.stop_began;
+	live->target.stopped_nanoseconds += ended - live->target.stop_began;
 	live->target.stop_began = 0;
 }
 
@@ -266,7 +258,7 @@ static struct hw_copy *hw_live_prepare_copy(struct hw_live *live, int pagemap_fd
 	return copy;
 }
 
-static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
+static struct hw_error *hw_live_stop(struct hw_target *self)
 {
 	struct hw_live *live = (struct hw_live *)self;
 	if (live->stop_count++)
@@ -276,15 +268,16 @@ static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
 	struct hw_copy *copy = NULL;
 	if (!hw_live_is_alive(self))
 		err = hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
-	if (!err && live->copies && refresh) {
+	if (!err && live->copies) {
 		pagemap_fd = openat(live->task_fd, "pagemap", O_RDONLY | O_CLOEXEC);
 		copy = hw_live_prepare_copy(live, pagemap_fd);
 	}
 	if (!err && !live->no_stop) {
-		self->stop_began = hw_live_now();
 		err = hw_tracer_stop(self->pid, live->proc_fd, self->machine, &live->tracer);
+		if (!err)
+			self->stop_began = hw_tracer_began(live->tracer);
 	}
-	if (!err && refresh)
+	if (!err)
 		err = hw_live_refresh(self);
 	if (!err && copy) {
 		err = hw_copy_take(copy, self, pagemap_fd, hw_live_read_some);
@@ -300,14 +293,22 @@ static struct hw_error *hw_live_halt(struct hw_target *self, bool refresh)
 	return err;
 }
 
-static struct hw_error *hw_live_stop(struct hw_target *self)
+static struct hw_error *hw_live_run_stopped(struct hw_target *self, void (*rehearse)(void *payload),
+					    void (*run)(void *payload), void *payload)
 {
-	return hw_live_halt(self, true);
-}
-
-static struct hw_error *hw_live_stop_briefly(struct hw_target *self)
-{
-	return hw_live_halt(self, false);
+	struct hw_live *live = (struct hw_live *)self;
+	uint64_t nanoseconds = 0;
+	struct hw_error *err = NULL;
+	if (!hw_live_is_alive(self))
+		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
+	if (live->stop_count++ || live->no_stop)
+		run(payload);
+	else
+		err = hw_tracer_run_stopped(self->pid, live->proc_fd, self->machine, rehearse, run,
+					    payload, &nanoseconds);
+	live->stop_count--;
+	self->stopped_nanoseconds += nanoseconds;
+	return err;
 }
 
 static char *hw_live_rest(struct hw_target *self)
@@ -338,7 +339,7 @@ static const struct hw_reader_ops hw_live_ops = {
 	.read_some = hw_live_read_some,
 	.read_many = hw_live_read_many,
 	.stop = hw_live_stop,
-	.stop_briefly = hw_live_stop_briefly,
+	.run_stopped = hw_live_run_stopped,
 	.resume = hw_live_resume,
 	.refresh = hw_live_refresh,
 	.rest = hw_live_rest,

@@ -4,9 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "target/window.h"
 
 struct hw_error *hw_target_add_mapping(struct hw_target *target, const struct hw_mapping *mapping)
@@ -71,10 +71,15 @@ struct hw_error *hw_target_stop(struct hw_target *target)
 	return target->ops->stop ? target->ops->stop(target) : NULL;
 }
 
-struct hw_error *hw_target_stop_briefly(struct hw_target *target)
+struct hw_error *hw_target_run_stopped(struct hw_target *target, void (*rehearse)(void *payload),
+				       void (*run)(void *payload), void *payload)
 {
-	return target->ops->stop_briefly ? target->ops->stop_briefly(target)
-					 : hw_target_stop(target);
+	if (target->ops->run_stopped)
+		return target->ops->run_stopped(target, rehearse, run, payload);
+	HW_TRY(hw_target_stop(target));
+	run(payload);
+	hw_target_resume(target);
+	return NULL;
 }
 
 char *hw_target_rest(struct hw_target *target)
@@ -84,12 +89,8 @@ char *hw_target_rest(struct hw_target *target)
 
 uint64_t hw_target_stopped_nanoseconds(const struct hw_target *target)
 {
-	struct timespec now;
-	if (!target->stop_began)
-		return target->stopped_nanoseconds;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return target->stopped_nanoseconds + (uint64_t)now.tv_sec * 1000000000u +
-	       (uint64_t)now.tv_nsec - target->stop_began;
+	uint64_t now = target->stop_began ? hw_now_nanoseconds() - target->stop_began : 0;
+	return target->stopped_nanoseconds + now;
 }
 
 void hw_target_resume(struct hw_target *target)

@@ -87,8 +87,9 @@ struct hw_reader_ops {
 	hw_addr_t (*skip_zeroes)(struct hw_target *self, hw_addr_t addr);
 	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
 	struct hw_error *(*stop)(struct hw_target *self);
-	// The same without reading mappings and threads again. NULL: stop() does not read them.
-	struct hw_error *(*stop_briefly)(struct hw_target *self);
+	// See hw_target_run_stopped(). NULL: stop() does as well.
+	struct hw_error *(*run_stopped)(struct hw_target *self, void (*rehearse)(void *payload),
+					void (*run)(void *payload), void *payload);
 	void (*resume)(struct hw_target *self);
 	// Read mappings and threads again. NULL: they never change.
 	struct hw_error *(*refresh)(struct hw_target *self);
@@ -151,8 +152,12 @@ void hw_target_copy_when_stopped(struct hw_target *target, struct hw_issues *iss
 
 // The outermost stop also refreshes mappings and threads.
 struct hw_error *hw_target_stop(struct hw_target *target) HW_MUST_USE;
-// Mappings and threads stay as they were read last: for a look at addresses that are known already.
-struct hw_error *hw_target_stop_briefly(struct hw_target *target) HW_MUST_USE;
+// Calls run(payload), perhaps on another thread, while all threads stand still, for as short a time as can
+// be. Mappings and threads are as they were read last: for a look at addresses that are known already. An
+// error: it was not called. A live process runs while rehearse(payload) does the same on the same thread and
+// drops it: what the real one needs of ours, code and memory, is at hand then.
+struct hw_error *hw_target_run_stopped(struct hw_target *target, void (*rehearse)(void *payload),
+				       void (*run)(void *payload), void *payload) HW_MUST_USE;
 void hw_target_resume(struct hw_target *target);
 // For how long a live process stood still for us until now.
 uint64_t hw_target_stopped_nanoseconds(const struct hw_target *target);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,9 +14,9 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 enum {
 	// A program that makes threads faster than they are stopped: give up after so many passes.
@@ -23,6 +24,8 @@ enum {
 	// A thread that sleeps in the kernel does not stop before it returns from there. It can't run
 	// the program's code meanwhile, so after this it counts as stopped.
 	HW_TRACER_ASLEEP_MS = 200,
+	// Most stop at once: so long it is not worth it to sleep, for the kernel may sleep 50 us longer.
+	HW_TRACER_SPIN_US = 100,
 	// A thread that neither stops nor sleeps.
 	HW_TRACER_DEADLINE_MS = 10000,
 	HW_REGISTERS_BYTES = 1024, // more than any NT_PRSTATUS that hw_machine has
@@ -42,6 +45,9 @@ struct hw_tracer {
 	pthread_t thread;
 	sem_t is_settled, may_resume;
 	struct hw_error *err;
+	uint64_t began, ended; // of the stop: hw_tracer_began(), hw_tracer_resume()
+	void (*rehearse)(void *payload), (*run)(void *payload);
+	void *payload;
 	HW_VEC(struct hw_tracee) tracees;
 	HW_VEC(struct hw_thread) threads;
 };
@@ -153,10 +159,15 @@ static void hw_tracee_poll(struct hw_tracee *tracee)
 static struct hw_error *hw_tracer_wait(struct hw_tracer *tracer, struct hw_tracee *tracee)
 {
 	long waited_us = 0;
-	for (long pause_us = 0;; pause_us = pause_us ? pause_us * 2 : 10) {
+	const uint64_t began = hw_now_nanoseconds();
+	for (long pause_us = 0;;) {
 		hw_tracee_poll(tracee);
 		if (tracee->is_stopped || tracee->is_gone)
 			return NULL;
+		if (!pause_us && hw_now_nanoseconds() - began < HW_TRACER_SPIN_US * 1000u) {
+			sched_yield();
+			continue;
+		}
 		if (waited_us > HW_TRACER_ASLEEP_MS * 1000L) {
 			char state = hw_proc_state(tracer->proc_fd, tracee->tid);
 			if (!state || state == 'Z' || state == 'X') {
@@ -170,6 +181,7 @@ static struct hw_error *hw_tracer_wait(struct hw_tracer *tracer, struct hw_trace
 			return hw_error_create(
 				HW_ERROR_OS, "thread %d of process %d does not stop within %d s",
 				(int)tracee->tid, (int)tracer->pid, HW_TRACER_DEADLINE_MS / 1000);
+		pause_us = pause_us ? pause_us * 2 : 10;
 		if (pause_us > 5000)
 			pause_us = 5000;
 		nanosleep(&(struct timespec){ .tv_nsec = pause_us * 1000 }, NULL);
@@ -253,6 +265,7 @@ static void hw_tracer_let_go(struct hw_tracer *tracer)
 static void *hw_tracer_run(void *arg)
 {
 	struct hw_tracer *tracer = arg;
+	tracer->began = hw_now_nanoseconds();
 	tracer->err = hw_tracer_stop_all(tracer);
 	if (!tracer->err)
 		tracer->err = hw_tracer_read_registers(tracer);
@@ -265,6 +278,21 @@ static void *hw_tracer_run(void *arg)
 	while (sem_wait(&tracer->may_resume) && errno == EINTR)
 		;
 	hw_tracer_let_go(tracer);
+	tracer->ended = hw_now_nanoseconds();
+	return NULL;
+}
+
+// The whole stop on one thread: to hand over to another one and back takes longer than a short look.
+static void *hw_tracer_run_stopped_thread(void *arg)
+{
+	struct hw_tracer *tracer = arg;
+	tracer->rehearse(tracer->payload);
+	tracer->began = hw_now_nanoseconds();
+	tracer->err = hw_tracer_stop_all(tracer);
+	if (!tracer->err)
+		tracer->run(tracer->payload);
+	hw_tracer_let_go(tracer);
+	tracer->ended = hw_now_nanoseconds();
 	return NULL;
 }
 
@@ -277,12 +305,10 @@ static void hw_tracer_destroy(struct hw_tracer *tracer)
 	free(tracer);
 }
 
-struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, const struct hw_machine *machine,
-				struct hw_tracer **ret)
+static struct hw_error *hw_tracer_start(struct hw_tracer *tracer, pid_t pid, int proc_fd,
+					const struct hw_machine *machine,
+					void *(*thread)(void *arg))
 {
-	struct hw_tracer *tracer = calloc(1, sizeof(*tracer));
-	if (!tracer)
-		return &hw_enomem;
 	tracer->pid = pid;
 	tracer->machine = machine;
 	tracer->proc_fd = proc_fd;
@@ -292,32 +318,69 @@ struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, const struct hw_machine 
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int os_errno = pthread_create(&tracer->thread, NULL, hw_tracer_run, tracer);
+	int os_errno = pthread_create(&tracer->thread, NULL, thread, tracer);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (os_errno) {
-		hw_tracer_destroy(tracer);
-		return hw_error_os(os_errno, "can't make a thread to stop process %d with",
-				   (int)pid);
-	}
-	while (sem_wait(&tracer->is_settled) && errno == EINTR)
-		;
-	if (tracer->err) {
-		struct hw_error *err = tracer->err;
-		pthread_join(tracer->thread, NULL);
-		hw_tracer_destroy(tracer);
-		return err;
-	}
-	*ret = tracer;
-	return NULL;
+	return os_errno ? hw_error_os(os_errno, "can't make a thread to stop process %d with",
+				      (int)pid)
+			: NULL;
 }
 
-void hw_tracer_resume(struct hw_tracer *tracer)
+struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, const struct hw_machine *machine,
+				struct hw_tracer **ret)
+{
+	struct hw_tracer *tracer = calloc(1, sizeof(*tracer));
+	if (!tracer)
+		return &hw_enomem;
+	struct hw_error *err = hw_tracer_start(tracer, pid, proc_fd, machine, hw_tracer_run);
+	if (!err) {
+		while (sem_wait(&tracer->is_settled) && errno == EINTR)
+			;
+		err = tracer->err;
+		if (err)
+			pthread_join(tracer->thread, NULL);
+	}
+	if (err)
+		hw_tracer_destroy(tracer);
+	else
+		*ret = tracer;
+	return err;
+}
+
+struct hw_error *hw_tracer_run_stopped(pid_t pid, int proc_fd, const struct hw_machine *machine,
+				       void (*rehearse)(void *payload), void (*run)(void *payload),
+				       void *payload, uint64_t *ret_nanoseconds)
+{
+	struct hw_tracer *tracer = calloc(1, sizeof(*tracer));
+	if (!tracer)
+		return &hw_enomem;
+	tracer->rehearse = rehearse;
+	tracer->run = run;
+	tracer->payload = payload;
+	struct hw_error *err = hw_tracer_start(tracer, pid, proc_fd, machine,
+					       hw_tracer_run_stopped_thread);
+	if (!err) {
+		pthread_join(tracer->thread, NULL);
+		err = tracer->err;
+		*ret_nanoseconds = tracer->ended - tracer->began;
+	}
+	hw_tracer_destroy(tracer);
+	return err;
+}
+
+uint64_t hw_tracer_resume(struct hw_tracer *tracer)
 {
 	if (!tracer)
-		return;
+		return hw_now_nanoseconds();
 	sem_post(&tracer->may_resume);
 	pthread_join(tracer->thread, NULL);
+	uint64_t ended = tracer->ended;
 	hw_tracer_destroy(tracer);
+	return ended;
+}
+
+uint64_t hw_tracer_began(const struct hw_tracer *tracer)
+{
+	return tracer->began;
 }
 
 const struct hw_thread *hw_tracer_threads(const struct hw_tracer *tracer, size_t *ret_count)

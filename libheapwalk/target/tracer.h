@@ -17,7 +17,16 @@ struct hw_tracer;
 // Stops all threads of `pid`; `proc_fd` is its /proc directory. *ret is owned: hw_tracer_resume().
 struct hw_error *hw_tracer_stop(pid_t pid, int proc_fd, const struct hw_machine *machine,
 				struct hw_tracer **ret) HW_MUST_USE;
-void hw_tracer_resume(struct hw_tracer *tracer); // accepts NULL; frees it
+// Frees it. Returns when the last thread had been let go (CLOCK_MONOTONIC, nanoseconds); accepts NULL.
+uint64_t hw_tracer_resume(struct hw_tracer *tracer);
+// When the first thread was about to be told to stop; the same clock.
+uint64_t hw_tracer_began(const struct hw_tracer *tracer);
+
+// Calls rehearse(payload), stops all threads, calls run(payload), lets them go: all of it on another thread than
+// the caller's. *ret_nanoseconds: how long they stood still. An error: run() was not called.
+struct hw_error *hw_tracer_run_stopped(pid_t pid, int proc_fd, const struct hw_machine *machine,
+				       void (*rehearse)(void *payload), void (*run)(void *payload),
+				       void *payload, uint64_t *ret_nanoseconds) HW_MUST_USE;
 
 // The threads that are stopped with their registers; borrowed until hw_tracer_resume().
 const struct hw_thread *hw_tracer_threads(const struct hw_tracer *tracer, size_t *ret_count);
