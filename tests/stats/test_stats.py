@@ -24,7 +24,7 @@ import oracles  # noqa: E402
 from process import PAUSE, heapwalk_command, run_heapwalk  # noqa: E402
 
 HEAPWALK = heapwalk_command()
-FOUND = [i for i in interpreters.find()[0] if i.version >= (3, 6)]
+FOUND = [i for i in interpreters.find()[0] if i.version >= (3, 6) and not i.root]
 
 
 class Parts:
