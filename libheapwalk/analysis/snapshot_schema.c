@@ -53,20 +53,24 @@ static const struct hw_snapshot_table hw_tables_1[] = {
 	  "file_offset INTEGER, path TEXT)", false },
 	{ "issues", "CREATE TABLE issues(code TEXT, address INTEGER, message TEXT)", false },
 	{ "contents", "CREATE TABLE contents(start INTEGER PRIMARY KEY, bytes BLOB)", false },
-	// Block by block. A run has one code a block, `width` bytes each, and the next block begins
-	// where the one before ends.
+	// For the view alone: SQL has no cheap way to say where a block of a run begins, what number a byte
+	// is, or to count. Runs without a place have blocks of one size.
+	{ "places", "CREATE TABLE places(start INTEGER PRIMARY KEY, offsets BLOB)", false },
+	{ "numbers", "CREATE TABLE numbers(i INTEGER PRIMARY KEY)", false },
+	{ "bytes", "CREATE TABLE bytes(byte BLOB PRIMARY KEY, value INTEGER) WITHOUT ROWID", false },
+	// Block by block. A run has one code a block, `width` bytes each.
 	{ "blocks",
-	  "CREATE VIEW blocks AS WITH RECURSIVE walk(run, i, start, size, category, allocator) AS ("
-	  "SELECT r.start, 0, r.start, c.size, c.category, c.allocator "
-	  "FROM runs r JOIN codes c ON c.code = substr(r.codes, 1, r.width) "
-	  "UNION ALL "
-	  "SELECT w.run, w.i + 1, w.start + w.size, c.size, c.category, c.allocator "
-	  "FROM walk w JOIN runs r ON r.start = w.run AND w.i + 1 < r.count "
-	  "JOIN codes c ON c.code = substr(r.codes, (w.i + 1) * r.width + 1, r.width)) "
-	  "SELECT w.start AS start, w.start + w.size - 1 AS end, w.size AS size, "
-	  "w.allocator AS allocator, k.state AS state, k.state_word AS state_word, "
-	  "k.domain AS domain, k.kind AS kind, k.detail AS detail, w.category AS category "
-	  "FROM walk w JOIN categories k ON k.id = w.category", false },
+	  "CREATE VIEW blocks AS SELECT s.start AS start, s.start + s.size - 1 AS end, s.size AS size, "
+	  "s.allocator AS allocator, k.state AS state, k.state_word AS state_word, "
+	  "k.domain AS domain, k.kind AS kind, k.detail AS detail, s.category AS category "
+	  "FROM (SELECT r.start + coalesce(8 * (256 * high.value + low.value), n.i * c.size) AS start, "
+	  "c.size AS size, c.allocator AS allocator, c.category AS category "
+	  "FROM runs r LEFT JOIN places p ON p.start = r.start "
+	  "CROSS JOIN numbers n ON n.i < r.count "
+	  "CROSS JOIN codes c ON c.code = substr(r.codes, n.i * r.width + 1, r.width) "
+	  "LEFT JOIN bytes high ON high.byte = substr(p.offsets, 2 * n.i + 1, 1) "
+	  "LEFT JOIN bytes low ON low.byte = substr(p.offsets, 2 * n.i + 2, 1)) s "
+	  "CROSS JOIN categories k ON k.id = s.category", false },
 	{ NULL, NULL, false },
 };
 // clang-format on

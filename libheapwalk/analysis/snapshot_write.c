@@ -21,14 +21,18 @@ enum { HW_SHAPES_MAX = 1 << 24, HW_POLL_RUNS = 64 };
 struct hw_run_writer {
 	struct hw_session *session;
 	struct hw_db *db;
-	sqlite3_stmt *insert, *insert_content; // insert_content NULL: no contents
+	sqlite3_stmt *insert, *insert_place, *insert_content; // insert_content NULL: no contents
 	// The shapes met so far, hashed; their indexes are the codes.
 	HW_VEC(struct hw_shape) shapes;
 	uint32_t *slots; // shape + 1, 0: empty
 	uint32_t slot_count;
 	// The run under way.
 	hw_addr_t start, end;
-	uint32_t codes[HW_SNAPSHOT_RUN_BLOCKS], count, code_max;
+	uint32_t codes[HW_SNAPSHOT_RUN_BLOCKS], count;
+	// Where each block is, from the first on, in units of HW_PLACE_BYTES.
+	uint16_t places[HW_SNAPSHOT_RUN_BLOCKS];
+	uint32_t same;       // how many of the last ones are of one size
+	uint64_t same_bytes; // that size
 	uint8_t bytes[HW_SNAPSHOT_RUN_BLOCKS * HW_SNAPSHOT_CODE_BYTES_MAX];
 	bool has_width[HW_SNAPSHOT_CODE_BYTES_MAX + 1];
 	uint64_t block_count, run_count;
@@ -131,24 +135,46 @@ static struct hw_error *hw_write_codes(struct hw_run_writer *writer)
 
 // ---- runs ----
 
-static struct hw_error *hw_run_flush(struct hw_run_writer *writer)
+enum {
+	HW_PLACE_BYTES = 8,
+	HW_UNIFORM_BLOCKS =
+		32, // so many of one size are a run of their own: their places need no saying
+};
+
+// The first `count` of the blocks at hand, which end at `end`.
+static struct hw_error *hw_run_insert(struct hw_run_writer *writer, uint32_t count, hw_addr_t end)
 {
-	if (!writer->count)
-		return NULL;
+	uint32_t code_max = 0;
+	uint8_t *to = writer->bytes;
 	if (writer->end > INT64_MAX)
 		return hw_error_at(HW_ERROR_UNSUPPORTED, writer->start,
 				   "memory at 0x%llx: a snapshot holds addresses below 2^63 only",
 				   (unsigned long long)writer->start);
-	uint32_t width = hw_code_width(writer->code_max);
-	uint8_t *to = writer->bytes;
-	for (uint32_t i = 0; i < writer->count; i++)
+	for (uint32_t i = 0; i < count; i++)
+		code_max = hw_max(code_max, writer->codes[i]);
+	uint32_t width = hw_code_width(code_max);
+	for (uint32_t i = 0; i < count; i++)
 		to = hw_put_code(to, writer->codes[i], width);
 	writer->has_width[width] = true;
-	HW_TRY(hw_db_insert(writer->db, writer->insert, "nniib", writer->start,
-			    writer->end - writer->start, (int64_t)writer->count, (int64_t)width,
-			    writer->bytes, (size_t)(to - writer->bytes)));
+	HW_TRY(hw_db_insert(writer->db, writer->insert, "nniib", writer->start, end - writer->start,
+			    (int64_t)count, (int64_t)width, writer->bytes,
+			    (size_t)(to - writer->bytes)));
+	if (writer->same >= count)
+		return NULL;
+	to = writer->bytes;
+	for (uint32_t i = 0; i < count; i++)
+		to = hw_put_code(to, writer->places[i], sizeof(writer->places[i]));
+	return hw_db_insert(writer->db, writer->insert_place, "nb", writer->start, writer->bytes,
+			    (size_t)(to - writer->bytes));
+}
+
+static struct hw_error *hw_run_flush(struct hw_run_writer *writer)
+{
+	if (!writer->count)
+		return NULL;
+	HW_TRY(hw_run_insert(writer, writer->count, writer->end));
 	writer->block_count += writer->count;
-	writer->count = writer->code_max = 0;
+	writer->count = writer->same = 0;
 	atomic_store_explicit(&writer->session->progress.done, writer->block_count,
 			      memory_order_relaxed);
 	if (!(++writer->run_count % HW_POLL_RUNS) && hw_progress_poll(&writer->session->progress))
@@ -174,18 +200,51 @@ static struct hw_error *hw_write_content(struct hw_run_writer *writer, const str
 		     : NULL;
 }
 
+// The last blocks are many of one size, those before them are not: two runs.
+static struct hw_error *hw_run_split(struct hw_run_writer *writer)
+{
+	const uint32_t kept = writer->same, first = writer->count - kept;
+	const hw_addr_t start = writer->end - kept * writer->same_bytes;
+	writer->same = 0; // of those before
+	HW_TRY(hw_run_insert(writer, first, start));
+	memmove(writer->codes, writer->codes + first, kept * sizeof(*writer->codes));
+	writer->block_count += first;
+	writer->start = start;
+	writer->count = writer->same = kept;
+	return NULL;
+}
+
+// Does the row go on the run under way?
+static bool hw_run_takes(const struct hw_run_writer *writer, const struct hw_row *row)
+{
+	const uint64_t offset = row->start - writer->start;
+	if (writer->count == HW_SNAPSHOT_RUN_BLOCKS || writer->end != row->start)
+		return false;
+	const bool is_uniform = writer->same == writer->count;
+	if (is_uniform && row->size_bytes == writer->same_bytes)
+		return true;
+	if (is_uniform && (writer->count >= HW_UNIFORM_BLOCKS ||
+			   (writer->count > 1 && writer->same_bytes % HW_PLACE_BYTES)))
+		return false;
+	return offset % HW_PLACE_BYTES == 0 && offset / HW_PLACE_BYTES <= UINT16_MAX;
+}
+
 static struct hw_error *hw_run_add(struct hw_run_writer *writer, const struct hw_row *row)
 {
 	uint32_t code = 0;
 	struct hw_shape shape = { row->size_bytes, row->category, row->allocator };
 	HW_TRY(hw_shape_code(writer, &shape, &code));
-	if (writer->count == HW_SNAPSHOT_RUN_BLOCKS || writer->end != row->start)
+	if (!hw_run_takes(writer, row))
 		HW_TRY(hw_run_flush(writer));
 	if (!writer->count)
 		writer->start = row->start;
+	writer->same = writer->same && row->size_bytes == writer->same_bytes ? writer->same + 1 : 1;
+	writer->same_bytes = row->size_bytes;
+	writer->places[writer->count] = (uint16_t)((row->start - writer->start) / HW_PLACE_BYTES);
 	writer->codes[writer->count++] = code;
-	writer->code_max = code > writer->code_max ? code : writer->code_max;
 	writer->end = row->start + row->size_bytes;
+	if (writer->same == HW_UNIFORM_BLOCKS && writer->count > writer->same)
+		HW_TRY(hw_run_split(writer));
 	return writer->insert_content ? hw_write_content(writer, row) : NULL;
 }
 
@@ -200,6 +259,7 @@ static struct hw_error *hw_write_runs(struct hw_run_writer *writer)
 {
 	struct hw_db *db = writer->db;
 	HW_TRY(hw_db_prepare(db, "INSERT INTO runs VALUES(?,?,?,?,?)", &writer->insert));
+	HW_TRY(hw_db_prepare(db, "INSERT INTO places VALUES(?,?)", &writer->insert_place));
 	if (writer->content_bytes)
 		HW_TRY(hw_db_prepare(db, "INSERT INTO contents VALUES(?,?)",
 				     &writer->insert_content));
@@ -219,6 +279,22 @@ static struct hw_error *hw_write_runs(struct hw_run_writer *writer)
 	return writer->err;
 }
 
+// What the view counts with.
+static struct hw_error *hw_write_numbers(struct hw_db *db)
+{
+	hw_cleanup_stmt sqlite3_stmt *numbers = NULL;
+	hw_cleanup_stmt sqlite3_stmt *bytes = NULL;
+	HW_TRY(hw_db_prepare(db, "INSERT INTO numbers VALUES(?)", &numbers));
+	HW_TRY(hw_db_prepare(db, "INSERT INTO bytes VALUES(?,?)", &bytes));
+	for (int64_t i = 0; i < HW_SNAPSHOT_RUN_BLOCKS; i++)
+		HW_TRY(hw_db_insert(db, numbers, "i", i));
+	for (int64_t i = 0; i <= UINT8_MAX; i++) {
+		const uint8_t byte = (uint8_t)i;
+		HW_TRY(hw_db_insert(db, bytes, "bi", &byte, sizeof(byte), i));
+	}
+	return NULL;
+}
+
 static struct hw_error *hw_write_blocks(struct hw_session *session, struct hw_db *db,
 					uint64_t content_bytes, uint64_t *ret_blocks)
 {
@@ -229,10 +305,13 @@ static struct hw_error *hw_write_blocks(struct hw_session *session, struct hw_db
 	writer->db = db;
 	writer->content_bytes = content_bytes;
 	hw_window_init(&writer->window, session->target);
-	struct hw_error *err = hw_write_runs(writer);
+	struct hw_error *err = hw_write_numbers(db);
+	if (!err)
+		err = hw_write_runs(writer);
 	*ret_blocks = writer->block_count;
 	hw_window_deinit(&writer->window);
 	sqlite3_finalize(writer->insert);
+	sqlite3_finalize(writer->insert_place);
 	sqlite3_finalize(writer->insert_content);
 	hw_vec_deinit(&writer->shapes);
 	free(writer->slots);
