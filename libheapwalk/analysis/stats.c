@@ -106,7 +106,12 @@ static void hw_stats_read_heap(struct hw_session *session, struct hw_stats *stat
 					      .large_max = HW_MI_SEGMENT_BYTES / 2,
 					      .bins = HW_MI_BINS };
 	// Without the GIL the call looks at the default heap, from which nothing is allocated.
-	stats->heap.is_known = mi->has_tags;
+	stats->heap.is_known = stats->has_tags = mi->has_tags;
+	hw_vec_foreach(page, &mi->pages)
+	{
+		if (hw_mi_page_has_blocks(page) && page->tag < HW_MI_TAG_COUNT)
+			hw_mi_heap_count(&stats->tags[page->tag], page);
+	}
 	hw_vec_foreach(heap, &mi->heaps)
 	{
 		if (!address || heap->address != address || mi->has_tags)

@@ -31,6 +31,8 @@ struct hw_stats {
 	bool has_pool_lines; // pymalloc is in force: _PyObject_DebugMallocStats() prints
 	bool has_heap_lines; // mimalloc is in force: it prints what the calling thread's heap has
 	struct hw_stats_heap heap;
+	bool has_tags; // without the GIL: then these are of all heaps, by enum hw_mi_tag, abandoned pages too
+	struct hw_mi_heap tags[HW_MI_TAG_COUNT];
 	uint64_t total_bytes; // of arenas, as the report's lines add up
 
 	// ---- conclusions ----

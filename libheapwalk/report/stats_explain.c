@@ -23,6 +23,20 @@ static struct hw_stats_text hw_share(uint64_t part, uint64_t whole)
 	return ret;
 }
 
+static void hw_stats_explain_tags(struct hw_report *report, const struct hw_stats *stats)
+{
+	char blocks[32], bytes[32];
+	hw_report_line(
+		report,
+		"allocator: mimalloc; sys._debugmallocstats() looks at a heap that nothing is "
+		"allocated from: in %zu heaps, and in what ended threads left, there are",
+		report->session->mimalloc.heaps.count);
+	for (unsigned tag = 0; tag < HW_MI_TAG_COUNT; tag++)
+		hw_report_line(report, "%10s blocks of %s bytes in heaps for %s",
+			       hw_commas(stats->tags[tag].blocks, blocks),
+			       hw_commas(stats->tags[tag].block_bytes, bytes), hw_mi_tag_word(tag));
+}
+
 static void hw_explain_allocator(struct hw_report *report, const struct hw_stats *stats)
 {
 	const struct hw_session *session = report->session;
@@ -38,6 +52,10 @@ static void hw_explain_allocator(struct hw_report *report, const struct hw_stats
 				       "sys._debugmallocstats() prints free lists only");
 		break;
 	case HW_IN_FORCE_MIMALLOC:
+		if (stats->has_tags) {
+			hw_stats_explain_tags(report, stats);
+			break;
+		}
 		hw_report_line(report,
 			       "allocator: mimalloc; the numbers are of one thread's heap, the "
 			       "main thread's or that of the interpreter's newest one: "

@@ -102,7 +102,27 @@ static size_t hw_stats_heap_numbers(const struct hw_stats *stats, struct hw_stat
 
 // ---- JSON ----
 
-static struct json_object *hw_json_heap(const struct hw_stats *stats)
+// null with the GIL
+static struct json_object *hw_json_tags(struct hw_report *report, const struct hw_stats *stats)
+{
+	if (!stats->has_tags)
+		return NULL;
+	struct json_object *array = json_object_new_array();
+	for (unsigned tag = 0; array && tag < HW_MI_TAG_COUNT; tag++) {
+		const struct hw_mi_heap *sum = &stats->tags[tag];
+		struct json_object *object = json_object_new_object();
+		hw_json_add_text(report, object, "tag", hw_mi_tag_word(tag));
+		hw_json_add_number(object, "blocks", sum->blocks);
+		hw_json_add_number(object, "bytes", sum->block_bytes);
+		hw_json_add_number(object, "reserved_bytes", sum->reserved_bytes);
+		hw_json_add_number(object, "committed_bytes", sum->committed_bytes);
+		if (json_object_array_add(array, object))
+			json_object_put(object);
+	}
+	return array;
+}
+
+static struct json_object *hw_json_heap(struct hw_report *report, const struct hw_stats *stats)
 {
 	struct hw_stats_number numbers[HW_STATS_NUMBERS];
 	size_t count = hw_stats_heap_numbers(stats, numbers);
@@ -110,6 +130,8 @@ static struct json_object *hw_json_heap(const struct hw_stats *stats)
 	for (size_t i = 0; object && i < count; i++)
 		hw_json_add(object, numbers[i].key,
 			    numbers[i].is_known ? json_object_new_uint64(numbers[i].value) : NULL);
+	if (object)
+		hw_json_add(object, "tags", hw_json_tags(report, stats));
 	return object;
 }
 
@@ -190,7 +212,7 @@ void hw_stats_json(struct hw_report *report, const struct hw_stats *stats)
 		hw_report_member(report, numbers[i].key,
 				 numbers[i].is_known ? json_object_new_uint64(numbers[i].value)
 						     : NULL);
-	hw_report_member(report, "mimalloc", hw_json_heap(stats));
+	hw_report_member(report, "mimalloc", hw_json_heap(report, stats));
 	hw_report_member(report, "size_classes", hw_json_classes(report, stats));
 	hw_report_member(report, "free_lists", hw_json_free_lists(report, stats));
 	hw_report_member(report, "histogram", hw_json_histogram(stats));
