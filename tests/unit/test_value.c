@@ -59,31 +59,7 @@ static void make_layout(struct hw_python_layout *l)
 {
 	forged_layout(l);
 	forged_layout_objects(l);
-	l->dict_ma_used = 16;
-	l->dict_ma_keys = 32;
-	l->dict_ma_values = 40;
-	l->dict_values = 0;
-	l->keys_log2_index_bytes = 9;
-	l->keys_kind = 10;
-	l->keys_nentries = 24;
-	l->keys_indices = 32;
-	l->keys_entry_size = 24;
-	l->keys_entry_key = 8;
-	l->keys_entry_value = 16;
-	l->keys_text_entry_size = 16;
-	l->keys_text_entry_key = 0;
-	l->keys_text_entry_value = 8;
-	l->set_used = 24;
-	l->set_mask = 32;
-	l->set_table = 40;
-	l->setentry_size = 16;
-	l->setentry_key = 0;
-	l->setentry_hash = 8;
-	l->str_ascii_size = 40;
-	l->str_compact_size = 56;
-	l->str_length = 16;
-	l->str_state = 32;
-	l->str_data = 56;
+	forged_layout_containers(l);
 	l->bytes_ob_sval = 32;
 	l->bytearray_ob_start = 40;
 }
