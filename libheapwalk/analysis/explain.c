@@ -114,7 +114,8 @@ static void hw_explain_free_list(struct hw_explainer *x, const struct hw_pool *p
 	const uint32_t size = hw_pool_block_bytes(x->view.pymalloc, pool);
 	p->free_list_is_whole = hw_freeblocks_visit(&x->view, pool, hw_take_free_block, x);
 	p->free_blocks = (uint32_t)p->free_list.count;
-	p->virgin_blocks = pool->capacity - (pool->next_offset - HW_POOL_HEADER_BYTES) / size;
+	p->virgin_blocks = pool->capacity -
+			   (pool->next_offset - x->view.pymalloc->header_bytes) / size;
 }
 
 static void hw_explain_pool_block(struct hw_explainer *x, const struct hw_pool *pool)
@@ -122,7 +123,7 @@ static void hw_explain_pool_block(struct hw_explainer *x, const struct hw_pool *
 	struct hw_explanation *e = x->e;
 	struct hw_explained_pool *p = &e->pool;
 	const uint32_t size = hw_pool_block_bytes(x->view.pymalloc, pool);
-	hw_addr_t first = pool->start + HW_POOL_HEADER_BYTES;
+	hw_addr_t first = pool->start + x->view.pymalloc->header_bytes;
 	if (e->address < first || (e->address - first) / size >= pool->capacity)
 		return;
 	p->has_block = true;
@@ -328,7 +329,7 @@ static const char *hw_explain_mi_word(const struct hw_explanation *e)
 		       : "padding of a page";
 }
 
-static const char *hw_explain_word(const struct hw_explanation *e)
+static const char *hw_explain_word(const struct hw_explanation *e, const struct hw_pymalloc *pm)
 {
 	if (e->malloc_state)
 		return "malloc_state";
@@ -337,7 +338,7 @@ static const char *hw_explain_word(const struct hw_explanation *e)
 	if (e->pool.is_there) {
 		if (!e->pool.pool || e->pool.pool->is_empty)
 			return "unused pool";
-		if (e->address - e->pool.start < HW_POOL_HEADER_BYTES)
+		if (e->address - e->pool.start < pm->header_bytes)
 			return "pool header";
 		return e->pool.pool->is_bad ? "damaged pool"
 		       : !e->pool.has_block ? "padding of a pool"
@@ -399,10 +400,10 @@ static struct hw_error *hw_explain_all(struct hw_explainer *x)
 	if (!e->pool.is_there && !e->mi.segment)
 		hw_explain_chunk(x);
 	hw_explain_stack(x);
-	if (session->python.module)
+	if (session->python.has_objects)
 		hw_explain_object(x);
 	HW_TRY(hw_explain_ownership(x));
-	e->what = hw_explain_word(e);
+	e->what = hw_explain_word(e, x->view.pymalloc);
 	return x->is_out_of_memory ? &hw_enomem : NULL;
 }
 

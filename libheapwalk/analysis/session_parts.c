@@ -436,6 +436,13 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 		return hw_session_lacks(session, "objects", session->python_error);
 	if (session->pymalloc_error)
 		return hw_session_lacks(session, "arenas", session->pymalloc_error);
+	if (session->heap && session->python.module && !session->python.has_objects)
+		return hw_error_create(
+			HW_ERROR_PARTIAL,
+			"the report is partial, Python's objects are not in it: this is "
+			"a 32-bit program (%s), of which heapwalk reads the allocators "
+			"alone",
+			session->target->machine->name);
 	if (session->files_cut != hw_files_cut())
 		return hw_error_create(HW_ERROR_PARTIAL,
 				       "the report is partial: a file was cut short while heapwalk "

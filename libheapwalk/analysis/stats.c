@@ -211,7 +211,7 @@ static void hw_stats_pack(const struct hw_pymalloc *pm, uint32_t state, struct h
 	const struct hw_size_class_stats *classes = stats->state->classes;
 	for (uint32_t i = 0; i < pm->size_class_count; i++) {
 		uint64_t block = (uint64_t)(i + 1) * pm->alignment;
-		uint64_t capacity = (pm->pool_bytes - HW_POOL_HEADER_BYTES) / block;
+		uint64_t capacity = (pm->pool_bytes - pm->header_bytes) / block;
 		stats->packed_pools += (classes[i].blocks_in_use + capacity - 1) / capacity;
 	}
 	// An arena that is pool aligned has a pool more than one that is not: these first.

@@ -12,7 +12,6 @@ enum {
 	HW_TUPLE_LISTS = 20, // PyTuple_MAXSAVESIZE, of the static array: 2.7 - 3.9
 	HW_TUPLE_LISTS_MAX = 64,
 	HW_FREE_LIST_BYTES_MAX = 64, // of struct _Py_freelist, 16
-	HW_POINTER_BYTES = 8,
 };
 
 #define HW_FACT(name) offsetof(struct hw_python_layout, name)
@@ -69,11 +68,11 @@ static struct hw_tuple_lists hw_tuple_lists(const struct hw_python_layout *l)
 		// Counters stand behind the lists.
 		lists.heads = l->interp_tuple_free_list;
 		lists.counts = l->interp_tuple_free_count;
-		lists.head_stride = HW_POINTER_BYTES;
+		lists.head_stride = l->word_bytes;
 		lists.count_stride = 4;
 		bytes = (int64_t)lists.counts - lists.heads;
 	} else if (l->interp_tuple_free_lists != HW_ABSENT && l->free_list_count != HW_ABSENT &&
-		   l->free_list_size >= HW_POINTER_BYTES + 4 &&
+		   l->free_list_size >= (int32_t)l->word_bytes + 4 &&
 		   l->free_list_size <= HW_FREE_LIST_BYTES_MAX &&
 		   l->free_list_count <= l->free_list_size - 4) {
 		// The list of lists stands behind them.
@@ -108,7 +107,7 @@ static struct hw_free_list hw_make_list(const struct hw_python_layout *layout,
 		.type = rule->type,
 		.length = length,
 		.count = (int32_t)count,
-		.object_bytes = (uint64_t)hw_fact(layout, rule->size) + length * HW_POINTER_BYTES,
+		.object_bytes = (uint64_t)hw_fact(layout, rule->size) + length * layout->word_bytes,
 	};
 	list.block_bytes = list.object_bytes;
 	if (rule->is_gc && layout->gc_head_size != HW_ABSENT)
@@ -188,13 +187,13 @@ static bool hw_prove_array(struct hw_target *target, const struct hw_python *pyt
 		return true; // 3.14: a list, and those of tuples have to do
 	if (counter <= array ||
 	    hw_target_read_some(target, interpreter + (hw_addr_t)counter, number, 4) != 4 ||
-	    hw_u32(number) > (uint32_t)(counter - array) / HW_POINTER_BYTES)
+	    hw_u32(number) > (uint32_t)(counter - array) / python->layout.word_bytes)
 		return false;
 	if (!hw_u32(number))
 		return true;
 	++*seen;
 	hw_addr_t at = interpreter + (hw_addr_t)array +
-		       (hw_addr_t)(hw_u32(number) - 1) * HW_POINTER_BYTES;
+		       (hw_addr_t)(hw_u32(number) - 1) * python->layout.word_bytes;
 	return hw_target_read_some(target, at, last, sizeof(last)) == sizeof(last) &&
 	       hw_is_object(target, python, hw_u64(last), type_symbol, 0);
 }

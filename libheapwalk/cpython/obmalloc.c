@@ -17,6 +17,7 @@ struct hw_walk {
 static struct hw_error *hw_check_layout(const struct hw_python *python)
 {
 	const struct hw_python_layout *l = &python->layout;
+	const int32_t word = (int32_t)l->word_bytes, header = hw_obmalloc_header_bytes(l);
 	const int32_t pool_words[] = { l->pool_ref_count,    l->pool_freeblock, l->pool_nextpool,
 				       l->pool_arenaindex,   l->pool_szidx,     l->pool_nextoffset,
 				       l->pool_maxnextoffset };
@@ -24,18 +25,17 @@ static struct hw_error *hw_check_layout(const struct hw_python *python)
 					l->arena_nfreepools, l->arena_ntotalpools,
 					l->arena_freepools };
 	bool is_known = l->pool_header_size != HW_ABSENT && l->arena_object_size != HW_ABSENT;
-	bool is_sound = l->pool_header_size == HW_POOL_HEADER_BYTES && l->arena_object_size >= 8 &&
+	bool is_sound = l->pool_header_size == header && l->arena_object_size >= word &&
 			l->arena_object_size <= HW_ARENA_OBJECT_BYTES_MAX;
 	for (size_t i = 0; i < sizeof(pool_words) / sizeof(pool_words[0]); i++) {
 		is_known &= pool_words[i] != HW_ABSENT;
 		// The last members are four bytes wide and end the structure.
-		is_sound &= pool_words[i] <= HW_POOL_HEADER_BYTES - 4;
+		is_sound &= pool_words[i] <= header - 4;
 	}
-	is_sound &= l->pool_freeblock <= HW_POOL_HEADER_BYTES - 8 &&
-		    l->pool_nextpool <= HW_POOL_HEADER_BYTES - 8;
+	is_sound &= l->pool_freeblock <= header - word && l->pool_nextpool <= header - word;
 	for (size_t i = 0; i < sizeof(arena_words) / sizeof(arena_words[0]); i++) {
 		is_known &= arena_words[i] != HW_ABSENT;
-		is_sound &= arena_words[i] <= l->arena_object_size - 8;
+		is_sound &= arena_words[i] <= l->arena_object_size - word;
 	}
 	if (!is_known)
 		return hw_error_create(HW_ERROR_NO_DEBUG_INFO,
@@ -54,12 +54,12 @@ static void hw_read_counters(struct hw_target *target, const struct hw_obmalloc_
 			     struct hw_pymalloc_state *state)
 {
 	if (roots->arenas_allocated)
-		state->has_arenas_allocated = hw_obmalloc_read_u64(target, roots->arenas_allocated,
-								   &state->arenas_allocated);
+		state->has_arenas_allocated = hw_target_read_word(target, roots->arenas_allocated,
+								  &state->arenas_allocated);
 	state->has_arena_totals =
 		roots->arenas_total && roots->arenas_highwater &&
-		hw_obmalloc_read_u64(target, roots->arenas_total, &state->arenas_allocated_total) &&
-		hw_obmalloc_read_u64(target, roots->arenas_highwater, &state->arenas_highwater);
+		hw_target_read_word(target, roots->arenas_total, &state->arenas_allocated_total) &&
+		hw_target_read_word(target, roots->arenas_highwater, &state->arenas_highwater);
 	uint32_t mid, bot;
 	if (roots->map_mid_count && roots->map_bot_count &&
 	    hw_obmalloc_read_u32(target, roots->map_mid_count, &mid) &&
@@ -69,11 +69,11 @@ static void hw_read_counters(struct hw_target *target, const struct hw_obmalloc_
 		state->arena_map_bot_count = bot;
 	}
 	if (roots->serial)
-		state->has_malloc_calls = hw_obmalloc_read_u64(target, roots->serial,
-							       &state->malloc_calls);
+		state->has_malloc_calls = hw_target_read_word(target, roots->serial,
+							      &state->malloc_calls);
 	if (roots->raw_blocks)
-		state->has_raw_allocated_blocks = hw_obmalloc_read_u64(
-			target, roots->raw_blocks, &state->raw_allocated_blocks);
+		state->has_raw_allocated_blocks = hw_target_read_word(target, roots->raw_blocks,
+								      &state->raw_allocated_blocks);
 }
 
 // States, their counters and their arena objects. One state's damage leaves the others.
@@ -210,7 +210,10 @@ struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *m
 				  struct hw_progress *progress, struct hw_pymalloc *ret)
 {
 	(void)modules; // the statics are in python->module
-	*ret = (struct hw_pymalloc){ .target = target };
+	*ret = (struct hw_pymalloc){ .target = target,
+				     .header_bytes =
+					     (uint32_t)hw_obmalloc_header_bytes(&python->layout),
+				     .word_bytes = python->layout.word_bytes };
 	struct hw_walk walk = {
 		.target = target,
 		.layout = &python->layout,

@@ -19,7 +19,7 @@
 enum {
 	HW_PYMALLOC_ALIGNMENT_MAX = 16,
 	HW_PYMALLOC_SIZE_CLASSES_MAX = 64,
-	HW_POOL_HEADER_BYTES = 48
+	HW_POOL_HEADER_BYTES_MAX = 48,
 };
 
 struct hw_pool {
@@ -91,6 +91,8 @@ struct hw_pymalloc {
 	uint32_t arena_bytes, pool_bytes,
 		alignment;         // proved against the arenas; 0 arenas: from layout
 	uint32_t size_class_count; // 32 or 64
+	uint32_t header_bytes;     // of a pool, before its first block: 48; of 32-bit builds 32
+	uint32_t word_bytes;       // of the target's
 	HW_VEC(struct hw_pymalloc_state) states;
 	HW_VEC(struct hw_arena) arenas; // sorted by start
 	HW_VEC(struct hw_pool) pools;   // arena by arena, by address: never the never-carved ones

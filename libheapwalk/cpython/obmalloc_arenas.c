@@ -23,9 +23,9 @@ enum { HW_GEOMETRY_COUNT = sizeof(hw_geometries) / sizeof(hw_geometries[0]) };
 static struct hw_arena hw_decode_arena(const struct hw_python_layout *layout, const uint8_t *object)
 {
 	return (struct hw_arena){
-		.start = hw_u64(object + layout->arena_address),
-		.pool_address = hw_u64(object + layout->arena_pool_address),
-		.freepools = hw_u64(object + layout->arena_freepools),
+		.start = hw_word(object + layout->arena_address, layout->word_bytes),
+		.pool_address = hw_word(object + layout->arena_pool_address, layout->word_bytes),
+		.freepools = hw_word(object + layout->arena_freepools, layout->word_bytes),
 		.pools_free = hw_u32(object + layout->arena_nfreepools),
 		.pools_total = hw_u32(object + layout->arena_ntotalpools),
 	};
@@ -42,7 +42,7 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 	uint32_t count;
 	if (!roots->arenas)
 		return NULL; // proved to have none
-	if (!hw_obmalloc_read_u64(target, roots->arenas, &array) ||
+	if (!hw_target_read_word(target, roots->arenas, &array) ||
 	    !hw_obmalloc_read_u32(target, roots->max_arenas, &count))
 		return hw_error_at(HW_ERROR_FAULT, roots->arenas,
 				   "obmalloc's arenas and maxarenas at 0x%" PRIx64 " can't be read",
@@ -50,7 +50,7 @@ struct hw_error *hw_obmalloc_read_arenas(struct hw_target *target,
 	state->max_arenas = count;
 	if (!array && !count)
 		return NULL;
-	if (!array || array % 8 || !count || count > HW_MAX_ARENAS)
+	if (!array || array % layout->word_bytes || !count || count > HW_MAX_ARENAS)
 		return hw_error_at(HW_ERROR_CORRUPT, roots->arenas,
 				   "obmalloc's arenas is 0x%" PRIx64 " and maxarenas %" PRIu32
 				   ": they can't both be right",
@@ -123,7 +123,7 @@ static void hw_weigh_geometry(struct hw_target *target, const struct hw_python_l
 			      uint32_t alignment, size_t *ret_fits, size_t *ret_proofs)
 {
 	struct hw_span spans[HW_GEOMETRY_SAMPLE];
-	uint8_t headers[HW_GEOMETRY_SAMPLE * HW_POOL_HEADER_BYTES];
+	uint8_t headers[HW_GEOMETRY_SAMPLE * HW_POOL_HEADER_BYTES_MAX];
 	uint32_t indices[HW_GEOMETRY_SAMPLE];
 	size_t count = 0;
 	*ret_fits = *ret_proofs = 0;
@@ -136,13 +136,13 @@ static void hw_weigh_geometry(struct hw_target *target, const struct hw_python_l
 		if (*ret_fits > HW_GEOMETRY_SAMPLE || arena->pool_address == first)
 			continue;
 		indices[count] = arena->index;
-		spans[count++] = (struct hw_span){ .addr = first, .len = HW_POOL_HEADER_BYTES };
+		spans[count++] = (struct hw_span){ .addr = first, .len = pm->header_bytes };
 	}
 	hw_target_read_many(target, spans, count, headers);
 	for (size_t i = 0; i < count; i++)
 		*ret_proofs += !spans[i].is_missing &&
-			       hw_header_proves(layout, headers + i * HW_POOL_HEADER_BYTES,
-						indices[i], geometry->pool_bytes, alignment);
+			       hw_header_proves(layout, headers + i * pm->header_bytes, indices[i],
+						geometry->pool_bytes, alignment);
 }
 
 // The row that is usual where the layout has a radix tree of arenas or has none.
@@ -209,12 +209,12 @@ static bool hw_is_unlisted_pool(const struct hw_pymalloc *pm, const struct hw_py
 {
 	uint64_t szidx = hw_u32(header + layout->pool_szidx);
 	uint64_t block = (szidx + 1) * pm->alignment,
-		 free = hw_u64(header + layout->pool_freeblock);
+		 free = hw_word(header + layout->pool_freeblock, pm->word_bytes);
 	return szidx < pm->size_class_count &&
 	       hw_u32(header + layout->pool_arenaindex) < HW_MAX_ARENAS &&
 	       block + hw_u32(header + layout->pool_maxnextoffset) == pm->pool_bytes &&
 	       hw_u32(header + layout->pool_ref_count) <=
-		       (pm->pool_bytes - HW_POOL_HEADER_BYTES) / block &&
+		       (pm->pool_bytes - pm->header_bytes) / block &&
 	       (!free || (free > pool && free - pool < pm->pool_bytes));
 }
 
@@ -223,19 +223,19 @@ uint64_t hw_pymalloc_count_unlisted(const struct hw_pymalloc *pymalloc,
 				    hw_addr_t end)
 {
 	struct hw_span spans[HW_GEOMETRY_SAMPLE];
-	uint8_t headers[HW_GEOMETRY_SAMPLE * HW_POOL_HEADER_BYTES];
+	uint8_t headers[HW_GEOMETRY_SAMPLE * HW_POOL_HEADER_BYTES_MAX];
 	uint64_t found = 0;
 	const uint64_t step = pymalloc->pool_bytes;
 	for (hw_addr_t at = hw_align_up(start, step); at < end && end - at >= step;) {
 		size_t count = 0;
 		for (; count < HW_GEOMETRY_SAMPLE && at < end && end - at >= step; at += step)
 			spans[count++] = (struct hw_span){ .addr = at,
-							   .len = HW_POOL_HEADER_BYTES };
+							   .len = pymalloc->header_bytes };
 		hw_target_read_many(pymalloc->target, spans, count, headers);
 		for (size_t i = 0; i < count; i++)
 			found += !spans[i].is_missing &&
 				 hw_is_unlisted_pool(pymalloc, layout, spans[i].addr,
-						     headers + i * HW_POOL_HEADER_BYTES);
+						     headers + i * pymalloc->header_bytes);
 	}
 	return found;
 }

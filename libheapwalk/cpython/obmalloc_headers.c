@@ -51,8 +51,8 @@ static void hw_init_classes(struct hw_pool_reader *reader)
 		uint32_t block = (i + 1) * reader->pm->alignment;
 		reader->classes[i] = (struct hw_size_class){
 			.block_bytes = block,
-			.capacity =
-				(uint16_t)((reader->pm->pool_bytes - HW_POOL_HEADER_BYTES) / block),
+			.capacity = (uint16_t)((reader->pm->pool_bytes - reader->pm->header_bytes) /
+					       block),
 		};
 	}
 }
@@ -65,7 +65,7 @@ static struct hw_pool hw_decode_pool(const struct hw_pool_reader *reader, hw_add
 	uint32_t szidx = hw_u32(header + layout->pool_szidx);
 	struct hw_pool pool = {
 		.start = start,
-		.freeblock = hw_u64(header + layout->pool_freeblock),
+		.freeblock = hw_word(header + layout->pool_freeblock, reader->pm->word_bytes),
 		.ref_count = hw_u32(header + layout->pool_ref_count),
 		.next_offset = hw_u32(header + layout->pool_nextoffset),
 		.is_bad = szidx >= reader->pm->size_class_count,
@@ -82,17 +82,17 @@ static bool hw_pool_is_sound(const struct hw_pool_reader *reader, const struct h
 			     const struct hw_pool *pool, const uint8_t *header)
 {
 	const struct hw_size_class *class = &reader->classes[pool->szidx];
+	const uint32_t header_bytes = reader->pm->header_bytes;
 	if (pool->is_bad || pool->ref_count > pool->capacity ||
 	    hw_u32(header + reader->layout->pool_arenaindex) != arena->index ||
 	    hw_u32(header + reader->layout->pool_maxnextoffset) + class->block_bytes !=
 		    reader->pm->pool_bytes)
 		return false;
-	if (pool->next_offset < HW_POOL_HEADER_BYTES ||
-	    pool->next_offset >
-		    HW_POOL_HEADER_BYTES + (uint32_t)pool->capacity * class->block_bytes ||
-	    (pool->next_offset - HW_POOL_HEADER_BYTES) % class->block_bytes)
+	if (pool->next_offset < header_bytes ||
+	    pool->next_offset > header_bytes + (uint32_t)pool->capacity * class->block_bytes ||
+	    (pool->next_offset - header_bytes) % class->block_bytes)
 		return false;
-	return !pool->freeblock || (pool->freeblock >= pool->start + HW_POOL_HEADER_BYTES &&
+	return !pool->freeblock || (pool->freeblock >= pool->start + header_bytes &&
 				    pool->freeblock < pool->start + pool->next_offset);
 }
 
@@ -118,8 +118,9 @@ static uint32_t hw_mark_empty_pools(struct hw_pool_reader *reader, struct hw_are
 		}
 		pools[index].is_empty = true;
 		count++;
-		link = hw_u64(headers + index * HW_POOL_HEADER_BYTES +
-			      reader->layout->pool_nextpool);
+		link = hw_word(headers + index * reader->pm->header_bytes +
+				       reader->layout->pool_nextpool,
+			       reader->pm->word_bytes);
 	}
 	return count;
 }
@@ -136,8 +137,8 @@ static void hw_count_pool(const struct hw_pool_reader *reader, struct hw_pymallo
 	stats->blocks_free += pool->capacity - pool->ref_count;
 	state->allocated_bytes += used;
 	state->available_bytes += blocks - used;
-	state->pool_header_bytes += HW_POOL_HEADER_BYTES;
-	state->quantization_bytes += reader->pm->pool_bytes - HW_POOL_HEADER_BYTES - blocks;
+	state->pool_header_bytes += reader->pm->header_bytes;
+	state->quantization_bytes += reader->pm->pool_bytes - reader->pm->header_bytes - blocks;
 }
 
 static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena *arena,
@@ -152,7 +153,7 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 	hw_addr_t first_bad = 0;
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
 		pools[i] = hw_decode_pool(reader, arena->first_pool + (uint64_t)i * pm->pool_bytes,
-					  headers + (size_t)i * HW_POOL_HEADER_BYTES);
+					  headers + (size_t)i * pm->header_bytes);
 		if (spans[i].is_missing) {
 			pools[i] = (struct hw_pool){ .start = pools[i].start, .is_bad = true };
 			missing++;
@@ -173,7 +174,7 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 			continue;
 		}
 		if (!hw_pool_is_sound(reader, arena, pool,
-				      headers + (size_t)i * HW_POOL_HEADER_BYTES)) {
+				      headers + (size_t)i * pm->header_bytes)) {
 			pool->is_bad = true;
 			if (!bad++)
 				first_bad = pool->start;
@@ -219,14 +220,14 @@ static void hw_read_batch(struct hw_pool_worker *worker, size_t from, size_t to)
 		for (uint32_t k = 0; k < arena->pool_count; k++)
 			worker->spans[count++] = (struct hw_span){
 				.addr = arena->first_pool + (uint64_t)k * pm->pool_bytes,
-				.len = HW_POOL_HEADER_BYTES,
+				.len = pm->header_bytes,
 			};
 	}
 	hw_target_read_many(worker->reader->target, worker->spans, count, worker->headers);
 	count = 0;
 	for (size_t i = from; i < to; i++) {
 		hw_decode_arena_pools(worker, &pm->arenas.data[i], worker->spans + count,
-				      worker->headers + count * HW_POOL_HEADER_BYTES);
+				      worker->headers + count * pm->header_bytes);
 		count += pm->arenas.data[i].pool_count;
 	}
 }
@@ -237,7 +238,7 @@ static void hw_pool_worker_run(void *payload, unsigned index)
 	struct hw_pool_reader *reader = worker->reader;
 	struct hw_pymalloc *pm = reader->pm;
 	hw_cleanup_free struct hw_span *spans = malloc(HW_POOL_BATCH * sizeof(*spans));
-	hw_cleanup_free uint8_t *headers = malloc((size_t)HW_POOL_BATCH * HW_POOL_HEADER_BYTES);
+	hw_cleanup_free uint8_t *headers = malloc((size_t)HW_POOL_BATCH * pm->header_bytes);
 	worker->spans = spans;
 	worker->headers = headers;
 	worker->is_out_of_memory = !spans || !headers;

@@ -54,10 +54,10 @@ void hw_obmalloc_find_in_force(struct hw_target *target, const struct hw_python 
 	uint64_t function;
 	hw_find_pointers(python, &obj, &debug_obj);
 	if (obj && hw_module_symbol(python->module, "_PyObject_Malloc", &symbol) &&
-	    hw_obmalloc_read_u64(target, obj, &function)) {
+	    hw_target_read_word(target, obj, &function)) {
 		pm->has_debug_hooks = hw_is_function(python, "_PyMem_DebugMalloc", function);
 		if (!pm->has_debug_hooks ||
-		    (debug_obj && hw_obmalloc_read_u64(target, debug_obj, &function))) {
+		    (debug_obj && hw_target_read_word(target, debug_obj, &function))) {
 			pm->in_force = HW_IN_FORCE_OTHER;
 			for (size_t i = 0;
 			     i < sizeof(hw_in_force_functions) / sizeof(hw_in_force_functions[0]);

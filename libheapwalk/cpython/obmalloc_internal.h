@@ -79,13 +79,10 @@ bool hw_obmalloc_search_statics(struct hw_target *target, const struct hw_python
 bool hw_obmalloc_search_interpreter(struct hw_target *target, const struct hw_python_layout *layout,
 				    hw_addr_t interp, hw_addr_t *ret);
 
-static inline bool hw_obmalloc_read_u64(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
+// sizeof(struct pool_header) of all versions, a multiple of the blocks' alignment.
+static inline int32_t hw_obmalloc_header_bytes(const struct hw_python_layout *layout)
 {
-	uint8_t word[8];
-	if (hw_target_read_some(target, addr, word, sizeof(word)) != sizeof(word))
-		return false;
-	*ret = hw_u64(word);
-	return true;
+	return layout->word_bytes == 8 ? HW_POOL_HEADER_BYTES_MAX : 32;
 }
 static inline bool hw_obmalloc_read_u32(struct hw_target *target, hw_addr_t addr, uint32_t *ret)
 {

@@ -12,16 +12,18 @@ bool hw_pool_header_read(const struct hw_obmalloc_view *view, hw_addr_t pool,
 			 struct hw_pool_header *ret)
 {
 	const struct hw_python_layout *l = view->layout;
-	uint8_t bytes[HW_POOL_HEADER_BYTES];
+	uint8_t bytes[HW_POOL_HEADER_BYTES_MAX];
+	const unsigned word = l->word_bytes;
+	const int32_t header = hw_obmalloc_header_bytes(l);
 	// The walk has checked that the other members are there and inside.
-	if (l->pool_prevpool < 0 || l->pool_prevpool > HW_POOL_HEADER_BYTES - 8 ||
-	    !hw_pages_read(view->pages, pool, bytes, sizeof(bytes)))
+	if (l->pool_prevpool < 0 || l->pool_prevpool > header - (int32_t)word ||
+	    !hw_pages_read(view->pages, pool, bytes, (size_t)header))
 		return false;
 	*ret = (struct hw_pool_header){
 		.ref_count = hw_u32(bytes + l->pool_ref_count),
-		.freeblock = hw_u64(bytes + l->pool_freeblock),
-		.nextpool = hw_u64(bytes + l->pool_nextpool),
-		.prevpool = hw_u64(bytes + l->pool_prevpool),
+		.freeblock = hw_word(bytes + l->pool_freeblock, word),
+		.nextpool = hw_word(bytes + l->pool_nextpool, word),
+		.prevpool = hw_word(bytes + l->pool_prevpool, word),
 		.arenaindex = hw_u32(bytes + l->pool_arenaindex),
 		.szidx = hw_u32(bytes + l->pool_szidx),
 		.nextoffset = hw_u32(bytes + l->pool_nextoffset),
@@ -33,8 +35,8 @@ bool hw_pool_header_read(const struct hw_obmalloc_view *view, hw_addr_t pool,
 static bool hw_arena_links_are_known(const struct hw_python_layout *l)
 {
 	return l->arena_nextarena >= 0 && l->arena_prevarena >= 0 &&
-	       l->arena_nextarena <= l->arena_object_size - 8 &&
-	       l->arena_prevarena <= l->arena_object_size - 8;
+	       l->arena_nextarena <= l->arena_object_size - (int32_t)l->word_bytes &&
+	       l->arena_prevarena <= l->arena_object_size - (int32_t)l->word_bytes;
 }
 
 bool hw_arena_object_read(const struct hw_obmalloc_view *view, hw_addr_t object,
@@ -42,17 +44,18 @@ bool hw_arena_object_read(const struct hw_obmalloc_view *view, hw_addr_t object,
 {
 	const struct hw_python_layout *l = view->layout;
 	uint8_t bytes[HW_ARENA_OBJECT_BYTES_MAX];
+	const unsigned word = l->word_bytes;
 	if (!hw_arena_links_are_known(l) ||
 	    !hw_pages_read(view->pages, object, bytes, (size_t)l->arena_object_size))
 		return false;
 	*ret = (struct hw_arena_object){
-		.address = hw_u64(bytes + l->arena_address),
-		.pool_address = hw_u64(bytes + l->arena_pool_address),
+		.address = hw_word(bytes + l->arena_address, word),
+		.pool_address = hw_word(bytes + l->arena_pool_address, word),
 		.nfreepools = hw_u32(bytes + l->arena_nfreepools),
 		.ntotalpools = hw_u32(bytes + l->arena_ntotalpools),
-		.freepools = hw_u64(bytes + l->arena_freepools),
-		.nextarena = hw_u64(bytes + l->arena_nextarena),
-		.prevarena = hw_u64(bytes + l->arena_prevarena),
+		.freepools = hw_word(bytes + l->arena_freepools, word),
+		.nextarena = hw_word(bytes + l->arena_nextarena, word),
+		.prevarena = hw_word(bytes + l->arena_prevarena, word),
 	};
 	return true;
 }
@@ -123,13 +126,13 @@ bool hw_usedpools_visit(const struct hw_obmalloc_view *view, const struct hw_pym
 			uint32_t size_class, hw_member_fn *visit, void *payload)
 {
 	const struct hw_pymalloc *pm = view->pymalloc;
-	hw_addr_t entry = state->used + size_class * 16;
+	hw_addr_t entry = state->used + size_class * 2 * view->layout->word_bytes;
 	// A fake pool header whose nextpool and prevpool are the entry's two words.
 	hw_addr_t head = entry - (hw_addr_t)view->layout->pool_nextpool, at, before = head;
 	struct hw_pool_header header;
 	char list[64];
 	snprintf(list, sizeof(list), "usedpools of size class %" PRIu32, size_class);
-	if (!hw_pages_read_u64(view->pages, entry, &at))
+	if (!hw_pages_read_word(view->pages, entry, &at))
 		return hw_list_damage(view, entry, list, "nowhere that can be read", 0, entry);
 	for (uint64_t count = 0; at != head; count++) {
 		const struct hw_pool *pool = hw_pymalloc_find_pool(pm, at);
@@ -187,7 +190,7 @@ static bool hw_arena_list_visit(const struct hw_obmalloc_view *view,
 	const char *list = is_usable ? "usable_arenas" : "unused_arena_objects";
 	hw_addr_t at, before = 0;
 	struct hw_arena_object object;
-	if (!hw_pages_read_u64(view->pages, head, &at))
+	if (!hw_pages_read_word(view->pages, head, &at))
 		return hw_list_damage(view, head, list, "nowhere that can be read", 0, head);
 	for (uint64_t count = 0; at; count++) {
 		const char *wrong = NULL;
@@ -232,7 +235,7 @@ bool hw_freeblocks_visit(const struct hw_obmalloc_view *view, const struct hw_po
 			 hw_member_fn *visit, void *payload)
 {
 	const uint32_t size = hw_pool_block_bytes(view->pymalloc, pool);
-	const hw_addr_t first = pool->start + HW_POOL_HEADER_BYTES;
+	const hw_addr_t first = pool->start + view->pymalloc->header_bytes;
 	hw_addr_t at = pool->freeblock;
 	if (pool->is_bad || pool->is_empty)
 		return true;
@@ -241,7 +244,7 @@ bool hw_freeblocks_visit(const struct hw_obmalloc_view *view, const struct hw_po
 		uint64_t next;
 		if (at < first || at - pool->start >= pool->next_offset || (at - first) % size)
 			wrong = "to no block of it";
-		else if (!hw_pages_read_u64(view->pages, at, &next))
+		else if (!hw_pages_read_word(view->pages, at, &next))
 			wrong = "to a block that can't be read";
 		else if (count == pool->capacity)
 			wrong = "round in a ring";

@@ -83,9 +83,10 @@ static void hw_set_bits(uint64_t *bitmap, uint32_t from, uint32_t to)
 	}
 }
 
-void hw_pool_mark_free(const struct hw_pymalloc *pymalloc, const struct hw_pool *pool,
-		       const uint8_t *bytes, struct hw_issues *issues, uint64_t *bitmap,
-		       uint32_t *ret_listed)
+static inline __attribute__((always_inline)) void
+hw_mark_free_words(const struct hw_pymalloc *pymalloc, const struct hw_pool *pool,
+		   const uint8_t *bytes, struct hw_issues *issues, uint64_t *bitmap,
+		   uint32_t *ret_listed, const uint32_t header_bytes, const unsigned word_bytes)
 {
 	memset(bitmap, 0, HW_POOL_BITMAP_WORDS * sizeof(*bitmap));
 	*ret_listed = 0;
@@ -99,10 +100,9 @@ void hw_pool_mark_free(const struct hw_pymalloc *pymalloc, const struct hw_pool 
 	// reciprocal is off by less than x * size / 2^32 of the quotient.
 	const uint32_t size = hw_pool_block_bytes(pymalloc, pool);
 	const uint64_t reciprocal = UINT32_MAX / size + 1;
-	const uint32_t carved =
-		(uint32_t)(((pool->next_offset - HW_POOL_HEADER_BYTES) * reciprocal) >> 32);
+	const uint32_t carved = (uint32_t)(((pool->next_offset - header_bytes) * reciprocal) >> 32);
 	const uint64_t carved_bytes = (uint64_t)carved * size;
-	const hw_addr_t blocks = pool->start + HW_POOL_HEADER_BYTES;
+	const hw_addr_t blocks = pool->start + header_bytes;
 	uint32_t listed = 0;
 	hw_addr_t link = pool->freeblock;
 	while (link) {
@@ -129,8 +129,21 @@ void hw_pool_mark_free(const struct hw_pymalloc *pymalloc, const struct hw_pool 
 			break;
 		}
 		listed++;
-		link = hw_u64(bytes + HW_POOL_HEADER_BYTES + offset);
+		link = hw_word(bytes + header_bytes + offset, word_bytes);
 	}
 	*ret_listed = listed;
 	hw_set_bits(bitmap, carved, pool->capacity);
+}
+
+// Two of it: this is what a walk over many blocks does.
+void hw_pool_mark_free(const struct hw_pymalloc *pymalloc, const struct hw_pool *pool,
+		       const uint8_t *bytes, struct hw_issues *issues, uint64_t *bitmap,
+		       uint32_t *ret_listed)
+{
+	if (pymalloc->word_bytes == 8)
+		hw_mark_free_words(pymalloc, pool, bytes, issues, bitmap, ret_listed,
+				   HW_POOL_HEADER_BYTES_MAX, 8);
+	else
+		hw_mark_free_words(pymalloc, pool, bytes, issues, bitmap, ret_listed,
+				   pymalloc->header_bytes, pymalloc->word_bytes);
 }

@@ -60,7 +60,7 @@ static void hw_find_candidates(const struct hw_python *python, const char *name,
 static hw_addr_t hw_find_static(const struct hw_python *python, const char *name)
 {
 	struct hw_static_candidates all;
-	hw_find_candidates(python, name, 8, &all);
+	hw_find_candidates(python, name, python->layout.word_bytes, &all);
 	return all.count ? all.addresses[0] : 0;
 }
 
@@ -68,19 +68,21 @@ uint32_t hw_obmalloc_prove_usedpools(struct hw_target *target,
 				     const struct hw_python_layout *layout, hw_addr_t used,
 				     uint32_t used_count)
 {
+	const unsigned word = layout->word_bytes;
 	uint8_t words[2 * HW_PYMALLOC_SIZE_CLASSES_MAX * 8];
 	uint32_t class_count = used_count / 2;
 	if (!used || (class_count != 32 && class_count != HW_PYMALLOC_SIZE_CLASSES_MAX) ||
-	    hw_target_read_some(target, used, words, (size_t)class_count * 16) !=
-		    (size_t)class_count * 16)
+	    hw_target_read_some(target, used, words, (size_t)class_count * 2 * word) !=
+		    (size_t)class_count * 2 * word)
 		return 0;
 	struct hw_span spans[HW_PYMALLOC_SIZE_CLASSES_MAX];
 	uint8_t sizes[4 * HW_PYMALLOC_SIZE_CLASSES_MAX];
 	uint32_t classes[HW_PYMALLOC_SIZE_CLASSES_MAX], count = 0;
 	for (uint32_t i = 0; i < class_count; i++) {
 		// A fake pool header whose nextpool and prevpool are these two words.
-		hw_addr_t self = used + i * 16 - (hw_addr_t)layout->pool_nextpool;
-		hw_addr_t next = hw_u64(words + i * 16), prev = hw_u64(words + i * 16 + 8);
+		hw_addr_t self = used + i * 2 * word - (hw_addr_t)layout->pool_nextpool;
+		hw_addr_t next = hw_word(words + i * 2 * word, word);
+		hw_addr_t prev = hw_word(words + (i * 2 + 1) * word, word);
 		if (next == self && prev == self)
 			continue;
 		if (next % HW_POOL_BYTES_MIN || prev % HW_POOL_BYTES_MIN)
@@ -101,8 +103,9 @@ uint32_t hw_obmalloc_prove_usedpools(struct hw_target *target,
 static bool hw_arena_object_is_plausible(const struct hw_python_layout *layout,
 					 const uint8_t *object)
 {
-	hw_addr_t address = hw_u64(object + layout->arena_address);
-	hw_addr_t pool_address = hw_u64(object + layout->arena_pool_address);
+	const unsigned word = layout->word_bytes;
+	hw_addr_t address = hw_word(object + layout->arena_address, word);
+	hw_addr_t pool_address = hw_word(object + layout->arena_pool_address, word);
 	uint32_t nfree = hw_u32(object + layout->arena_nfreepools);
 	uint32_t ntotal = hw_u32(object + layout->arena_ntotalpools);
 	return !address || (address % HW_POOL_BYTES_MIN == 0 && pool_address >= address && ntotal &&
@@ -116,14 +119,14 @@ static int hw_prove_arenas(struct hw_target *target, const struct hw_python_layo
 	uint8_t objects[HW_ARENA_OBJECTS_PROVED * HW_ARENA_OBJECT_BYTES_MAX];
 	uint64_t array;
 	uint32_t count;
-	if (!hw_obmalloc_read_u64(target, arenas, &array) ||
+	if (!hw_target_read_word(target, arenas, &array) ||
 	    !hw_obmalloc_read_u32(target, max_arenas, &count))
 		return 0;
 	if (!array || !count)
 		return !array && !count;
 	size_t size = (size_t)layout->arena_object_size;
 	size_t proved = hw_min(count, HW_ARENA_OBJECTS_PROVED);
-	if (array % 8 || count > HW_MAX_ARENAS ||
+	if (array % layout->word_bytes || count > HW_MAX_ARENAS ||
 	    hw_target_read_some(target, array, objects, proved * size) != proved * size)
 		return 0;
 	for (size_t i = 0; i < proved; i++) {
@@ -158,12 +161,12 @@ static struct hw_error *hw_find_statics(struct hw_target *target, const struct h
 {
 	const struct hw_python_layout *layout = &python->layout;
 	struct hw_static_candidates arenas, max_arenas, used;
-	hw_find_candidates(python, "arenas", 8, &arenas);
+	hw_find_candidates(python, "arenas", layout->word_bytes, &arenas);
 	hw_find_candidates(python, "maxarenas", 4, &max_arenas);
 	hw_find_candidates(python, "usedpools", 0, &used);
 	if (!arenas.count || !max_arenas.count) {
 		*ret_facts = "statics of obmalloc.c, found by their pattern";
-		if (hw_obmalloc_search_statics(target, python, roots))
+		if (layout->word_bytes == 8 && hw_obmalloc_search_statics(target, python, roots))
 			return NULL;
 		return hw_no_roots(python, arenas.count ? "maxarenas" : "arenas");
 	}
@@ -182,7 +185,7 @@ static struct hw_error *hw_find_statics(struct hw_target *target, const struct h
 	}
 	for (unsigned i = 0; i < used.count; i++) {
 		// 64 classes of 8 bytes begin like 32 of 16: the longer one first.
-		uint32_t known = (uint32_t)hw_min(used.sizes[i] / 8, 1024);
+		uint32_t known = (uint32_t)hw_min(used.sizes[i] / layout->word_bytes, 1024);
 		for (uint32_t n = 2 * HW_PYMALLOC_SIZE_CLASSES_MAX; n >= 64; n /= 2) {
 			if ((known && known != n) ||
 			    !hw_obmalloc_prove_usedpools(target, layout, used.addresses[i], n))
@@ -238,7 +241,8 @@ static struct hw_error *hw_find_interpreter_state(struct hw_target *target,
 	uint64_t word;
 	*ret = 0;
 	if (layout->interp_obmalloc == HW_ABSENT) {
-		if (hw_obmalloc_search_interpreter(target, layout, interp, ret))
+		if (layout->word_bytes == 8 &&
+		    hw_obmalloc_search_interpreter(target, layout, interp, ret))
 			return NULL;
 		return hw_error_at(HW_ERROR_NO_DEBUG_INFO, interp,
 				   "the obmalloc state of the interpreter at 0x%" PRIx64
@@ -247,7 +251,7 @@ static struct hw_error *hw_find_interpreter_state(struct hw_target *target,
 				   interp);
 	}
 	if (layout->obmalloc_is_pointer) {
-		if (!hw_obmalloc_read_u64(target, interp + (hw_addr_t)layout->interp_obmalloc, ret))
+		if (!hw_target_read_word(target, interp + (hw_addr_t)layout->interp_obmalloc, ret))
 			return hw_error_at(HW_ERROR_FAULT, interp,
 					   "the obmalloc pointer of the interpreter at 0x%" PRIx64
 					   " can't be read",
@@ -256,7 +260,7 @@ static struct hw_error *hw_find_interpreter_state(struct hw_target *target,
 	}
 	// One that uses the main interpreter's allocator has an embedded state all the same: unused.
 	if (!is_main && layout->interp_feature_flags != HW_ABSENT &&
-	    hw_obmalloc_read_u64(target, interp + (hw_addr_t)layout->interp_feature_flags, &word) &&
+	    hw_target_read_word(target, interp + (hw_addr_t)layout->interp_feature_flags, &word) &&
 	    (word & HW_USE_MAIN_OBMALLOC))
 		return NULL;
 	*ret = interp + (hw_addr_t)layout->interp_obmalloc;
@@ -285,9 +289,12 @@ static struct hw_error *hw_find_interpreter_states(struct hw_target *target,
 			hw_issues_take(issues, err);
 			continue;
 		}
+		uint8_t id_bytes[8]; // int64_t in any build
+		hw_addr_t id_at = interp + (hw_addr_t)layout->interp_id;
 		if (layout->interp_id != HW_ABSENT &&
-		    !hw_obmalloc_read_u64(target, interp + (hw_addr_t)layout->interp_id, &id))
-			id = i;
+		    hw_target_read_some(target, id_at, id_bytes, sizeof(id_bytes)) ==
+			    sizeof(id_bytes))
+			id = hw_u64(id_bytes);
 		bool is_known = !state;
 		for (size_t k = 0; k < ret->roots.count && !is_known; k++)
 			is_known = ret->roots.data[k].state == state;

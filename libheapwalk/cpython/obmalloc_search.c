@@ -90,7 +90,7 @@ static void hw_sample_pools(struct hw_search *search, hw_addr_t used, uint32_t c
 	for (uint32_t i = 0; i < class_count && search->sample_count < HW_SEARCH_SAMPLES; i++) {
 		hw_addr_t pool;
 		uint32_t index;
-		if (!hw_obmalloc_read_u64(search->target, used + i * 16, &pool) ||
+		if (!hw_target_read_word(search->target, used + i * 16, &pool) ||
 		    pool % HW_POOL_BYTES_MIN ||
 		    !hw_obmalloc_read_u32(search->target,
 					  pool + (hw_addr_t)search->layout->pool_arenaindex,
@@ -110,10 +110,10 @@ static bool hw_is_arena_of(const struct hw_search *search, hw_addr_t object, hw_
 	uint64_t start, carved;
 	uint32_t free_pools, pools;
 	// Neighbours are often adjacent: a pool just beyond an arena is not in it.
-	return hw_obmalloc_read_u64(search->target, object + (hw_addr_t)l->arena_address, &start) &&
+	return hw_target_read_word(search->target, object + (hw_addr_t)l->arena_address, &start) &&
 	       start && pool - start < arena_bytes &&
-	       hw_obmalloc_read_u64(search->target, object + (hw_addr_t)l->arena_pool_address,
-				    &carved) &&
+	       hw_target_read_word(search->target, object + (hw_addr_t)l->arena_pool_address,
+				   &carved) &&
 	       carved > pool && carved - start <= arena_bytes &&
 	       hw_obmalloc_read_u32(search->target, object + (hw_addr_t)l->arena_nfreepools,
 				    &free_pools) &&
@@ -179,7 +179,7 @@ static bool hw_search_maxarenas(const struct hw_search *search, const hw_addr_t 
 {
 	uint64_t array;
 	uint32_t most = 0, found = 0;
-	if (!count || !hw_obmalloc_read_u64(search->target, variables[0], &array))
+	if (!count || !hw_target_read_word(search->target, variables[0], &array))
 		return false;
 	for (unsigned i = 0; i < search->sample_count; i++)
 		most = (uint32_t)hw_max(most, search->samples[i].arena_index);
@@ -211,9 +211,9 @@ static bool hw_malloc_is_in_force(const struct hw_search *search, const struct h
 	if (search->sample_count || !python->interpreters.count ||
 	    layout->interp_modules == HW_ABSENT || layout->dict_size == HW_ABSENT ||
 	    layout->gc_head_size == HW_ABSENT ||
-	    !hw_obmalloc_read_u64(search->target,
-				  python->interpreters.data[0] + (hw_addr_t)layout->interp_modules,
-				  &modules))
+	    !hw_target_read_word(search->target,
+				 python->interpreters.data[0] + (hw_addr_t)layout->interp_modules,
+				 &modules))
 		return false;
 	uint64_t bytes = (uint64_t)layout->dict_size + (uint64_t)layout->gc_head_size;
 	hw_addr_t block = modules - (hw_addr_t)layout->gc_head_size;

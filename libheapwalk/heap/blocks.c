@@ -66,7 +66,7 @@ static bool hw_visit_pool_blocks(const struct hw_block_visitor *v, const struct 
 	const uint32_t size = hw_pool_block_bytes(pm, pool);
 	const uint8_t *bytes = NULL;
 	for (uint32_t i = 0; i < pool->capacity; i++) {
-		uint32_t offset = HW_POOL_HEADER_BYTES + i * size;
+		uint32_t offset = pm->header_bytes + i * size;
 		if (!v->wants(heap, slots[i]))
 			continue;
 		if (!bytes)

@@ -77,7 +77,7 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 	struct hw_pymalloc *pm = heap->in.pymalloc;
 	struct hw_pool *pool = hw_pymalloc_find_pool(pm, addr);
 	if (pool) {
-		hw_addr_t first = pool->start + HW_POOL_HEADER_BYTES;
+		hw_addr_t first = pool->start + pm->header_bytes;
 		if (pool->is_empty || pool->is_bad || addr < first)
 			return slot;
 		uint32_t bytes = hw_pool_block_bytes(pm, pool);

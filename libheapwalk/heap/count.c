@@ -93,9 +93,8 @@ static void hw_count_arena(const struct hw_heap *heap, const struct hw_stretch *
 			continue;
 		}
 		uint32_t size = hw_pool_block_bytes(pm, pool);
-		uint64_t tail = pm->pool_bytes - HW_POOL_HEADER_BYTES -
-				(uint64_t)pool->capacity * size;
-		hw_count(counter, HW_CATEGORY_POOL_HEADER, 1, HW_POOL_HEADER_BYTES);
+		uint64_t tail = pm->pool_bytes - pm->header_bytes - (uint64_t)pool->capacity * size;
+		hw_count(counter, HW_CATEGORY_POOL_HEADER, 1, pm->header_bytes);
 		if (tail)
 			hw_count(counter, HW_CATEGORY_ALIGNMENT_POOL, 1, tail);
 	}

@@ -157,7 +157,7 @@ static struct hw_slot hw_graph_slot(const struct hw_graph *graph, uint32_t node)
 		uint64_t slot = node - 1;
 		size_t i = HW_LAST_UP_TO(heap->pool_first_slot, pm->pools.count, slot);
 		const struct hw_pool *pool = &pm->pools.data[i];
-		return hw_heap_slot_at(heap, pool->start + HW_POOL_HEADER_BYTES +
+		return hw_heap_slot_at(heap, pool->start + pm->header_bytes +
 						     (slot - heap->pool_first_slot[i]) *
 							     hw_pool_block_bytes(pm, pool));
 	}

@@ -546,6 +546,11 @@ static void hw_build_deinit(struct hw_build *build)
 
 struct hw_error *hw_graph_build(struct hw_heap *heap, struct hw_graph **ret)
 {
+	if (heap->in.python->module && !heap->has_python)
+		return hw_error_create(HW_ERROR_UNSUPPORTED,
+				       "this is a 32-bit program (%s), of which heapwalk reads the "
+				       "allocators alone: who holds its objects is not known",
+				       heap->in.target->machine->name);
 	if (!heap->has_python)
 		return hw_error_create(
 			HW_ERROR_NOT_FOUND,

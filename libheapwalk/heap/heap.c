@@ -95,7 +95,7 @@ struct hw_error *hw_heap_fill(struct hw_heap *heap)
 {
 	const struct hw_heap_inputs *in = &heap->in;
 	HW_TRY(hw_heap_reserve(heap));
-	heap->has_python = in->python->module != NULL;
+	heap->has_python = in->python->module && in->python->has_objects;
 	if (heap->has_python) {
 		HW_TRY(hw_types_init(&heap->types, in->python, in->rules, in->issues));
 		hw_object_prover_init(&heap->prover, in->python, in->target);

@@ -28,7 +28,7 @@ static bool hw_emit_pool(struct hw_row_visit *v, const struct hw_pool *pool)
 	uint32_t size = hw_pool_block_bytes(pm, pool);
 	const uint32_t *slots =
 		&v->heap->pool_slots[v->heap->pool_first_slot[pool - pm->pools.data]];
-	hw_addr_t at = pool->start + HW_POOL_HEADER_BYTES;
+	hw_addr_t at = pool->start + pm->header_bytes;
 	if (!hw_heap_emit_row(v, pool->start, at, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_POOL_HEADER))
 		return false;
 	uint32_t i = v->from > at ? (uint32_t)hw_min((v->from - at) / size, pool->capacity) : 0;

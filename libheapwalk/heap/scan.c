@@ -106,7 +106,7 @@ static void hw_worker_pool(struct hw_worker *worker, const struct hw_pool *pool,
 	uint64_t is_free[HW_POOL_BITMAP_WORDS];
 	uint32_t listed;
 	hw_pool_mark_free(pm, pool, bytes, heap->in.issues, is_free, &listed);
-	uint32_t offset = HW_POOL_HEADER_BYTES;
+	uint32_t offset = pm->header_bytes;
 	for (uint32_t i = 0; i < pool->capacity; i++, offset += size) {
 		if (is_free[i / 64] >> i % 64 & 1)
 			__atomic_store_n(&slots[i],

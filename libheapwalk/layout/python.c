@@ -24,9 +24,9 @@ static bool hw_module_is_cpython(struct hw_module *module)
 static bool hw_is_its_own_type(struct hw_target *target, const struct hw_python_layout *layout,
 			       hw_addr_t type)
 {
-	uint8_t word[8];
-	return hw_target_read_some(target, type + (hw_addr_t)layout->ob_type, word, 8) == 8 &&
-	       hw_u64(word) == type;
+	uint64_t word;
+	return hw_target_read_word(target, type + (hw_addr_t)layout->ob_type, &word) &&
+	       word == type;
 }
 
 // ob_type of PyType_Type is itself: of the original and of its copy, the one that is in use.
@@ -41,7 +41,8 @@ static hw_addr_t hw_find_type_type(struct hw_target *target, struct hw_modules *
 	    hw_is_its_own_type(target, &python->layout, symbol.address))
 		return symbol.address;
 	hw_addr_t found;
-	if (hw_python_search_type_type(target, python->module, &found) &&
+	if (target->machine->word_bytes == 8 &&
+	    hw_python_search_type_type(target, python->module, &found) &&
 	    hw_is_its_own_type(target, &python->layout, found))
 		return found;
 	return 0;
@@ -51,10 +52,11 @@ static hw_addr_t hw_find_type_type(struct hw_target *target, struct hw_modules *
 static struct hw_error *hw_prove_type_type(struct hw_target *target, const struct hw_python *python)
 {
 	const struct hw_python_layout *layout = &python->layout;
+	const unsigned word_bytes = target->machine->word_bytes;
 	uint8_t word[8], name[5];
 	hw_addr_t type = python->type_type;
-	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_name, word, sizeof(word)));
-	hw_addr_t text = hw_u64(word);
+	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_name, word, word_bytes));
+	hw_addr_t text = hw_word(word, word_bytes);
 	if (hw_target_read_some(target, text, name, sizeof(name)) != sizeof(name) &&
 	    !hw_module_read_file(python->module, text, name, sizeof(name)))
 		return hw_error_at(HW_ERROR_FAULT, text,
@@ -64,12 +66,13 @@ static struct hw_error *hw_prove_type_type(struct hw_target *target, const struc
 				   "the name of PyType_Type at 0x%" PRIx64 " is not \"type\"; the "
 				   "layout from %s is another build's",
 				   type, python->facts);
-	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_basicsize, word, sizeof(word)));
-	if (hw_u64(word) != (uint64_t)layout->heap_type_size)
+	HW_TRY(hw_target_read(target, type + (hw_addr_t)layout->tp_basicsize, word, word_bytes));
+	uint64_t basicsize = hw_word(word, word_bytes);
+	if (basicsize != (uint64_t)layout->heap_type_size)
 		return hw_error_at(HW_ERROR_CORRUPT, type,
 				   "PyType_Type.tp_basicsize is %" PRIu64 ", but %s says %d: that "
 				   "is another build's",
-				   hw_u64(word), python->facts, (int)layout->heap_type_size);
+				   basicsize, python->facts, (int)layout->heap_type_size);
 	return NULL;
 }
 
@@ -139,6 +142,9 @@ static struct hw_error *hw_load_table(struct hw_target *target, struct hw_module
 	uint32_t build = hw_layout_build(python->version_hex, python->is_debug,
 					 python->is_free_threaded);
 	size_t count = hw_layout_builds_like(build, builds);
+	if (target->machine->word_bytes != 8)
+		return hw_no_debug_info(python->module, python->version,
+					"heapwalk's table is of 64-bit builds");
 	python->is_from_table = true;
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < count; i++) {
@@ -163,6 +169,7 @@ static struct hw_error *hw_load_layout(struct hw_target *target, struct hw_modul
 {
 	struct hw_module *module = python->module;
 	hw_layout_init(&python->layout);
+	python->layout.word_bytes = target->machine->word_bytes;
 	if (!hw_layout_from_dwarf(module, NULL, &python->layout))
 		return hw_load_table(target, modules, python);
 	const char *source = hw_dwarf_source(module);
@@ -208,6 +215,7 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 {
 	struct hw_symbol symbol;
 	python->module = module;
+	python->has_objects = target->machine->word_bytes == 8;
 	hw_find_runtime(target, python);
 	python->version_hex = hw_python_version_of(target, module, python->runtime);
 	if (!python->version_hex)
@@ -237,7 +245,8 @@ static struct hw_error *hw_find_hidden_cpython(struct hw_target *target, struct 
 		struct hw_module *module = hw_modules_get(modules, i);
 		struct hw_python python = { 0 };
 		hw_addr_t type_type;
-		if (!hw_python_search_type_type(target, module, &type_type))
+		if (target->machine->word_bytes != 8 ||
+		    !hw_python_search_type_type(target, module, &type_type))
 			continue;
 		struct hw_error *err = hw_python_examine(target, modules, module, issues, &python);
 		if (!err) {
@@ -304,20 +313,6 @@ static struct hw_error *hw_find_pypy(struct hw_modules *modules)
 	return NULL;
 }
 
-// Success where there is no CPython: by its symbols, in the program or a library.
-static struct hw_error *hw_refuse_32_bit(struct hw_target *target, struct hw_modules *modules)
-{
-	struct hw_symbol symbol;
-	struct hw_module *module = hw_modules_with_symbol(modules, "PyType_Type", &symbol);
-	if (!module)
-		return NULL;
-	return hw_error_create(HW_ERROR_UNSUPPORTED,
-			       "CPython runs in this 32-bit process (%s, %s): heapwalk reads "
-			       "malloc of 32-bit programs, but CPython's structures of 64-bit "
-			       "ones only",
-			       module->path, target->machine->name);
-}
-
 struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *modules,
 				struct hw_issues *issues, struct hw_python *ret)
 {
@@ -327,8 +322,6 @@ struct hw_error *hw_python_find(struct hw_target *target, struct hw_modules *mod
 	*ret = (struct hw_python){ 0 };
 	hw_layout_init(&ret->layout);
 	hw_layout_init(&best.layout);
-	if (target->machine->word_bytes != 8)
-		return hw_refuse_32_bit(target, modules);
 	if (!hw_modules_with_symbol(modules, "PyType_Type", &symbol)) {
 		HW_TRY(hw_find_hidden_cpython(target, modules, issues, ret));
 		if (ret->module)

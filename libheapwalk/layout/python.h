@@ -20,6 +20,7 @@ struct hw_python_layout {
 	bool obmalloc_is_pointer; // interp->obmalloc: 3.13 a pointer, 3.12 embedded
 	uint32_t usedpools_count; // poolp[] entries, 2 a size class, where a type tells; else 0
 	uint32_t str_state_shift; // hw_str_state()
+	uint32_t word_bytes;      // of the target: 8, or 4
 };
 
 // The word of a string's state with its fields where most versions have them: 2-4 kind, 5 compact, 6 ascii.
@@ -37,6 +38,7 @@ struct hw_python {
 	char version[32];    // "3.11.7"
 	char build[32];      // "release", "debug", "free-threaded", "free-threaded debug"
 	char facts[256];     // where the layout came from
+	bool has_objects;    // false: a 32-bit program, of which only the allocators are read
 	bool is_from_table;  // rows.def: nothing in the target's files told
 	hw_addr_t runtime;   // _PyRuntime, 0 before 3.7
 	hw_addr_t type_type; // &PyType_Type

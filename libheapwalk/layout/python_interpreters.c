@@ -15,15 +15,6 @@ enum {
 	HW_TYPE_DICT = 1 << 29,         // Py_TPFLAGS_DICT_SUBCLASS
 };
 
-static bool hw_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
-{
-	uint8_t word[8];
-	if (hw_target_read_some(target, addr, word, sizeof(word)) != sizeof(word))
-		return false;
-	*ret = hw_u64(word);
-	return true;
-}
-
 // Is the dict of an interpreter's modules one? A fact that is not known is no objection.
 static bool hw_has_modules(struct hw_target *target, const struct hw_python *python,
 			   hw_addr_t interp)
@@ -32,9 +23,9 @@ static bool hw_has_modules(struct hw_target *target, const struct hw_python *pyt
 	uint64_t modules, type, flags;
 	if (l->interp_modules == HW_ABSENT || l->tp_flags == HW_ABSENT)
 		return true;
-	return hw_read_word(target, interp + (hw_addr_t)l->interp_modules, &modules) &&
-	       hw_read_word(target, modules + (hw_addr_t)l->ob_type, &type) &&
-	       hw_read_word(target, type + (hw_addr_t)l->tp_flags, &flags) &&
+	return hw_target_read_word(target, interp + (hw_addr_t)l->interp_modules, &modules) &&
+	       hw_target_read_word(target, modules + (hw_addr_t)l->ob_type, &type) &&
+	       hw_target_read_word(target, type + (hw_addr_t)l->tp_flags, &flags) &&
 	       (flags & HW_TYPE_READY) && (flags & HW_TYPE_DICT);
 }
 
@@ -45,12 +36,12 @@ static bool hw_interpreter_is_plausible(struct hw_target *target, const struct h
 {
 	const struct hw_python_layout *layout = &python->layout;
 	uint64_t tstate, back;
-	if (!interp || interp % 8 ||
-	    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate))
+	if (!interp || interp % target->machine->word_bytes ||
+	    !hw_target_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate))
 		return false;
 	if (!tstate)
 		return hw_has_modules(target, python, interp);
-	return hw_read_word(target, tstate + (hw_addr_t)layout->tstate_interp, &back) &&
+	return hw_target_read_word(target, tstate + (hw_addr_t)layout->tstate_interp, &back) &&
 	       back == interp;
 }
 
@@ -64,12 +55,13 @@ static unsigned hw_chain_length(struct hw_target *target, const struct hw_python
 	for (; interp && count < HW_SEARCH_CHAIN_MAX; count++) {
 		uint64_t tstate, modules, type;
 		if (!hw_interpreter_is_plausible(target, python, interp) ||
-		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_threads_head,
-				  &tstate) ||
-		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_modules, &modules) ||
-		    !hw_read_word(target, modules + (hw_addr_t)layout->ob_type, &type) || !tstate ||
-		    type != dict_type ||
-		    !hw_read_word(target, interp + (hw_addr_t)layout->interp_next, &interp))
+		    !hw_target_read_word(target, interp + (hw_addr_t)layout->interp_threads_head,
+					 &tstate) ||
+		    !hw_target_read_word(target, interp + (hw_addr_t)layout->interp_modules,
+					 &modules) ||
+		    !hw_target_read_word(target, modules + (hw_addr_t)layout->ob_type, &type) ||
+		    !tstate || type != dict_type ||
+		    !hw_target_read_word(target, interp + (hw_addr_t)layout->interp_next, &interp))
 			return 0;
 	}
 	return count;
@@ -84,10 +76,10 @@ static bool hw_is_in_runtime(struct hw_target *target, const struct hw_python *p
 	const struct hw_python_layout *l = &python->layout;
 	uint64_t main_interp;
 	return l->runtime_interpreters_main == HW_ABSENT ||
-	       (hw_read_word(target,
-			     place - (hw_addr_t)l->runtime_interpreters_head +
-				     (hw_addr_t)l->runtime_interpreters_main,
-			     &main_interp) &&
+	       (hw_target_read_word(target,
+				    place - (hw_addr_t)l->runtime_interpreters_head +
+					    (hw_addr_t)l->runtime_interpreters_main,
+				    &main_interp) &&
 		hw_interpreter_is_plausible(target, python, main_interp));
 }
 
@@ -97,7 +89,7 @@ static bool hw_search_interpreter_head(struct hw_target *target, const struct hw
 	static const char *const sections[] = { ".bss", ".data", ".PyRuntime" };
 	struct hw_symbol dict_type;
 	unsigned longest = 0;
-	if (python->layout.interp_modules == HW_ABSENT ||
+	if (python->layout.interp_modules == HW_ABSENT || target->machine->word_bytes != 8 ||
 	    (!hw_module_symbol(python->module, "PyDict_Type", &dict_type) &&
 	     !hw_python_search_static_type(target, python, "dict", &dict_type.address)))
 		return false;
@@ -145,7 +137,7 @@ static struct hw_error *hw_find_interpreter_head(struct hw_target *target, struc
 			python->module->path, python->version);
 	if (!python->runtime && layout->runtime_interpreters_head != HW_ABSENT)
 		python->runtime = place - (hw_addr_t)layout->runtime_interpreters_head;
-	if (!hw_read_word(target, place, ret))
+	if (!hw_target_read_word(target, place, ret))
 		return hw_error_at(HW_ERROR_FAULT, place,
 				   "CPython's list of interpreters can't be read");
 	return NULL;
@@ -157,7 +149,8 @@ static struct hw_error *hw_prove_emptiness(struct hw_target *target, const struc
 {
 	uint64_t flags;
 	if (!python->is_from_table || python->layout.tp_flags == HW_ABSENT ||
-	    !hw_read_word(target, python->type_type + (hw_addr_t)python->layout.tp_flags, &flags) ||
+	    !hw_target_read_word(target, python->type_type + (hw_addr_t)python->layout.tp_flags,
+				 &flags) ||
 	    !(flags & HW_TYPE_READY))
 		return NULL;
 	return hw_error_create(
@@ -176,8 +169,9 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 	if (!head)
 		HW_TRY(hw_prove_emptiness(target, python));
 	if (python->runtime && layout->runtime_interpreters_main != HW_ABSENT &&
-	    !hw_read_word(target, python->runtime + (hw_addr_t)layout->runtime_interpreters_main,
-			  &main_interp))
+	    !hw_target_read_word(target,
+				 python->runtime + (hw_addr_t)layout->runtime_interpreters_main,
+				 &main_interp))
 		main_interp = 0;
 	hw_addr_t turtle = 0; // Brent: moves up to the walker at every power of two
 	uint32_t steps = 0, leap = 1;
@@ -211,7 +205,8 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 			turtle = interp;
 			leap *= 2;
 		}
-		if (!hw_read_word(target, interp + (hw_addr_t)layout->interp_next, &interp)) {
+		if (!hw_target_read_word(target, interp + (hw_addr_t)layout->interp_next,
+					 &interp)) {
 			hw_issues_add(issues, HW_ERROR_FAULT, interp,
 				      "the PyInterpreterState at 0x%" PRIx64 " can't be read",
 				      interp);

@@ -25,6 +25,7 @@ void hw_layout_init(struct hw_python_layout *layout)
 	*layout = (struct hw_python_layout){ 0 };
 	for (size_t i = 0; i < hw_layout_fact_count; i++)
 		*hw_layout_value(layout, &hw_layout_facts[i]) = HW_ABSENT;
+	layout->word_bytes = 8;
 }
 
 // Modules that a build may have apart from the interpreter, in a file of their own.
@@ -105,10 +106,11 @@ static bool hw_is_in_header(const struct hw_python_layout *l, int32_t offset, in
 // An object's type and its count, or its counts.
 static bool hw_header_is_known(const struct hw_python_layout *l)
 {
-	if (l->object_size > HW_OBJECT_HEADER_MAX || !hw_is_in_header(l, l->ob_type, 8))
+	if (l->object_size > HW_OBJECT_HEADER_MAX ||
+	    !hw_is_in_header(l, l->ob_type, (int32_t)l->word_bytes))
 		return false;
 	return l->ob_refcnt != HW_ABSENT
-		       ? hw_is_in_header(l, l->ob_refcnt, 8)
+		       ? hw_is_in_header(l, l->ob_refcnt, (int32_t)l->word_bytes)
 		       : hw_is_in_header(l, l->ob_tid, 8) && hw_is_in_header(l, l->ob_gc_bits, 1) &&
 				 hw_is_in_header(l, l->ob_ref_local, 4) &&
 				 hw_is_in_header(l, l->ob_ref_shared, 8);

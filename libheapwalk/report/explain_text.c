@@ -160,7 +160,7 @@ static void hw_say_pool(struct hw_report *report, const struct hw_explanation *e
 	if (p->place.list && !strcmp(p->place.list, "usedpools"))
 		snprintf(which, sizeof(which), " of size class %u", p->pool->szidx);
 	hw_say_place(report, &p->place, which);
-	bool is_header = e->address - p->start < HW_POOL_HEADER_BYTES;
+	bool is_header = e->address - p->start < report->session->pymalloc.header_bytes;
 	if (p->has_header && (is_header || p->pool->is_empty || p->pool->is_bad))
 		hw_say_pool_header(report, e);
 	if (p->has_block)

@@ -93,6 +93,11 @@ static void hw_stats_arena_lines(struct hw_report *report, const struct hw_stats
 static void hw_stats_map_lines(struct hw_report *report, const struct hw_pymalloc_state *s,
 			       const struct hw_python_layout *l)
 {
+	if (hw_stats_map_is_flat(l)) {
+		hw_sink_puts(&report->sink, "\narena map counts\n");
+		hw_stats_line(report, "# bytes lost to arena map root",
+			      (uint64_t)l->arena_map_bot_size);
+	}
 	if (!hw_stats_has_map(l))
 		return;
 	bool is_known = s->has_arena_map;

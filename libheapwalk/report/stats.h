@@ -30,5 +30,11 @@ static inline bool hw_stats_has_map(const struct hw_python_layout *layout)
 	return layout->arena_map_top_size != HW_ABSENT && layout->arena_map_mid_size != HW_ABSENT &&
 	       layout->arena_map_bot_size != HW_ABSENT;
 }
+// 32-bit builds have one level of it, which is its root.
+static inline bool hw_stats_map_is_flat(const struct hw_python_layout *layout)
+{
+	return layout->arena_map_top_size == HW_ABSENT && layout->arena_map_mid_size == HW_ABSENT &&
+	       layout->arena_map_bot_size != HW_ABSENT && layout->word_bytes == 4;
+}
 
 #endif

@@ -40,6 +40,7 @@ static size_t hw_stats_numbers(const struct hw_session *session, const struct hw
 	const struct hw_pymalloc_state *s = stats->state;
 	const struct hw_python_layout *l = &session->python.layout;
 	bool has_map = hw_stats_has_map(l), knows_map = has_map && s->has_arena_map;
+	bool is_flat = hw_stats_map_is_flat(l);
 	const struct hw_stats_number numbers[] = {
 		{ "size_class_count", true, pm->size_class_count },
 		{ "malloc_calls", hw_stats_counts_calls(pm, s), s->malloc_calls },
@@ -61,7 +62,8 @@ static size_t hw_stats_numbers(const struct hw_session *session, const struct hw
 		{ "total_bytes", true, stats->total_bytes },
 		{ "arena_map_mid_nodes", knows_map, s->arena_map_mid_count },
 		{ "arena_map_bot_nodes", knows_map, s->arena_map_bot_count },
-		{ "arena_map_root_bytes", has_map, (uint64_t)l->arena_map_top_size },
+		{ "arena_map_root_bytes", has_map || is_flat,
+		  (uint64_t)(is_flat ? l->arena_map_bot_size : l->arena_map_top_size) },
 		{ "arena_map_mid_bytes", knows_map,
 		  s->arena_map_mid_count * (uint64_t)l->arena_map_mid_size },
 		{ "arena_map_bot_bytes", knows_map,

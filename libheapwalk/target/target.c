@@ -116,6 +116,16 @@ size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, 
 	return len ? target->ops->read_some(target, addr, buf, len) : 0;
 }
 
+bool hw_target_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret)
+{
+	uint8_t word[8];
+	unsigned word_bytes = target->machine->word_bytes;
+	if (hw_target_read_some(target, addr, word, word_bytes) != word_bytes)
+		return false;
+	*ret = hw_word(word, word_bytes);
+	return true;
+}
+
 struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf, size_t len)
 {
 	size_t got = hw_target_read_some(target, addr, buf, len);

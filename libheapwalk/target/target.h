@@ -174,6 +174,8 @@ struct hw_error *hw_target_refresh(struct hw_target *target) HW_MUST_USE;
 // All or HW_ERROR_FAULT with the first address that can't be read.
 struct hw_error *hw_target_read(struct hw_target *target, hw_addr_t addr, void *buf,
 				size_t len) HW_MUST_USE;
+// A word of the target's machine: pointer, size_t, long. False: not all of it can be read.
+bool hw_target_read_word(struct hw_target *target, hw_addr_t addr, uint64_t *ret);
 size_t hw_target_read_some(struct hw_target *target, hw_addr_t addr, void *buf, size_t len);
 // Many small pieces, a system call for hundreds of them: all the spans' bytes, one after the other,
 // into buf (as many as their lengths add up to). A missing span's bytes are zero. Returns how many

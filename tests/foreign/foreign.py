@@ -14,11 +14,11 @@ sys.path.insert(0, os.path.join(HERE, "../matrix"))
 import oracles  # noqa: E402
 from process import Target, TestError  # noqa: E402
 
-# Of each architecture: the ELF machine, whether its processes are the kernel's own (else qemu-user's), and
-# which system call of this machine a thread sits in that waits in pause(2).
+# Of each architecture: are its processes the kernel's own (else qemu-user's), does heapwalk read CPython's objects in
+# them (else its allocators alone), and in which system call of this machine a thread sits that waits in pause(2).
 ARCHITECTURES = {
-    "arm64": {"machine": 183, "is_native": False, "pythons": ["python3.11", "python3.11d"], "pause": "271"},  # ppoll(2), made by qemu for the guest
-    "i386": {"machine": 3, "is_native": True, "pythons": [], "pause": "29"},
+    "arm64": {"is_native": False, "has_objects": True, "pythons": ["python3.11", "python3.11d"], "pause": "271"},  # ppoll(2), made by qemu for the guest
+    "i386": {"is_native": True, "has_objects": False, "pythons": ["python3.11", "python3.11d"], "pause": "29"},
 }
 NT_FILE = 0x46494C45
 PT_LOAD, PT_NOTE = 1, 4

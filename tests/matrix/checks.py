@@ -6,12 +6,12 @@ import collections
 import itertools
 import re
 
-from oracles import POOL_HEADER_BYTES
-
 IN_USE = "in use"
 # What malloc keeps for itself, by the glibc that brought it: the header of a thread arena, that of a further
 # heap with its fence, the chunk of a tcache, and what each mremap adds to mmapped_mem without a reason.
 GlibcFacts = collections.namedtuple("GlibcFacts", "since arena_header_bytes heap_bytes tcache_bytes mremap_slip")
+# What a chunk and a pool begin with.
+Width = collections.namedtuple("Width", "chunk_header_bytes pool_header_bytes glibcs")
 GLIBCS = [
     GlibcFacts((2, 27), 0x8C0, 0x20 + 0x20, [0x250], 0),
     GlibcFacts((2, 30), 0x8C0, 0x20 + 0x20, [0x290], 0),
@@ -23,6 +23,11 @@ GLIBC_FREE = {"tcache", "fastbin", "unsorted bin", "small bin", "large bin", "to
 # Types whose block is never resized and has no buffer beside it: its size follows from sys.getsizeof().
 EXACT_TYPES = {"float", "complex", "function", "cell", "member_descriptor", "getset_descriptor",
                "Slotted", "Seventy", "SmallNode", "SlotGhost", "DictHolder", "MyFloat"}
+
+
+# A 32-bit main arena begins 8 bytes behind a multiple of 16, a thread's with heap_info and malloc_state.
+WIDTH_64 = Width(16, 48, GLIBCS)
+WIDTH_32 = Width(8, 32, [GlibcFacts((2, 35), 0x18 + 1116 + 4, 0x18 + 0x18, [0x190], 0)])
 
 
 def address(text):
@@ -198,19 +203,19 @@ def tied_values(rows, expected, version):
             yield "%d blocks of values are tied to %s, not %d" % (found, cls, number)
 
 
-def chunks(rows, expected):
+def chunks(rows, expected, width=WIDTH_64):
     """Memory straight from malloc: what is held is in use, what a thread's tcache holds is not."""
     for mem, size, state in expected:
         row = rows.at(mem)
         if row is None or row["allocator"] != "glibc" or row["state"] != state:
             yield "malloc(%d) = %#x is %s: %s" % (size, mem, state, show(row))
-        elif row["size"] < size + 8 or (size < 100000 and row["size"] > size + 8 + 16 + 31):
+        elif row["size"] < size + width.chunk_header_bytes // 2 or (size < 100000 and row["size"] > size + 8 + 16 + 31):
             yield "malloc(%d) = %#x: %s has the wrong size" % (size, mem, show(row))
-        elif size < 100000 and address(row["start"]) != mem - 16:
+        elif size < 100000 and address(row["start"]) != mem - width.chunk_header_bytes:
             yield "malloc(%d) = %#x: %s begins elsewhere" % (size, mem, show(row))
 
 
-def pymalloc_state(state, stats, who):
+def pymalloc_state(state, stats, who, width=WIDTH_64):
     """One interpreter of `cpython-allocators` against its own sys._debugmallocstats()."""
     classes = {c["size"]: c for c in state["size_classes"]}
     for wanted in stats.classes:
@@ -236,9 +241,9 @@ def pymalloc_state(state, stats, who):
         "unused_pools_bytes": sum(a["pools_free"] for a in arenas) * pool,
         "allocated_bytes": sum(c["size"] * c["blocks_in_use"] for c in state["size_classes"]),
         "available_bytes": sum(c["size"] * c["blocks_free"] for c in state["size_classes"]),
-        "pool_headers_bytes": sum(c["pools"] for c in state["size_classes"]) * POOL_HEADER_BYTES,
+        "pool_headers_bytes": sum(c["pools"] for c in state["size_classes"]) * width.pool_header_bytes,
         "quantization_bytes": sum(
-            c["pools"] * ((pool - POOL_HEADER_BYTES) % c["size"]) for c in state["size_classes"]),
+            c["pools"] * ((pool - width.pool_header_bytes) % c["size"]) for c in state["size_classes"]),
         "arena_alignment_bytes": sum(
             length(a) - a["pools_total"] * pool for a in arenas),
     }
@@ -253,7 +258,7 @@ def pymalloc_state(state, stats, who):
             yield "%s: reported %s is %r, not %r" % (who, name, state[name], wanted)
 
 
-def pymalloc(report, oracles):
+def pymalloc(report, oracles, width=WIDTH_64):
     if oracles.stats is None:  # 2.7's release build can't tell
         return
     states = {s["id"]: s for s in report["interpreters"]}
@@ -268,7 +273,7 @@ def pymalloc(report, oracles):
         yield "interpreters %r, not %r" % (sorted(states), sorted(wanted))
     for number, stats in sorted(wanted.items()):
         if number in states:
-            for line in pymalloc_state(states[number], stats, "interpreter %d" % number):
+            for line in pymalloc_state(states[number], stats, "interpreter %d" % number, width):
                 yield line
 
 
@@ -391,7 +396,7 @@ def tcaches_and(rest, sizes):
     return min(left) if rest >= 0 else rest
 
 
-def glibc(report, oracles):
+def glibc(report, oracles, width=WIDTH_64):
     """`arenas` against malloc_info(3) and mallinfo2(3): reference equations, difference 0.
 
     malloc_info adds up raw size fields of binned chunks, whose P bit is set: one too many for each.
@@ -401,7 +406,7 @@ def glibc(report, oracles):
     if len(arenas) != len(truth.arenas):
         yield "%d arenas, malloc_info has %d" % (len(arenas), len(truth.arenas))
         return
-    facts = [each for each in GLIBCS if each.since <= tuple(oracles.expect["glibc"])][-1]
+    facts = [each for each in width.glibcs if each.since <= tuple(oracles.expect["glibc"])][-1]
     sums = collections.Counter()
     for a, t in zip(arenas, truth.arenas):
         who = "arena %d at %s" % (t.number, a["address"])
@@ -420,6 +425,8 @@ def glibc(report, oracles):
         # and the tcache structs that malloc makes for itself.
         # Up to 2.31 the break may begin at any byte: what alignment costs there is in no chunk.
         overhead = t.system_bytes // 16 * 16 - free - a["in_use_bytes"] - a["tcache_bytes"]
+        if t.number == 0:
+            overhead -= 16 - width.chunk_header_bytes
         if a["overhead_bytes"] != overhead or a["unknown_bytes"]:
             yield "%s: %d bytes are neither in use, cached, free nor overhead" % (who, overhead - a["overhead_bytes"])
         rest = overhead - (facts.arena_header_bytes + (t.heaps - 1) * facts.heap_bytes if t.number else 0)

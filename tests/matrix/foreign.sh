@@ -21,7 +21,7 @@ chroots=${HEAPWALK_CHROOTS:-/var/tmp/heapwalk-chroots}
 mirror=${HEAPWALK_MIRROR:-http://deb.debian.org/debian}
 suite=bookworm
 packages=(python3 python3-dbg libc6-dbg gcc libc6-dev)
-build_packages=(cmake make pkg-config libelf-dev libdw-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev
+build_packages=(cmake make g++ pkg-config libelf-dev libdw-dev libjson-c-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev
 	libdeflate-dev libsqlite3-dev)
 
 fail() {

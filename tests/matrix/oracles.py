@@ -7,8 +7,6 @@ import re
 import struct
 import xml.etree.ElementTree as xml
 
-POOL_HEADER_BYTES = 48
-
 SizeClass = collections.namedtuple("SizeClass", "index size pools blocks_in_use blocks_free")
 
 

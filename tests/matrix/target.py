@@ -46,7 +46,8 @@ FORK.restype = ctypes.c_int
 FORK.argtypes = []
 
 # tp_name follows the PyVarObject that a type begins with.
-TP_NAME = object.__basicsize__ + 8
+WORD = ctypes.sizeof(ctypes.c_void_p)
+TP_NAME = object.__basicsize__ + WORD
 
 # Where an object keeps the address of a buffer of its own: {type: [(word, offset)]}, offsets of 64-bit
 # release and debug builds (Include/cpython/*.h, Objects/*.c of each version); an object without a GIL
@@ -63,6 +64,8 @@ else:
         OWNED[dict].append(("values", 40))
 if sys.version_info >= (3, 13):
     OWNED = {kind: [(word, at + object.__basicsize__ - 16) for word, at in words] for kind, words in OWNED.items()}
+if WORD == 4:  # only its allocators are compared
+    OWNED = {}
 
 
 def census(path, objects=None):
@@ -122,7 +125,7 @@ def finish(directory, keep, notes):
     stats = getattr(sys, "_debugmallocstats", None)
     blocks = getattr(sys, "getallocatedblocks", None)
     # A struct this big is returned through a hidden first argument on x86-64, an argument like any other.
-    mallinfo2 = getattr(LIBC, "mallinfo2", None) if os.uname()[4] == "x86_64" else None
+    mallinfo2 = getattr(LIBC, "mallinfo2", None) if os.uname()[4] == "x86_64" and WORD == 8 else None
     if mallinfo2:
         mallinfo2.restype, mallinfo2.argtypes = None, [ctypes.c_void_p]
     null = os.open(os.devnull, os.O_WRONLY)

@@ -45,6 +45,7 @@ static inline void forged_layout(struct hw_python_layout *l)
 {
 	memset(l, 0xff, sizeof(*l));
 	l->str_state_shift = 0;
+	l->word_bytes = 8;
 }
 
 static inline void forged_layout_obmalloc(struct hw_python_layout *l)

@@ -347,7 +347,9 @@ static void test_every_offset(void)
 	for (unsigned pool_bytes = 4096; pool_bytes <= 16384; pool_bytes *= 4) {
 		for (unsigned alignment = 8; alignment <= 16; alignment *= 2) {
 			for (unsigned szidx = 0; szidx < 512 / alignment; szidx++) {
-				struct hw_pymalloc pm = { .pool_bytes = pool_bytes,
+				struct hw_pymalloc pm = { .header_bytes = HW_POOL_HEADER_BYTES_MAX,
+							  .word_bytes = 8,
+							  .pool_bytes = pool_bytes,
 							  .alignment = alignment };
 				unsigned size = (szidx + 1) * alignment;
 				unsigned capacity = (pool_bytes - 48) / size;
