@@ -48,8 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			__builtin_trap();
 		sink.block = at;
 		sink.block_end = at + STEP;
-		hw_owners_visit(&python.layout, &object, at + object.offset, bytes + object.offset,
-				STEP - object.offset, &sink);
+		hw_owners_visit(&python.layout, &object, at, bytes, STEP, &sink);
 	}
 	patch_undo();
 	return 0;
