@@ -130,11 +130,14 @@ bool hw_gslice_is_thread_memory(struct hw_gslice *slices, const struct hw_native
 static bool hw_gslice_add_free(struct hw_gslice *slices, struct hw_native_sink *sink, hw_addr_t at,
 			       uint64_t count)
 {
+	hw_addr_t mark = 0; // Brent: moves up to the walker at every power of two
 	for (uint64_t i = 0; i < count; i++) {
-		if (!at || at & (P2ALIGNMENT - 1) || !hw_native_step(sink) ||
+		if (!at || at == mark || at & (P2ALIGNMENT - 1) || !hw_native_step(sink) ||
 		    !hw_vec_push(&slices->free, at) ||
 		    !hw_pages_read_u64(sink->pages, at + LINK_NEXT, &at))
 			return false;
+		if (!(i & (i + 1)))
+			mark = slices->free.data[slices->free.count - 1];
 	}
 	return true;
 }
