@@ -6,13 +6,12 @@ import os
 import struct
 import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../matrix"))
 
 import oracles  # noqa: E402
-from process import Target, TestError  # noqa: E402
+from process import Target, TestError, wait_until_paused  # noqa: E402
 
 # Of each architecture: are its processes the kernel's own (else qemu-user's), does heapwalk read CPython's objects in
 # them (else its allocators alone), and in which system call of this machine a thread sits that waits in pause(2).
@@ -52,13 +51,7 @@ class ForeignTarget(Target):
         super().__init__(command, environment, root=root, timeout=900)
 
     def wait_until_paused(self):
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
-            with open("/proc/%d/syscall" % self.pid) as f:
-                if f.read().split()[0] == self.facts["pause"]:
-                    return
-            os.sched_yield()
-        raise TestError("target does not reach pause(2)")
+        wait_until_paused(self.pid, self.facts["pause"], 300)
 
     def core(self):
         """By the kernel, or by qemu; the process is gone."""

@@ -48,12 +48,12 @@ exec "$@"
 """
 
 
-def wait_until_paused(pid):
+def wait_until_paused(pid, system_call=PAUSE, timeout=60):
     """It has announced itself and is a few instructions away from pause(2)."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         with open("/proc/%d/syscall" % pid) as f:
-            if f.read().split()[0] == PAUSE:
+            if f.read().split()[0] == system_call:
                 return
         os.sched_yield()
     raise TestError("process %d does not reach pause(2)" % pid)
@@ -95,11 +95,14 @@ class Target:
     def __enter__(self):
         try:
             self.expect_line(b"ready")
-            wait_until_paused(self.pid)
+            self.wait_until_paused()
         except BaseException:
             self.close()
             raise
         return self
+
+    def wait_until_paused(self):
+        wait_until_paused(self.pid)
 
     def __exit__(self, *_):
         self.close()
