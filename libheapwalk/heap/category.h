@@ -49,13 +49,13 @@ enum hw_fixed_category {
 	HW_CATEGORY_SLOT_PADDING, // 2.7: what is left at its end
 	HW_CATEGORY_STACK,
 	HW_CATEGORY_THREAD_STACK,
-	HW_CATEGORY_CACHED_STACK, // of a thread that has ended: libc keeps it for the next one
-	HW_CATEGORY_HEAP_TAIL,    // of a thread heap: behind what malloc has now
-	HW_CATEGORY_BRK_OTHER,    // of the brk area: somebody else's sbrk()
-	HW_CATEGORY_TLS,          // a thread's control block and variables, outside its stack
-	HW_CATEGORY_LOADER,       // ld.so's own
-	HW_CATEGORY_GETRANDOM,    // libc's, for getrandom()
-	HW_CATEGORY_CODE,         // anonymous, writable and executable
+	HW_CATEGORY_CACHED_STACK,   // of a thread that has ended: libc keeps it for the next one
+	HW_CATEGORY_HEAP_TAIL,      // of a thread heap: behind what malloc has now
+	HW_CATEGORY_BRK_OTHER,      // of the brk area: somebody else's sbrk()
+	HW_CATEGORY_TLS,            // a thread's control block and variables, outside its stack
+	HW_CATEGORY_LOADER,         // ld.so's own
+	HW_CATEGORY_GETRANDOM,      // libc's, for getrandom()
+	HW_CATEGORY_CODE,           // anonymous, writable and executable
 	HW_CATEGORY_UNLISTED_ARENA, // of an interpreter that has ended: no list leads to it
 	HW_CATEGORY_ANONYMOUS,
 	HW_CATEGORY_FIXED_COUNT

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`retained`: what the process itself has less in use when a structure goes; live and in a core, each Python."""
+"""`retained`: what the process itself has less in use when a structure goes; live and in a core."""
 
 import os
 
-from support import check, check_equal, interpreters, live_and_core, main
+from support import check, check_equal, live_and_core, main, some_interpreters
 
 os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0"  # malloc's own count takes what is cached for in use
 LIST = 1000 * 2  # blocks of a linked list, at least
@@ -64,7 +64,7 @@ def ask(heap, facts):
 
 
 def test():
-    for name, path in interpreters().items():
+    for name, path in some_interpreters().items():
         live, dead = live_and_core(path, "retained_target.py", ask)
         live[3].pop("memory_bytes"), dead[3].pop("memory_bytes")
         check_equal(live, dead, "%s: live and core" % name)
