@@ -303,6 +303,8 @@ static struct hw_error *hw_core_add_pieces(struct hw_core *core)
 	size_t clipped = 0;
 	hw_vec_foreach(s, &core->segments)
 	{
+		if (s->start == s->seen_end) // its offset may be anything
+			continue;
 		uint64_t bytes = hw_min(s->seen_end - s->start, left);
 		clipped += bytes < s->seen_end - s->start;
 		left -= bytes;
