@@ -14,5 +14,6 @@
 #include "glibc/other.c"
 #include "glibc/pieces.c"
 #include "glibc/region.c"
+#include "glibc/regions.c"
 #include "glibc/scan.c"
 #include "glibc/tcache.c"

@@ -158,6 +158,7 @@ struct hw_error *hw_glibc_walk_long_region(struct hw_glibc_walker *w,
 					   const struct hw_region_plan *plan,
 					   enum hw_region_ending *ret_ending,
 					   hw_addr_t *ret_end) HW_MUST_USE;
+// regions.c
 // Would a walk from there end at top or at a fence, with nothing wrong on the way?
 bool hw_glibc_is_chain(struct hw_glibc_walker *w, hw_addr_t first, hw_addr_t limit, hw_addr_t top,
 		       hw_addr_t *ret_end);
