@@ -76,6 +76,12 @@ static bool hw_is_musl(struct hw_module *module)
 	return hw_module_symbol(module, "_dl_debug_addr", &symbol);
 }
 
+// Memory that a program got for itself: from brk(2), or from mmap(2) without a file.
+static bool hw_is_its_own(const struct hw_mapping *m)
+{
+	return m && hw_mapping_is_private_writable(m) && *m->path != '/';
+}
+
 // Is it mallocng? Its context begins with a secret, and each of its areas, a page apart from anything
 // else, begins with the same one: so some word of libc's data leads to a page whose first word is
 // another word of that data.
@@ -83,7 +89,9 @@ static bool hw_has_mallocng(struct hw_glibc_walker *w, const uint8_t *data, size
 {
 	for (size_t i = 0; i + 8 <= len; i += HW_GLIBC_WORD) {
 		uint64_t area = hw_glibc_word(data + i), secret;
-		if (!area || area % HW_GLIBC_PAGE || !hw_pages_read_u64(&w->pages, area, &secret) ||
+		if (!area || area % HW_GLIBC_PAGE ||
+		    !hw_is_its_own(hw_target_find_mapping(w->in.target, area)) ||
+		    !hw_pages_read_u64(&w->pages, area, &secret) ||
 		    secret >> 32 == 0) // 64 random bits; a pointer or a count is no secret
 			continue;
 		const struct hw_mapping *m = hw_target_find_mapping(w->in.target, secret);

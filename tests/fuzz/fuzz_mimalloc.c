@@ -45,7 +45,7 @@ static void make_variant(struct world *w, unsigned variant)
 	}
 	// A second page, of the other shape, and an abandoned one.
 	put32(slice(w, 2), 1);
-	memcpy(slice(w, 2) + 8, slice(w, 1) + 8, PAGE_SIZE - 8);
+	memcpy(slice(w, 2) + 8, slice(w, 1) + 8, MI_PAGE_BYTES - 8);
 	put64(slice(w, 2) + 48, 0);
 	put64(slice(w, 2) + 80, FIRST + SLICE);
 	for (unsigned at = 16; at <= 40; at += at == 16 ? 16 : 8)
@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					  FIRST + SLICE,
 					  SECRET,
 					  SECRET ^ SEGMENT,
-					  SEGMENT + SLICES + PAGE_SIZE,
+					  SEGMENT + MI_SLICES + MI_PAGE_BYTES,
 					  HW_MI_SLICES,
 					  THREADS,
 					  TSTATE };
@@ -83,8 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t *bytes;
 		size_t len;
 	} parts[] = {
-		{ w->segment, SLICES },
-		{ w->segment + SLICES, PAGE_HEADERS * PAGE_SIZE },
+		{ w->segment, MI_SLICES },
+		{ w->segment + MI_SLICES, PAGE_HEADERS * MI_PAGE_BYTES },
 		{ w->segment + SLICE, BLOCKS * BLOCK },
 		{ w->heap, sizeof(w->heap) },
 		{ w->threads, sizeof(w->threads) },

@@ -30,8 +30,6 @@ enum {
 	STACK_BYTES = 0x1000,
 	SEGMENT = 0x40000000, // of mimalloc's, aligned to 32 MiB: its header and a page
 	SEGMENT_READABLE = 2 << 16,
-	MI_SLICES = 64, // where its table begins
-	MI_PAGE_BYTES = 112,
 	MI_BLOCK = 64,
 	MI_FIRST = (1 << 16) + 3 * MI_BLOCK,
 	MI_HEAP = STACK + 0xc00,
@@ -222,36 +220,6 @@ static void make_arena(void)
 	put32(arena + 20, ARENA / POOL);
 }
 
-static void make_mimalloc_facts(struct hw_python_layout *l)
-{
-	l->mi_segment_size = MI_SLICES + (HW_MI_SLICES + 1) * MI_PAGE_BYTES;
-	l->mi_segment_used = 0;
-	l->mi_segment_cookie = 8;
-	l->mi_segment_segment_slices = 16;
-	l->mi_segment_info_slices = 24;
-	l->mi_segment_kind = 32;
-	l->mi_segment_slice_entries = 40;
-	l->mi_segment_thread_id = 48;
-	l->mi_segment_slices = MI_SLICES;
-	l->mi_page_size = MI_PAGE_BYTES;
-	l->mi_page_slice_count = 0;
-	l->mi_page_slice_offset = 4;
-	l->mi_page_capacity = 10;
-	l->mi_page_reserved = 12;
-	l->mi_page_free = 16;
-	l->mi_page_used = 24;
-	l->mi_page_xblock_size = 28;
-	l->mi_page_local_free = 32;
-	l->mi_page_xthread_free = 40;
-	l->mi_page_xheap = 48;
-	l->mi_heap_size = 256;
-	l->mi_heap_thread_delayed_free = 0;
-	l->mi_heap_thread_id = 8;
-	l->mi_heap_cookie = 16;
-	l->mi_heap_keys = 24;
-	l->mi_heap_page_count = 40;
-}
-
 // A segment with a page of blocks of 64 bytes, which holds what pymalloc's pool of that size does.
 static void make_segment(void)
 {
@@ -259,7 +227,7 @@ static void make_segment(void)
 	unsigned used = world.carved[CLASS];
 	uint8_t *page = world.segment + MI_SLICES + MI_PAGE_BYTES,
 		*heap = world.stack + (MI_HEAP - STACK);
-	make_mimalloc_facts(&world.python.layout);
+	forged_layout_mimalloc(&world.python.layout);
 	put64(world.segment, 1);
 	put64(world.segment + 8, MI_SECRET ^ SEGMENT);
 	put64(world.segment + 16, HW_MI_SLICES);

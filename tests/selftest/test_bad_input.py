@@ -54,19 +54,6 @@ class BadInput(HeapwalkTest):
             self.assertTrue(done.returncode == 0 and b"CPython" in done.stdout
                             or done.returncode > 0 and b"CPython" in done.stderr, done)
 
-    def test_32_bit(self):
-        path = os.path.join(BUILD, "bin", "selftest_small32")
-        if not os.path.exists(path):
-            self.skipTest("no 32-bit program was built (as --32, ld -m elf_i386)")
-        try:
-            program = Program("small32")
-        except (OSError, AssertionError):
-            self.skipTest("this kernel runs no 32-bit programs")
-        with program:
-            self.check_refused(run("-p", program.pid), "32-bit")
-            core = self.gcore(program.pid)
-        self.check_refused(run("-c", core), "32-bit")
-
     def test_no_core(self):
         def file(name, content):
             path = os.path.join(self.directory, name)

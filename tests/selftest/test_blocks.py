@@ -6,7 +6,7 @@ import collections
 import os
 import sys
 
-from support import HeapwalkTest, Program, main
+from support import BUILD, HeapwalkTest, Program, main
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../gdbext"))
 import heapwalk
@@ -129,6 +129,25 @@ class Blocks(HeapwalkTest):
                 self.assertEqual(heap.report("all")["rows"], in_passing)
             seen |= {row["domain"] for row in in_passing if row["allocator"] == "glibc"}
         self.assertLessEqual({"C", "C++", "uncategorized"}, seen)
+
+    def test_32_bit_without_a_libc(self):
+        path = os.path.join(BUILD, "bin", "selftest_small32")
+        if not os.path.exists(path):
+            self.skipTest("no 32-bit program was built (as --32, ld -m elf_i386)")
+        try:
+            program = Program("small32")
+        except (OSError, AssertionError):
+            self.skipTest("this kernel runs no 32-bit programs")
+        with program:
+            live = self.report(program.pid)
+            core = self.report(self.gcore(program.pid))
+            with open("/proc/%d/maps" % program.pid, encoding="utf-8") as maps:
+                ranges = [line.split()[0].split("-") for line in maps if line.split()[1][1::2] == "wp"]
+        self.assertEqual(live["total"]["bytes"], sum(int(end, 16) - int(start, 16) for start, end in ranges))
+        for report in (live, core):
+            self.assertEqual((report["target"]["malloc"], report["target"]["python"]), (None, None))
+        # gcore leaves out what the program never wrote to
+        self.assertEqual(core["rows"], [row for row in live["rows"] if row["domain"] == "stack"])
 
     def test_growth(self):
         with Program("blocks", "growing") as program:

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "cpython/mimalloc.h"
 #include "cpython/types.h"
 #include "layout/python.h"
 
@@ -28,6 +29,10 @@ enum {
 	POOL_HEADER = 48,
 	ARENA = 256 << 10,
 	ARENA_OBJECT = 48,
+	// Of a mimalloc segment: where its slices' table begins, and an entry of it.
+	MI_SLICES = 64,
+	MI_PAGE_BYTES = 112,
+	MI_HEAP_BYTES = 256,
 };
 
 static inline void put64(void *at, uint64_t value)
@@ -154,6 +159,37 @@ static inline void forged_type(uint8_t *type, hw_addr_t metatype, hw_addr_t name
 	put64(type + OFF_BASICSIZE, basicsize);
 	put64(type + OFF_ITEMSIZE, itemsize);
 	put64(type + OFF_FLAGS, flags | HW_TPFLAGS_READY);
+}
+
+// Include/internal/mimalloc/mimalloc/types.h, 3.13
+static inline void forged_layout_mimalloc(struct hw_python_layout *l)
+{
+	l->mi_segment_size = MI_SLICES + (HW_MI_SLICES + 1) * MI_PAGE_BYTES;
+	l->mi_segment_used = 0;
+	l->mi_segment_cookie = 8;
+	l->mi_segment_segment_slices = 16;
+	l->mi_segment_info_slices = 24;
+	l->mi_segment_kind = 32;
+	l->mi_segment_slice_entries = 40;
+	l->mi_segment_thread_id = 48;
+	l->mi_segment_slices = MI_SLICES;
+	l->mi_page_size = MI_PAGE_BYTES;
+	l->mi_page_slice_count = 0;
+	l->mi_page_slice_offset = 4;
+	l->mi_page_capacity = 10;
+	l->mi_page_reserved = 12;
+	l->mi_page_free = 16;
+	l->mi_page_used = 24;
+	l->mi_page_xblock_size = 28;
+	l->mi_page_local_free = 32;
+	l->mi_page_xthread_free = 40;
+	l->mi_page_xheap = 48;
+	l->mi_heap_size = MI_HEAP_BYTES;
+	l->mi_heap_thread_delayed_free = 0;
+	l->mi_heap_thread_id = 8;
+	l->mi_heap_cookie = 16;
+	l->mi_heap_keys = 24;
+	l->mi_heap_page_count = 40;
 }
 
 #endif

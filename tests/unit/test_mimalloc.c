@@ -5,18 +5,15 @@
 #include <string.h>
 
 #include "check.h"
-#include "cpython/mimalloc.h"
+#include "forged_python.h"
 
 enum {
 	SEGMENT = 0x40000000, // aligned to 32 MiB
 	SLICE = 64 << 10,
-	READABLE = 3 * SLICE, // of the segment
-	SLICES = 64,          // where its table begins
-	PAGE_SIZE = 112,
-	HEAP = 0x10000, // the main thread's
-	HEAP_SIZE = 256,
+	READABLE = 3 * SLICE,  // of the segment
+	HEAP = 0x10000,        // the main thread's
 	THREADS = HEAP - 4096, // an interpreter and a thread state, where there is no GIL
-	TSTATE = HEAP - HW_MI_TAG_GC * HEAP_SIZE - 0x100,
+	TSTATE = HEAP - HW_MI_TAG_GC * MI_HEAP_BYTES - 0x100,
 	BLOCK = 1024,
 	FIRST = SEGMENT + SLICE, // blocks of more than 512 bytes begin with their page
 	BLOCKS = 10,
@@ -26,7 +23,7 @@ enum {
 struct world {
 	struct hw_python python;
 	uint8_t *segment;
-	uint8_t heap[HEAP_SIZE];
+	uint8_t heap[MI_HEAP_BYTES];
 	uint8_t threads[4096];
 	struct hw_target *target;
 	struct hw_issues issues;
@@ -37,14 +34,6 @@ struct world {
 	struct hw_mi_lists lists;
 };
 
-static void put64(void *at, uint64_t v)
-{
-	memcpy(at, &v, sizeof(v));
-}
-static void put32(void *at, uint32_t v)
-{
-	memcpy(at, &v, sizeof(v));
-}
 static void put16(void *at, uint16_t v)
 {
 	memcpy(at, &v, sizeof(v));
@@ -52,38 +41,13 @@ static void put16(void *at, uint16_t v)
 
 static void make_layout(struct hw_python_layout *l)
 {
-	memset(l, 0xff, sizeof(*l)); // HW_ABSENT everywhere
-	l->mi_segment_size = SLICES + 513 * PAGE_SIZE;
-	l->mi_segment_used = 0;
-	l->mi_segment_cookie = 8;
-	l->mi_segment_segment_slices = 16;
-	l->mi_segment_info_slices = 24;
-	l->mi_segment_kind = 32;
-	l->mi_segment_slice_entries = 40;
-	l->mi_segment_thread_id = 48;
-	l->mi_segment_slices = SLICES;
-	l->mi_page_size = PAGE_SIZE;
-	l->mi_page_slice_count = 0;
-	l->mi_page_slice_offset = 4;
-	l->mi_page_capacity = 10;
-	l->mi_page_reserved = 12;
-	l->mi_page_free = 16;
-	l->mi_page_used = 24;
-	l->mi_page_xblock_size = 28;
-	l->mi_page_local_free = 32;
-	l->mi_page_xthread_free = 40;
-	l->mi_page_xheap = 48;
-	l->mi_heap_size = HEAP_SIZE;
-	l->mi_heap_thread_delayed_free = 0;
-	l->mi_heap_thread_id = 8;
-	l->mi_heap_cookie = 16;
-	l->mi_heap_keys = 24;
-	l->mi_heap_page_count = 40;
+	forged_layout(l);
+	forged_layout_mimalloc(l);
 }
 
 static uint8_t *slice(struct world *w, unsigned index)
 {
-	return w->segment + SLICES + (size_t)index * PAGE_SIZE;
+	return w->segment + MI_SLICES + (size_t)index * MI_PAGE_BYTES;
 }
 
 static void link_block(struct world *w, unsigned from, uint64_t to)
@@ -215,7 +179,7 @@ static uint64_t encode(uint64_t link, uint64_t null, const uint64_t keys[2])
 static void check_encoded(void)
 {
 	const uint64_t keys[2] = { 0x123456789abcdef5, 0xfedcba9876543210 };
-	const uint64_t header = SEGMENT + SLICES + PAGE_SIZE;
+	const uint64_t header = SEGMENT + MI_SLICES + MI_PAGE_BYTES;
 	struct world w;
 	make_healthy(&w);
 	w.python.layout.mi_page_keys = 64;
