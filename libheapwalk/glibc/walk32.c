@@ -2,6 +2,7 @@
 // The walk over the malloc of a 32-bit target: the same files, for words of four bytes (word.h).
 #define HW_GLIBC_WORD 4
 
+// NOLINTBEGIN(bugprone-suspicious-include): that is the point of it
 #include "glibc/arena.c"
 #include "glibc/bins.c"
 #include "glibc/find.c"
@@ -17,3 +18,4 @@
 #include "glibc/regions.c"
 #include "glibc/scan.c"
 #include "glibc/tcache.c"
+// NOLINTEND(bugprone-suspicious-include)
