@@ -131,6 +131,7 @@ static struct hw_error *hw_stats_read(struct hw_session *session, void *payload)
 	struct hw_stats_reading *reading = payload;
 	const struct hw_python *python = &session->python;
 	struct hw_stats *stats = reading->stats;
+	hw_stats_deinit(stats); // of an earlier try
 	HW_TRY(hw_session_python_shortfall(session));
 	if (!python->module)
 		return hw_error_create(HW_ERROR_NOT_FOUND,
