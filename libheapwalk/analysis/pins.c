@@ -8,7 +8,6 @@
 #include "heap/category.h"
 
 enum {
-	HW_PAGE = 4096,
 	HW_CHUNK_STRUCT_BYTES = 48, // sizeof(struct malloc_chunk): mtrim() leaves that much alone
 	HW_MINSIZE = 32,
 };
@@ -151,13 +150,14 @@ static uint64_t hw_trim_chunk(struct hw_pin_scan *scan, const struct hw_region *
 {
 	hw_addr_t start = hw_region_chunk_start(region, i), end = hw_region_chunk_end(region, i);
 	uint32_t state = hw_chunk_state_at(region, i);
+	const uint64_t page = scan->residency->page_bytes;
 	if (state == HW_CHUNK_TOP && region->kind == HW_REGION_MAIN && end - start > HW_MINSIZE)
 		return hw_pin_resident(
-			scan, end - hw_align_down(end - start - HW_MINSIZE - 1, HW_PAGE), end);
-	if (!hw_is_binned(state) || end - start < HW_PAGE + HW_CHUNK_STRUCT_BYTES)
+			scan, end - hw_align_down(end - start - HW_MINSIZE - 1, page), end);
+	if (!hw_is_binned(state) || end - start < page + HW_CHUNK_STRUCT_BYTES)
 		return 0;
-	return hw_pin_resident(scan, hw_align_up(start + HW_CHUNK_STRUCT_BYTES, HW_PAGE),
-			       hw_align_down(end, HW_PAGE));
+	return hw_pin_resident(scan, hw_align_up(start + HW_CHUNK_STRUCT_BYTES, page),
+			       hw_align_down(end, page));
 }
 
 static bool hw_pin_region(struct hw_pin_scan *scan, const struct hw_region *region)
@@ -194,9 +194,9 @@ static bool hw_pin_region(struct hw_pin_scan *scan, const struct hw_region *regi
 	row.pin_category = hw_chunk_state_at(region, pin);
 	row.pin_count = 1;
 	row.pin_bytes = hw_region_chunk_end(region, pin) - row.pin_start;
-	row.freed_resident_bytes = hw_pin_resident(scan,
-						   hw_align_up(run ? run : row.pin_start, HW_PAGE),
-						   row.pin_start + row.pin_bytes);
+	row.freed_resident_bytes = hw_pin_resident(
+		scan, hw_align_up(run ? run : row.pin_start, scan->residency->page_bytes),
+		row.pin_start + row.pin_bytes);
 	return hw_vec_push(&scan->pins->list, row);
 }
 

@@ -36,7 +36,7 @@ static bool hw_mi_add_own(struct hw_mi_walk *walk, hw_addr_t start, uint64_t byt
 			  enum hw_mi_area_kind kind)
 {
 	const struct hw_mapping *m = hw_target_find_mapping(walk->target, start);
-	bytes = hw_align_up(bytes, HW_PAGE_BYTES);
+	bytes = hw_align_up(bytes, walk->target->page_bytes);
 	if (!m || *m->path || start % HW_PAGE_BYTES || bytes > m->end - start ||
 	    !hw_mapping_is_private_writable(m))
 		return true;

@@ -29,9 +29,9 @@ static int hw_addr_order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static hw_addr_t hw_page_of(hw_addr_t addr)
+static uint64_t hw_random_page(const struct hw_plain *plain)
 {
-	return addr & ~(hw_addr_t)(HW_PAGE_BYTES - 1);
+	return plain->pages.target->page_bytes;
 }
 
 static uint64_t hw_gcd(uint64_t a, uint64_t b)
@@ -46,7 +46,7 @@ static uint64_t hw_gcd(uint64_t a, uint64_t b)
 
 // How far states are from each other, when these words are a list of them: none straddles a page, and at
 // first each place of a page was listed. 0: they are not.
-static uint64_t hw_random_stride(const uint8_t *words, size_t count)
+static uint64_t hw_random_stride(const uint8_t *words, size_t count, uint64_t page_bytes)
 {
 	uint64_t stride = 0;
 	size_t listed = 0;
@@ -55,12 +55,12 @@ static uint64_t hw_random_stride(const uint8_t *words, size_t count)
 		if (!state)
 			continue;
 		listed++;
-		stride = hw_gcd(stride, state % HW_PAGE_BYTES);
+		stride = hw_gcd(stride, state % page_bytes);
 	}
-	if (!stride || stride % HW_RANDOM_STATE_ALIGNMENT || listed < HW_PAGE_BYTES / stride)
+	if (!stride || stride % HW_RANDOM_STATE_ALIGNMENT || listed < page_bytes / stride)
 		return 0;
 	for (size_t i = 0; i < count; i++)
-		if (hw_u64(words + 8 * i) % HW_PAGE_BYTES > HW_PAGE_BYTES - stride)
+		if (hw_u64(words + 8 * i) % page_bytes > page_bytes - stride)
 			return 0;
 	return stride;
 }
@@ -71,19 +71,21 @@ static bool hw_random_read(struct hw_plain *plain, const uint8_t *bytes, uint64_
 	hw_addr_t list = hw_u64(bytes + HW_RANDOM_STATES);
 	uint64_t unused = hw_u64(bytes + HW_RANDOM_LEN), total = hw_u64(bytes + HW_RANDOM_TOTAL);
 	uint64_t places = hw_u64(bytes + HW_RANDOM_CAP);
+	const uint64_t page_bytes = hw_random_page(plain);
 	*ret_stride = 0;
-	if (!list || list % HW_PAGE_BYTES || !total || unused > total || total > places ||
-	    places > HW_RANDOM_LIST_MAX || places * 8 % HW_PAGE_BYTES)
+	if (!list || list % page_bytes || !total || unused > total || total > places ||
+	    places > HW_RANDOM_LIST_MAX || places * 8 % page_bytes)
 		return true;
 	uint8_t *words = malloc(total * 8);
 	bool ok = words;
 	if (ok && hw_pages_read(&plain->pages, list, words, total * 8))
-		*ret_stride = hw_random_stride(words, total);
+		*ret_stride = hw_random_stride(words, total, page_bytes);
 	for (size_t i = 0; ok && *ret_stride && i < total; i++)
 		if (hw_u64(words + 8 * i))
-			ok = hw_vec_push(&plain->random, hw_page_of(hw_u64(words + 8 * i)));
+			ok = hw_vec_push(&plain->random,
+					 hw_align_down(hw_u64(words + 8 * i), page_bytes));
 	for (hw_addr_t page = list; ok && *ret_stride && page < list + places * 8;
-	     page += HW_PAGE_BYTES)
+	     page += page_bytes)
 		ok = hw_vec_push(&plain->random, page);
 	free(words);
 	return ok;
@@ -93,6 +95,7 @@ static bool hw_random_read(struct hw_plain *plain, const uint8_t *bytes, uint64_
 static bool hw_random_add_taken(struct hw_plain *plain, const struct hw_target *target,
 				uint64_t stride)
 {
+	const uint64_t page_bytes = hw_random_page(plain);
 	for (size_t i = 0; i < target->threads.count; i++) {
 		uint8_t bytes[HW_PTHREAD_BYTES];
 		hw_addr_t tcb = hw_thread_pthread(target, &target->threads.data[i]);
@@ -102,9 +105,9 @@ static bool hw_random_add_taken(struct hw_plain *plain, const struct hw_target *
 			hw_addr_t state = hw_u64(bytes + at);
 			const struct hw_mapping *m = hw_target_find_mapping(target, state);
 			if (m && !*m->path && hw_mapping_is_private_writable(m) &&
-			    state % HW_PAGE_BYTES % stride == 0 &&
-			    state % HW_PAGE_BYTES <= HW_PAGE_BYTES - stride &&
-			    !hw_vec_push(&plain->random, hw_page_of(state)))
+			    state % page_bytes % stride == 0 &&
+			    state % page_bytes <= page_bytes - stride &&
+			    !hw_vec_push(&plain->random, hw_align_down(state, page_bytes)))
 				return false;
 		}
 	}
@@ -138,7 +141,7 @@ static bool hw_random_find(struct hw_plain *plain, struct hw_heap *heap)
 		if (end - at < sizeof(bytes))
 			break;
 		if (!hw_pages_read(&plain->pages, at, bytes, sizeof(bytes)))
-			at = hw_page_of(at) + HW_PAGE_BYTES - 8;
+			at = hw_align_down(at, HW_PAGE_BYTES) + HW_PAGE_BYTES - 8;
 		else if (!hw_random_read(plain, bytes, &stride))
 			return false;
 	}
@@ -166,7 +169,7 @@ bool hw_plain_is_getrandom(struct hw_plain *plain, struct hw_heap *heap, hw_addr
 		if (!hw_random_find(plain, heap))
 			hw_vec_deinit(&plain->random);
 	}
-	for (hw_addr_t page = start; page < end; page += HW_PAGE_BYTES)
+	for (hw_addr_t page = start; page < end; page += hw_random_page(plain))
 		if (!hw_random_has(plain, page))
 			return false;
 	return true;

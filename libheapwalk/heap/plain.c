@@ -237,12 +237,12 @@ static hw_addr_t hw_bss_end(struct hw_heap *heap, const struct hw_mapping *m,
 			    const struct hw_mapping *data)
 {
 	hw_addr_t bss;
-	uint64_t bytes;
+	uint64_t bytes, page = heap->in.target->page_bytes;
 	struct hw_module *module = data ? hw_modules_at(heap->in.modules, data->start) : NULL;
 	if (!module || !hw_module_section(module, ".bss", &bss, &bytes) || bss >= m->end ||
-	    bytes > m->end - bss + HW_PAGE_BYTES || bss + bytes <= m->start)
+	    bytes > m->end - bss + page || bss + bytes <= m->start)
 		return m->start;
-	return hw_min(hw_align_up(bss + bytes, HW_PAGE_BYTES), m->end);
+	return hw_min(hw_align_up(bss + bytes, page), m->end);
 }
 
 // ---- arenas that nothing leads to ----

@@ -73,7 +73,8 @@ static struct hw_error *hw_modules_consider(struct hw_modules *modules,
 	if (headers.machine != modules->target->machine->elf_machine ||
 	    headers.elf_class != modules->target->machine->elf_class ||
 	    !hw_elf_headers_bias(&headers, mapping->start, &bias) ||
-	    !hw_elf_headers_span(&headers, &low, &high) || bias + low > bias + high ||
+	    !hw_elf_headers_span(&headers, modules->target->page_bytes, &low, &high) ||
+	    bias + low > bias + high ||
 	    !hw_module_is_loaded(modules->target, &headers, bias, mapping->path)) {
 		hw_elf_headers_deinit(&headers);
 		return NULL;

@@ -138,6 +138,7 @@ struct hw_error *hw_target_open_callbacks(const struct hw_callbacks *callbacks, 
 	target->target.ops = &hw_callback_ops;
 	target->target.pid = target->callbacks.pid;
 	target->target.machine = hw_machine_default();
+	target->target.page_bytes = HW_PAGE_BYTES;
 	hw_strtab_init(&target->target.strings);
 	struct hw_error *err = hw_callback_fill(&target->target, &target->callbacks, exe, sysroot);
 	target->callbacks.maps = NULL; // copied

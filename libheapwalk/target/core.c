@@ -427,6 +427,7 @@ struct hw_error *hw_target_open_core(const char *path, const char *exe, const ch
 	struct hw_target *target = &core->target;
 	target->ops = &hw_core_ops;
 	target->machine = hw_machine_default();
+	target->page_bytes = HW_PAGE_BYTES;
 	hw_strtab_init(&target->strings);
 	core->issues = issues;
 	core->path = strdup(path);

@@ -11,7 +11,6 @@
 #include "target/core_private.h"
 
 enum {
-	HW_HOLE_PAGE_BYTES = 4096,
 	// A smaller one costs more as a mapping of its own than it saves.
 	HW_HOLE_BYTES = 1 << 20,
 	// A process may have 65530 mappings (vm.max_map_count); each hole makes two.
@@ -22,8 +21,9 @@ enum {
 
 static void hw_core_add_hole(struct hw_core *core, uint64_t start, uint64_t end)
 {
-	struct hw_core_hole hole = { hw_align_up(start, HW_HOLE_PAGE_BYTES),
-				     hw_align_down(end, HW_HOLE_PAGE_BYTES) };
+	// Of this machine's pages: a mapping replaces whole ones.
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct hw_core_hole hole = { hw_align_up(start, page), hw_align_down(end, page) };
 	if (hole.start >= hole.end || hole.end - hole.start < HW_HOLE_BYTES)
 		return;
 	size_t len = (size_t)(hole.end - hole.start);

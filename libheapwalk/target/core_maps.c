@@ -16,7 +16,6 @@
 #include "target/core_private.h"
 
 enum {
-	HW_CORE_PAGE_BYTES = 4096,
 	// The heap begins this near to the end of the program (brk is moved by at most 1 GiB).
 	HW_CORE_BRK_DISTANCE = 1 << 30,
 };
@@ -342,7 +341,7 @@ static void hw_core_name_heap(struct hw_core *core, const struct hw_core_file *e
 	size_t count = core->target.mappings.count, at = count;
 	if (hw_elf_headers_read(&image, hw_core_read_image, &reader, true)) {
 		if (hw_elf_headers_bias(&image, exe->start, &bias) &&
-		    hw_elf_headers_span(&image, &low, &high))
+		    hw_elf_headers_span(&image, core->target.page_bytes, &low, &high))
 			bss_end = bias + high;
 		if (hw_core_is_static_pie(&image))
 			at = hw_core_heap_of_static_pie(core);
@@ -385,8 +384,8 @@ static struct hw_error *hw_core_add_file_bytes(struct hw_core *core,
 {
 	const struct hw_elf_file *elf = known->elf;
 	uint64_t offset = m->file_offset + (start - m->start);
-	// Our mapping of the file ends in the same zeroes as the target's did.
-	uint64_t size = hw_align_up(elf->size, HW_CORE_PAGE_BYTES);
+	// Our mapping of the file ends in the same zeroes as the target's did, as far as the smallest page goes.
+	uint64_t size = hw_align_up(elf->size, HW_PAGE_BYTES);
 	if (offset < m->file_offset || offset >= size)
 		return NULL;
 	uint64_t bytes = hw_min(hw_min(end - start, size - offset), known->left);
@@ -442,8 +441,7 @@ static struct hw_error *hw_core_know_file(struct hw_core *core, const struct hw_
 		return &hw_enomem;
 	HW_TRY(hw_core_open_elf(core, place, m->path, m->start, &known->elf));
 	if (known->elf)
-		known->left = HW_CORE_SHARED_TIMES *
-			      hw_align_up(known->elf->size, HW_CORE_PAGE_BYTES);
+		known->left = HW_CORE_SHARED_TIMES * hw_align_up(known->elf->size, HW_PAGE_BYTES);
 	return NULL;
 }
 

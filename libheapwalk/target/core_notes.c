@@ -31,7 +31,8 @@ static void hw_core_read_tls(struct hw_core *core, const uint8_t *desc, size_t l
 	core->target.threads.data[core->target.threads.count - 1].tp = core->registers.tp;
 }
 
-// count, page size, count × {start, end, offset in pages}, count names.
+// count, page size, count × {start, end, offset in pages}, count names. gcore's pages there are of one byte:
+// how large the kernel's are is asked of the auxiliary vector.
 static struct hw_error *hw_core_read_files(struct hw_core *core, const uint8_t *desc, size_t len)
 {
 	const unsigned word = core->target.machine->word_bytes;
@@ -78,6 +79,11 @@ static void hw_core_read_auxv(struct hw_core *core, const uint8_t *desc, size_t 
 		switch (hw_word(desc + at, word)) {
 		case AT_NULL:
 			return;
+		case AT_PAGESZ:
+			if (value >= HW_PAGE_BYTES && value <= HW_PAGE_BYTES_MAX &&
+			    !(value & (value - 1)))
+				core->target.page_bytes = value;
+			break;
 		case AT_PHDR:
 			core->at_phdr = value;
 			break;

@@ -98,16 +98,16 @@ void hw_elf_headers_deinit(struct hw_elf_headers *headers)
 	hw_vec_deinit(&headers->phdrs);
 }
 
-bool hw_elf_headers_span(const struct hw_elf_headers *headers, hw_addr_t *ret_low,
-			 hw_addr_t *ret_high)
+bool hw_elf_headers_span(const struct hw_elf_headers *headers, uint64_t page_bytes,
+			 hw_addr_t *ret_low, hw_addr_t *ret_high)
 {
 	hw_addr_t low = UINT64_MAX, high = 0;
 	hw_vec_foreach(phdr, &headers->phdrs)
 	{
 		if (phdr->p_type != PT_LOAD || phdr->p_vaddr + phdr->p_memsz < phdr->p_vaddr)
 			continue;
-		low = hw_min(low, hw_align_down(phdr->p_vaddr, HW_ELF_PAGE_BYTES));
-		high = hw_max(high, hw_align_up(phdr->p_vaddr + phdr->p_memsz, HW_ELF_PAGE_BYTES));
+		low = hw_min(low, hw_align_down(phdr->p_vaddr, page_bytes));
+		high = hw_max(high, hw_align_up(phdr->p_vaddr + phdr->p_memsz, page_bytes));
 	}
 	if (low >= high)
 		return false;

@@ -37,9 +37,10 @@ bool hw_elf_headers_read(struct hw_elf_headers *headers, hw_elf_read_fn *read, v
 			 bool is_memory);
 void hw_elf_headers_deinit(struct hw_elf_headers *headers);
 
-// Of all PT_LOAD: lowest address rounded down to a page, end of the highest rounded up. False: none.
-bool hw_elf_headers_span(const struct hw_elf_headers *headers, hw_addr_t *ret_low,
-			 hw_addr_t *ret_high);
+// Of all PT_LOAD: lowest address rounded down to a page (of the target), end of the highest rounded up. False:
+// none.
+bool hw_elf_headers_span(const struct hw_elf_headers *headers, uint64_t page_bytes,
+			 hw_addr_t *ret_low, hw_addr_t *ret_high);
 // What to add to the file's addresses when file offset 0 is mapped at `start`. False: offset 0 is in no
 // segment.
 bool hw_elf_headers_bias(const struct hw_elf_headers *headers, hw_addr_t start, hw_addr_t *ret);

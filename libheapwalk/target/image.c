@@ -83,6 +83,7 @@ struct hw_error *hw_target_open_image(const struct hw_image_piece *pieces, size_
 	struct hw_target *target = &image->target;
 	target->ops = &hw_image_ops;
 	target->machine = hw_machine_default();
+	target->page_bytes = HW_PAGE_BYTES;
 	hw_strtab_init(&target->strings);
 	struct hw_error *err = NULL;
 	target->file_root = strdup("");

@@ -471,6 +471,7 @@ struct hw_error *hw_target_open_live(pid_t pid, const char *sysroot, bool no_sto
 	target->ops = &hw_live_ops;
 	target->pid = pid;
 	target->machine = hw_machine_host() ? hw_machine_host() : hw_machine_default();
+	target->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
 	hw_strtab_init(&target->strings);
 	live->no_stop = no_stop;
 	live->mem_fd = live->task_fd = -1;

@@ -18,7 +18,6 @@
 #endif
 
 enum {
-	HW_COPY_PAGE_BYTES = 4096,
 	HW_COPY_ENTRIES = 8192, // of pagemap at once
 	HW_COPY_RANGE_BYTES = 8 << 20,
 	HW_COPY_THREADS = 8,
@@ -43,21 +42,21 @@ static bool hw_copy_wants(const struct hw_mapping *m)
 }
 
 // Calls visit() for each run of pages that are there.
-static struct hw_error *hw_copy_runs(int pagemap_fd, hw_addr_t start, hw_addr_t end,
-				     struct hw_error *(*visit)(void *payload, hw_addr_t start,
-							       hw_addr_t end),
-				     void *payload)
+static struct hw_error *
+hw_copy_runs(int pagemap_fd, uint64_t page_bytes, hw_addr_t start, hw_addr_t end,
+	     struct hw_error *(*visit)(void *payload, hw_addr_t start, hw_addr_t end),
+	     void *payload)
 {
 	uint64_t entries[HW_COPY_ENTRIES];
 	hw_addr_t run = end; // where the run under way began; `end`: none
 	for (hw_addr_t at = start; at < end;) {
-		size_t want = (size_t)hw_min((end - at) / HW_COPY_PAGE_BYTES, HW_COPY_ENTRIES);
+		size_t want = (size_t)hw_min((end - at) / page_bytes, HW_COPY_ENTRIES);
 		ssize_t got = pagemap_fd < 0 ? -1
 					     : pread(pagemap_fd, entries, want * 8,
-						     (off_t)(at / HW_COPY_PAGE_BYTES * 8));
+						     (off_t)(at / page_bytes * 8));
 		if (got < (ssize_t)(want * 8)) // this kernel does not tell
 			memset(entries, 0xff, want * 8);
-		for (size_t i = 0; i < want; i++, at += HW_COPY_PAGE_BYTES) {
+		for (size_t i = 0; i < want; i++, at += page_bytes) {
 			bool is_there = entries[i] & HW_PAGE_IS_THERE;
 			if (is_there && run == end)
 				run = at;
@@ -115,8 +114,12 @@ struct hw_error *hw_copy_prepare(const struct hw_target *target, int pagemap_fd,
 				 struct hw_copy **ret)
 {
 	uint64_t want = 0;
-	hw_vec_foreach(m, &target->mappings) if (hw_copy_wants(m))
-		HW_TRY(hw_copy_runs(pagemap_fd, m->start, m->end, hw_copy_sum, &want));
+	hw_vec_foreach(m, &target->mappings)
+	{
+		if (hw_copy_wants(m))
+			HW_TRY(hw_copy_runs(pagemap_fd, target->page_bytes, m->start, m->end,
+					    hw_copy_sum, &want));
+	}
 	if (want > hw_available_bytes() / 2)
 		return hw_error_create(HW_ERROR_NO_MEMORY,
 				       "a copy of %llu MB is more than half of the memory that is "
@@ -132,7 +135,8 @@ struct hw_error *hw_copy_prepare(const struct hw_target *target, int pagemap_fd,
 			continue;
 		err = hw_copy_add(copy, m->start, m->end);
 		if (!err)
-			err = hw_copy_runs(pagemap_fd, m->start, m->end, hw_copy_populate,
+			err = hw_copy_runs(pagemap_fd, target->page_bytes, m->start, m->end,
+					   hw_copy_populate,
 					   &copy->pieces.data[copy->pieces.count - 1]);
 	}
 	if (err) {
@@ -166,12 +170,13 @@ static struct hw_error *hw_copy_run(void *payload, hw_addr_t start, hw_addr_t en
 {
 	const struct hw_copy_run *run = payload;
 	const struct hw_copy_piece *piece = run->piece;
+	const uint64_t page = run->work->target->page_bytes;
 	size_t got;
 	// A guard page inside a run is a hole; the copy has zeroes there.
-	for (; start < end; start += got + HW_COPY_PAGE_BYTES) {
+	for (; start < end; start += got + page) {
 		got = run->work->read(run->work->target, start,
 				      piece->bytes + (start - piece->start), end - start);
-		got = hw_align_down(got, HW_COPY_PAGE_BYTES);
+		got = hw_align_down(got, page);
 	}
 	return NULL;
 }
@@ -185,8 +190,8 @@ static void hw_copy_work_run(void *payload, unsigned worker)
 		const struct hw_copy_range *range = &work->ranges.data[i];
 		struct hw_copy_run run = { work, range->piece };
 		// hw_copy_run() never fails
-		hw_error_destroy(hw_copy_runs(work->pagemap_fd, range->start, range->end,
-					      hw_copy_run, &run));
+		hw_error_destroy(hw_copy_runs(work->pagemap_fd, work->target->page_bytes,
+					      range->start, range->end, hw_copy_run, &run));
 	}
 }
 

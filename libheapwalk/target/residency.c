@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 
-enum { HW_PAGE = 4096, HW_PAGEMAP_WORDS = 1 << 16, HW_SCAN_REGIONS = 4096 };
+enum { HW_PAGEMAP_WORDS = 1 << 16, HW_SCAN_REGIONS = 4096 };
 
 // ---- runs ----
 
@@ -183,6 +183,7 @@ static bool hw_may_be_zero_page(uint64_t word)
 
 struct hw_pagemap_pass {
 	struct hw_residency *residency; // NULL: only count
+	uint64_t page_bytes;            // a word of pagemap is of so many
 	uint64_t present_pages, doubtful_pages;
 	bool doubtful_are_zero;
 };
@@ -200,8 +201,9 @@ static struct hw_error *hw_pagemap_page(struct hw_pagemap_pass *pass, hw_addr_t 
 		if (pass->doubtful_are_zero)
 			state = HW_PAGE_ABSENT;
 	}
-	return pass->residency ? hw_runs_add(pass->residency, addr, addr + HW_PAGE, state, false)
-			       : NULL;
+	return pass->residency
+		       ? hw_runs_add(pass->residency, addr, addr + pass->page_bytes, state, false)
+		       : NULL;
 }
 
 // False in *ret_is_done: pagemap can't be read.
@@ -213,13 +215,13 @@ static struct hw_error *hw_pagemap_pass(int fd, const struct hw_mapping *m,
 		return &hw_enomem;
 	*ret_is_done = false;
 	for (hw_addr_t at = m->start; at < m->end;) {
-		uint64_t want = hw_min((m->end - at) / HW_PAGE, HW_PAGEMAP_WORDS);
-		ssize_t n = pread(fd, words, want * 8, (off_t)(at / HW_PAGE * 8));
+		uint64_t want = hw_min((m->end - at) / pass->page_bytes, HW_PAGEMAP_WORDS);
+		ssize_t n = pread(fd, words, want * 8, (off_t)(at / pass->page_bytes * 8));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 8)
 			return NULL;
-		for (ssize_t i = 0; i < n / 8; i++, at += HW_PAGE)
+		for (ssize_t i = 0; i < n / 8; i++, at += pass->page_bytes)
 			HW_TRY(hw_pagemap_page(pass, at, words[i]));
 	}
 	*ret_is_done = true;
@@ -233,15 +235,16 @@ static struct hw_error *hw_read_pagemap(int fd, const struct hw_mapping *m,
 					struct hw_residency *residency, bool *ret_is_done)
 {
 	const struct hw_area *area = hw_residency_area(residency, m->start);
-	struct hw_pagemap_pass count = { 0 };
+	struct hw_pagemap_pass count = { .page_bytes = residency->page_bytes };
 	HW_TRY(hw_pagemap_pass(fd, m, &count, ret_is_done));
 	if (!*ret_is_done)
 		return NULL;
 	uint64_t sure = count.present_pages - count.doubtful_pages;
 	struct hw_pagemap_pass add = {
 		.residency = residency,
+		.page_bytes = residency->page_bytes,
 		.doubtful_are_zero = area && count.doubtful_pages &&
-				     sure * HW_PAGE == area->resident_bytes,
+				     sure * residency->page_bytes == area->resident_bytes,
 	};
 	HW_TRY(hw_pagemap_pass(fd, m, &add, ret_is_done));
 	if (area && area->huge_bytes) // pagemap does not say which pages they are
@@ -304,14 +307,17 @@ static struct hw_error *hw_core_pages_add(struct hw_target *target, hw_addr_t st
 			at = target->ops->skip_zeroes(target, at);
 		if (at >= end)
 			break;
-		hw_addr_t to = hw_min(hw_align_down(at, HW_PAGE) + HW_PAGE, end);
+		hw_addr_t to = hw_min(hw_align_down(at, HW_PAGE_BYTES) + HW_PAGE_BYTES, end);
 		const uint8_t *bytes = hw_target_map(target, at, to - at);
-		uint8_t copy[HW_PAGE];
+		uint8_t copy[HW_PAGE_BYTES];
 		if (!bytes && hw_target_read_some(target, at, copy, to - at) == to - at)
 			bytes = copy;
-		if (bytes && !hw_is_zero(bytes, to - at))
-			HW_TRY(hw_runs_add(residency, hw_align_down(at, HW_PAGE),
-					   hw_align_up(to, HW_PAGE), HW_PAGE_RESIDENT, false));
+		if (bytes && !hw_is_zero(bytes, to - at)) { // all of its page, then
+			const uint64_t page = residency->page_bytes;
+			to = hw_min(hw_align_up(to, page), end);
+			HW_TRY(hw_runs_add(residency, hw_max(hw_align_down(at, page), start), to,
+					   HW_PAGE_RESIDENT, false));
+		}
 		at = to;
 	}
 	return NULL;
@@ -341,7 +347,7 @@ static struct hw_error *hw_residency_ask_core(struct hw_target *target,
 struct hw_error *hw_residency_read(struct hw_target *target, struct hw_issues *issues,
 				   struct hw_residency *ret)
 {
-	struct hw_residency residency = { 0 };
+	struct hw_residency residency = { .page_bytes = target->page_bytes };
 	struct hw_error *err = NULL;
 #define HW_X(name, key) residency.counts.name = HW_UNKNOWN_BYTES;
 	HW_PROCESS_COUNTS(HW_X)

@@ -54,7 +54,8 @@ enum hw_residency_source { HW_RESIDENCY_NONE, HW_RESIDENCY_KERNEL, HW_RESIDENCY_
 
 struct hw_residency {
 	enum hw_residency_source source;
-	bool knows_huge; // of each run; else only the areas' sums are known
+	uint64_t page_bytes; // of the target
+	bool knows_huge;     // of each run; else only the areas' sums are known
 	// Private writable mappings only, in address order; between them pages are absent.
 	HW_VEC(struct hw_page_run) runs;
 	// Kernel only: all mappings, in address order.

@@ -103,15 +103,19 @@ struct hw_reader_ops {
 	void (*close)(struct hw_target *self); // frees self
 };
 
+// Of the smallest pages that any kernel has, and of the largest: aarch64 has 4, 16 or 64 KiB.
+enum { HW_PAGE_BYTES = 4096, HW_PAGE_BYTES_MAX = 1 << 16 };
+
 struct hw_target {
 	const struct hw_reader_ops *ops;
 	pid_t pid;                        // 0: none
 	uint64_t birth;                   // of a live process: clock ticks since boot; 0: not known
 	const struct hw_machine *machine; // never NULL: one that is not known is refused
-	char *exe;       // the target's name of its executable (no sysroot), may be NULL
-	char *file_root; // what to put before the target's file names to open them here: the
-			 // sysroot, else "/proc/PID/root" of a process that lives in another
-			 // root or mount namespace, else ""
+	uint64_t page_bytes; // of its kernel's pages; HW_PAGE_BYTES where nothing tells
+	char *exe;           // the target's name of its executable (no sysroot), may be NULL
+	char *file_root;     // what to put before the target's file names to open them here: the
+			     // sysroot, else "/proc/PID/root" of a process that lives in another
+			     // root or mount namespace, else ""
 	uint64_t stopped_nanoseconds; // how long it stood still for us, stops that ended
 	uint64_t stop_began;          // of the stop under way, CLOCK_MONOTONIC; 0: none
 	char *shortfall; // why its bytes are not all there, a clause; NULL: nothing is known of that

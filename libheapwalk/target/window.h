@@ -10,7 +10,7 @@
 
 #include "target/target.h"
 
-enum { HW_WINDOW_BYTES = 1 << 18, HW_PAGE_BYTES = 4096, HW_PAGES_SLOTS = 1024 };
+enum { HW_WINDOW_BYTES = 1 << 18, HW_PAGES_SLOTS = 1024 };
 
 struct hw_window {
 	struct hw_target *target;

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "forge.h"
+#include "target/residency.h"
 #include "target/window.h"
 
 enum { PAGE = 4096, HEAP = 0x500000, LIB = 0xf7000000, STACK = 0xff000000 };
@@ -91,6 +92,39 @@ static void test_aarch64_registers(void)
 	CHECK_EQUAL(thread.sp, 0);
 }
 
+// What is resident is told by the pages of the target, whatever this machine's are.
+static void test_page_bytes(uint64_t said, uint64_t page_bytes)
+{
+	enum { MARK = 20000, LARGE = 1 << 16 };
+	static uint8_t memory[4 * LARGE];
+	const struct forge_segment heap = { HEAP, sizeof(memory), sizeof(memory), PF_R | PF_W,
+					    memory };
+	uint64_t words[] = { AT_PAGESZ, said, AT_NULL, 0 };
+	struct forge core = { 0 }, notes = { 0 };
+	struct hw_issues issues;
+	struct hw_target *target;
+	struct hw_residency residency;
+	struct hw_page_sums sums = { 0 };
+	size_t hint = 0;
+	hw_issues_init(&issues);
+	memory[MARK] = 1;
+	memory[MARK + LARGE] = 1;
+	forge_note(&notes, "CORE", NT_AUXV, words, sizeof(words));
+	forge_core(&core, &notes, &heap, 1);
+	forge_publish(&core, core.size);
+	CHECK_OK(hw_target_open_core(core.path, NULL, "/no/such/root", &issues, NULL, &target));
+	CHECK_EQUAL(target->page_bytes, page_bytes);
+	CHECK_OK(hw_residency_read(target, &issues, &residency));
+	hw_residency_add(&residency, &hint, HEAP, HEAP + sizeof(memory), &sums);
+	CHECK_EQUAL(sums.resident_bytes, 2 * page_bytes);
+	CHECK_EQUAL(residency.runs.data[0].start, HEAP + MARK / page_bytes * page_bytes);
+	hw_residency_deinit(&residency);
+	hw_target_close(target);
+	hw_issues_deinit(&issues);
+	forge_free(&notes);
+	forge_free(&core);
+}
+
 int main(void)
 {
 	static const struct {
@@ -108,5 +142,10 @@ int main(void)
 	CHECK(!hw_machine_find(EM_X86_64, ELFCLASS32)); // x32
 	CHECK(!hw_machine_find(EM_386, ELFCLASS64));
 	test_aarch64_registers();
+	for (uint64_t bytes = 4096; bytes <= 1 << 16; bytes *= 2)
+		test_page_bytes(bytes, bytes);
+	test_page_bytes(0, 4096);
+	test_page_bytes(5000, 4096);
+	test_page_bytes(1ull << 40, 4096);
 	return check_finish();
 }
