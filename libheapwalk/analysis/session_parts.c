@@ -146,7 +146,8 @@ static bool hw_session_claims(void *payload, hw_addr_t addr, hw_addr_t *ret_end)
 	       hw_session_stack_claims(session->target, addr, ret_end);
 }
 
-struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
+// `heap`: a table is made of it, and reads the arenas that are left.
+static struct hw_error *hw_session_walk_pymalloc(struct hw_session *session, bool heap)
 {
 	if (session->has_pymalloc)
 		return NULL;
@@ -154,9 +155,11 @@ struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 	session->has_pymalloc = true;
 	if (!session->python.module)
 		return NULL;
-	struct hw_error *err = hw_pymalloc_walk(session->target, session->modules, &session->python,
-						&session->issues, &session->progress,
-						&session->pymalloc);
+	struct hw_error *err = heap ? hw_pymalloc_find(session->target, &session->python,
+						       &session->issues, &session->pymalloc)
+				    : hw_pymalloc_walk(session->target, &session->python,
+						       &session->issues, &session->progress,
+						       &session->pymalloc);
 	if (err) {
 		hw_pymalloc_deinit(&session->pymalloc);
 		session->pymalloc = (struct hw_pymalloc){ .target = session->target };
@@ -170,6 +173,11 @@ struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
 	    session->mimalloc.segments.count)
 		pymalloc->in_force = HW_IN_FORCE_MIMALLOC;
 	return NULL;
+}
+
+struct hw_error *hw_session_make_pymalloc(struct hw_session *session)
+{
+	return hw_session_walk_pymalloc(session, false);
 }
 
 // A process that is killed is not a zombie at once: first its memory goes, which can take a while.
@@ -227,7 +235,8 @@ static struct hw_error *hw_session_walk_allocators(struct hw_session *session, s
 	if (session->has_pymalloc && session->target->ops->kind == HW_TARGET_LIVE &&
 	    !session->options.no_stop)
 		hw_session_forget_allocators(session);
-	struct hw_error *err = hw_session_make_pymalloc(session);
+	// The dear checks come before the table and read all pools.
+	struct hw_error *err = hw_session_walk_pymalloc(session, heap && !session->options.debug);
 	if (!err)
 		err = hw_session_walk_malloc(session, heap);
 	if (!err)

@@ -6,6 +6,9 @@
 #include "base/cleanup.h"
 #include "cpython/obmalloc_internal.h"
 
+// So many arenas' headers are read to prove the geometry.
+enum { HW_ARENAS_PROVED = 32 };
+
 struct hw_walk {
 	struct hw_target *target;
 	const struct hw_python_layout *layout;
@@ -168,49 +171,47 @@ static void hw_keep_sound_arenas(struct hw_walk *walk)
 	pm->arenas.count = kept;
 }
 
-static struct hw_error *hw_prove_pools(const struct hw_walk *walk, size_t bad, size_t missing)
-{
-	const struct hw_pymalloc *pm = walk->pm;
-	size_t read = pm->pools.count - missing;
-	if (read && bad * 2 > read)
-		return hw_error_at(HW_ERROR_CORRUPT, pm->arenas.data[0].start,
-				   "%zu of %zu pool headers contradict themselves: either the heap "
-				   "is damaged or its geometry is not %" PRIu32
-				   " KiB arenas of %" PRIu32 " KiB pools",
-				   bad, read, pm->arena_bytes >> 10, pm->pool_bytes >> 10);
-	for (size_t i = 0; i < pm->states.count; i++) {
-		const struct hw_pymalloc_state *state = &pm->states.data[i];
-		if (state->has_arenas_allocated && state->arenas_allocated != state->arena_count)
-			hw_issues_add(walk->issues, HW_ERROR_INVARIANT, state->address,
-				      "obmalloc of interpreter %" PRId64 " counts %" PRIu64
-				      " arenas, but %" PRIu64 " were found",
-				      state->interpreter_id, state->arenas_allocated,
-				      state->arena_count);
-	}
-	return NULL;
-}
-
-static struct hw_error *hw_walk_all(struct hw_walk *walk, const struct hw_python *python,
-				    struct hw_progress *progress)
+// Of the headers that were read up to now, of `pools` pools.
+static struct hw_error *hw_prove_pools(const struct hw_pymalloc *pm, size_t pools)
 {
 	size_t bad, missing;
+	hw_obmalloc_count_damage(pm, &bad, &missing);
+	if (bad * 2 <= pools - missing)
+		return NULL;
+	return hw_error_at(HW_ERROR_CORRUPT, pm->arenas.data[0].start,
+			   "%zu of %zu pool headers contradict themselves: either the heap "
+			   "is damaged or its geometry is not %" PRIu32 " KiB arenas of %" PRIu32
+			   " KiB pools",
+			   bad, pools - missing, pm->arena_bytes >> 10, pm->pool_bytes >> 10);
+}
+
+// Before anything is made of them: some arenas' headers, from the first to the last.
+static struct hw_error *hw_prove_some_pools(struct hw_pymalloc *pm)
+{
+	size_t step = (pm->arenas.count + HW_ARENAS_PROVED - 1) / HW_ARENAS_PROVED, pools = 0;
+	for (size_t i = 0; i < pm->arenas.count; i += step) {
+		hw_pymalloc_read_arena(pm, &pm->arenas.data[i], NULL);
+		pools += pm->arenas.data[i].pool_count;
+	}
+	return hw_prove_pools(pm, pools);
+}
+
+static struct hw_error *hw_find_all(struct hw_walk *walk, const struct hw_python *python)
+{
 	HW_TRY(hw_check_layout(python));
 	HW_TRY(hw_collect_states(walk, python));
 	HW_TRY(hw_obmalloc_prove_geometry(walk->target, walk->layout, walk->pm));
 	hw_keep_sound_arenas(walk);
 	hw_obmalloc_find_in_force(walk->target, python, walk->pm);
-	HW_TRY(hw_obmalloc_read_pools(walk->target, walk->layout, walk->issues, progress, walk->pm,
-				      &bad, &missing));
-	HW_TRY(hw_prove_pools(walk, bad, missing));
+	HW_TRY(hw_obmalloc_make_reader(walk->layout, walk->pm));
 	return hw_obmalloc_index_arenas(walk->pm);
 }
 
-struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *modules,
-				  const struct hw_python *python, struct hw_issues *issues,
-				  struct hw_progress *progress, struct hw_pymalloc *ret)
+static struct hw_error *hw_find_only(struct hw_target *target, const struct hw_python *python,
+				     struct hw_issues *issues, struct hw_pymalloc *ret)
 {
-	(void)modules; // the statics are in python->module
 	*ret = (struct hw_pymalloc){ .target = target,
+				     .issues = issues,
 				     .header_bytes =
 					     (uint32_t)hw_obmalloc_header_bytes(&python->layout),
 				     .word_bytes = python->layout.word_bytes };
@@ -220,7 +221,46 @@ struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *m
 		.issues = issues,
 		.pm = ret,
 	};
-	struct hw_error *err = hw_walk_all(&walk, python, progress);
+	return hw_find_all(&walk, python);
+}
+
+struct hw_error *hw_pymalloc_find(struct hw_target *target, const struct hw_python *python,
+				  struct hw_issues *issues, struct hw_pymalloc *ret)
+{
+	struct hw_error *err = hw_find_only(target, python, issues, ret);
+	if (!err)
+		err = hw_prove_some_pools(ret);
+	if (err)
+		hw_pymalloc_deinit(ret);
+	return err;
+}
+
+struct hw_error *hw_pymalloc_finish(struct hw_pymalloc *pymalloc, struct hw_progress *progress)
+{
+	if (!pymalloc->reader)
+		return NULL;
+	HW_TRY(hw_obmalloc_read_rest(pymalloc, progress));
+	HW_TRY(hw_prove_pools(pymalloc, pymalloc->pools.count));
+	for (size_t i = 0; i < pymalloc->states.count; i++) {
+		const struct hw_pymalloc_state *state = &pymalloc->states.data[i];
+		if (state->has_arenas_allocated && state->arenas_allocated != state->arena_count)
+			hw_issues_add(pymalloc->issues, HW_ERROR_INVARIANT, state->address,
+				      "obmalloc of interpreter %" PRId64 " counts %" PRIu64
+				      " arenas, but %" PRIu64 " were found",
+				      state->interpreter_id, state->arenas_allocated,
+				      state->arena_count);
+	}
+	hw_obmalloc_free_reader(pymalloc);
+	return NULL;
+}
+
+struct hw_error *hw_pymalloc_walk(struct hw_target *target, const struct hw_python *python,
+				  struct hw_issues *issues, struct hw_progress *progress,
+				  struct hw_pymalloc *ret)
+{
+	struct hw_error *err = hw_find_only(target, python, issues, ret);
+	if (!err)
+		err = hw_pymalloc_finish(ret, progress);
 	if (err)
 		hw_pymalloc_deinit(ret);
 	return err;
@@ -231,6 +271,7 @@ void hw_pymalloc_deinit(struct hw_pymalloc *pymalloc)
 	hw_vec_deinit(&pymalloc->states);
 	hw_vec_deinit(&pymalloc->arenas);
 	hw_vec_deinit(&pymalloc->pools);
+	hw_obmalloc_free_reader(pymalloc);
 	free(pymalloc->arena_slots);
 	*pymalloc = (struct hw_pymalloc){ 0 };
 }

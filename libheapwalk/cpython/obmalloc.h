@@ -20,6 +20,7 @@ enum {
 	HW_PYMALLOC_ALIGNMENT_MAX = 16,
 	HW_PYMALLOC_SIZE_CLASSES_MAX = 64,
 	HW_POOL_HEADER_BYTES_MAX = 48,
+	HW_ARENA_POOLS_MAX = 128, // of every geometry
 };
 
 struct hw_pool {
@@ -44,6 +45,7 @@ struct hw_arena {
 	uint32_t pool_count;  // carved: (pool_address - first_pool) / pool_bytes, checked
 	uint32_t pool_first;  // into hw_pymalloc.pools
 	uint32_t interpreter; // into hw_pymalloc.states
+	bool is_read;         // its pools are known
 	bool is_missing;      // no pool header of it can be read; an issue was added
 };
 
@@ -88,6 +90,7 @@ enum hw_in_force {
 
 struct hw_pymalloc {
 	struct hw_target *target;
+	struct hw_issues *issues; // borrowed
 	uint32_t arena_bytes, pool_bytes,
 		alignment;         // proved against the arenas; 0 arenas: from layout
 	uint32_t size_class_count; // 32 or 64
@@ -102,15 +105,27 @@ struct hw_pymalloc {
 	bool has_debug_hooks;      // PYTHONMALLOC=debug and the like; false where it is inferred
 	uint32_t *arena_slots;     // arena index + 1 by address, hashed: hw_pymalloc_find_arena()
 	uint32_t arena_slot_count;
+	struct hw_pool_reader *reader; // of arenas that are not read yet; owned
 };
 
-// Finds every interpreter's arenas and reads every carved pool's header (in bulk: one system call for
-// many pools), and the stats above. `arenas` may be empty: PYTHONMALLOC=malloc. Fails when a root can't
+// Finds every interpreter's arenas. `arenas` may be empty: PYTHONMALLOC=malloc. Fails when a root can't
 // be found (HW_ERROR_NO_DEBUG_INFO names it) or no geometry fits (HW_ERROR_CORRUPT): "0 arenas" is
-// only said when it is proved.
-struct hw_error *hw_pymalloc_walk(struct hw_target *target, struct hw_modules *modules,
-				  const struct hw_python *python, struct hw_issues *issues,
-				  struct hw_progress *progress,
+// only said when it is proved. The headers of enough pools are read for that; the pools of the other arenas
+// (is_read false), and what adds up to the statistics, come with the two functions below. `target`,
+// `python` and `issues` are borrowed until hw_pymalloc_deinit(); *ret stays where it is.
+struct hw_error *hw_pymalloc_find(struct hw_target *target, const struct hw_python *python,
+				  struct hw_issues *issues, struct hw_pymalloc *ret) HW_MUST_USE;
+// Reads the pool headers of an arena, which was not read yet, from its bytes: `bytes` are pool_count whole
+// pools from first_pool on; NULL: from the target, headers alone. Several threads may, each another arena.
+void hw_pymalloc_read_arena(struct hw_pymalloc *pymalloc, struct hw_arena *arena,
+			    const uint8_t *bytes);
+// Reads what is left, in bulk (one system call for many headers), and judges the whole: fails when most
+// headers contradict themselves. `progress` may be NULL.
+struct hw_error *hw_pymalloc_finish(struct hw_pymalloc *pymalloc,
+				    struct hw_progress *progress) HW_MUST_USE;
+// All of it at once.
+struct hw_error *hw_pymalloc_walk(struct hw_target *target, const struct hw_python *python,
+				  struct hw_issues *issues, struct hw_progress *progress,
 				  struct hw_pymalloc *ret) HW_MUST_USE;
 void hw_pymalloc_deinit(struct hw_pymalloc *pymalloc);
 
@@ -135,7 +150,16 @@ static inline uint32_t hw_pool_block_bytes(const struct hw_pymalloc *pm, const s
 
 // NULL: addr is in no arena. Constant time.
 struct hw_arena *hw_pymalloc_find_arena(const struct hw_pymalloc *pymalloc, hw_addr_t addr);
-// The carved pool that contains addr, or NULL.
+// The carved pool of an arena that contains addr, or NULL.
+static inline struct hw_pool *hw_arena_find_pool(const struct hw_pymalloc *pymalloc,
+						 const struct hw_arena *arena, hw_addr_t addr)
+{
+	uint64_t index = (addr - arena->first_pool) >> __builtin_ctz(pymalloc->pool_bytes);
+	return addr >= arena->first_pool && index < arena->pool_count
+		       ? &pymalloc->pools.data[arena->pool_first + index]
+		       : NULL;
+}
+// The same when all arenas were read.
 struct hw_pool *hw_pymalloc_find_pool(const struct hw_pymalloc *pymalloc, hw_addr_t addr);
 
 // Pools of arenas that no interpreter lists: how many places of [start, end) where a pool may begin have a

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-// The headers of all carved pools, read in bulk and judged, and the statistics that they add up to.
+// The headers of carved pools, judged, and the statistics that they add up to.
 //
 // Reading 48 bytes of a page costs a live process nearly what reading the page does: the kernel pins
-// it first. Hence several workers, each with its own share of the sums, where the source allows it.
+// it first. Hence who reads the arenas' bytes anyway gives them (hw_pymalloc_read_arena()); the headers
+// of other arenas are read in bulk, by several workers where the source allows it.
 #include <inttypes.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -24,25 +26,27 @@ struct hw_size_class {
 };
 
 struct hw_pool_reader {
-	struct hw_target *target;
 	const struct hw_python_layout *layout;
-	struct hw_issues *issues;
-	struct hw_progress *progress;
 	struct hw_pymalloc *pm;
 	struct hw_size_class classes[HW_PYMALLOC_SIZE_CLASSES_MAX];
-	size_t step; // arenas read at once
-	atomic_size_t next_arena;
+	pthread_mutex_t lock; // of pm->states' sums, and of
+	size_t bad_pools, missing_pools;
 };
 
-// One thread's buffers and sums.
-struct hw_pool_worker {
+// The headers of an arena: in a buffer of their own, or in the arena's bytes.
+struct hw_pool_headers {
+	const uint8_t *first;
+	size_t stride;
+	const struct hw_span *spans; // what could be read; NULL: all
+};
+
+// Reading all that is left.
+struct hw_pool_readers {
 	struct hw_pool_reader *reader;
-	bool is_caller; // its progress may be shown
-	bool is_out_of_memory;
-	struct hw_span *spans;          // HW_POOL_BATCH
-	uint8_t *headers;               // the same number of headers
-	struct hw_pymalloc_state *sums; // one a state
-	size_t bad_pools, missing_pools;
+	struct hw_progress *progress; // may be NULL
+	size_t step;                  // arenas read at once
+	atomic_size_t next_arena;
+	atomic_bool is_out_of_memory;
 };
 
 static void hw_init_classes(struct hw_pool_reader *reader)
@@ -97,8 +101,9 @@ static bool hw_pool_is_sound(const struct hw_pool_reader *reader, const struct h
 }
 
 // Marks the pools on the arena's list of empty ones; how many.
-static uint32_t hw_mark_empty_pools(struct hw_pool_reader *reader, struct hw_arena *arena,
-				    struct hw_pool *pools, const uint8_t *headers)
+static uint32_t hw_mark_empty_pools(const struct hw_pool_reader *reader,
+				    const struct hw_arena *arena, struct hw_pool *pools,
+				    const struct hw_pool_headers *headers)
 {
 	uint32_t count = 0;
 	hw_addr_t link = arena->freepools;
@@ -107,7 +112,7 @@ static uint32_t hw_mark_empty_pools(struct hw_pool_reader *reader, struct hw_are
 		uint64_t index = offset / reader->pm->pool_bytes;
 		if (index >= arena->pool_count || offset % reader->pm->pool_bytes ||
 		    pools[index].is_empty) {
-			hw_issues_add(reader->issues, HW_ERROR_CORRUPT, arena->arena_object,
+			hw_issues_add(reader->pm->issues, HW_ERROR_CORRUPT, arena->arena_object,
 				      "the list of empty pools of the arena at 0x%" PRIx64
 				      " leads to 0x%" PRIx64 ", %s",
 				      arena->start, link,
@@ -118,7 +123,7 @@ static uint32_t hw_mark_empty_pools(struct hw_pool_reader *reader, struct hw_are
 		}
 		pools[index].is_empty = true;
 		count++;
-		link = hw_word(headers + index * reader->pm->header_bytes +
+		link = hw_word(headers->first + index * headers->stride +
 				       reader->layout->pool_nextpool,
 			       reader->pm->word_bytes);
 	}
@@ -141,20 +146,38 @@ static void hw_count_pool(const struct hw_pool_reader *reader, struct hw_pymallo
 	state->quantization_bytes += reader->pm->pool_bytes - reader->pm->header_bytes - blocks;
 }
 
-static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena *arena,
-				  const struct hw_span *spans, const uint8_t *headers)
+// What was counted in one arena is added to its state.
+static void hw_add_sums(struct hw_pymalloc_state *to, const struct hw_pymalloc_state *from,
+			uint32_t classes)
 {
-	struct hw_pool_reader *reader = worker->reader;
+	to->arena_count++;
+	to->unused_pools += from->unused_pools;
+	to->allocated_bytes += from->allocated_bytes;
+	to->available_bytes += from->available_bytes;
+	to->unused_pool_bytes += from->unused_pool_bytes;
+	to->pool_header_bytes += from->pool_header_bytes;
+	to->quantization_bytes += from->quantization_bytes;
+	to->arena_alignment_bytes += from->arena_alignment_bytes;
+	for (uint32_t i = 0; i < classes; i++) {
+		to->classes[i].pools += from->classes[i].pools;
+		to->classes[i].blocks_in_use += from->classes[i].blocks_in_use;
+		to->classes[i].blocks_free += from->classes[i].blocks_free;
+	}
+}
+
+static void hw_decode_arena_pools(struct hw_pool_reader *reader, struct hw_arena *arena,
+				  const struct hw_pool_headers *headers)
+{
 	struct hw_pymalloc *pm = reader->pm;
-	struct hw_pymalloc_state *state = &worker->sums[arena->interpreter];
+	struct hw_pymalloc_state sums = { 0 };
 	// No arena may have a pool: then there is no array.
 	struct hw_pool *pools = arena->pool_count ? pm->pools.data + arena->pool_first : NULL;
 	uint32_t missing = 0, bad = 0, unlisted = 0;
 	hw_addr_t first_bad = 0;
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
 		pools[i] = hw_decode_pool(reader, arena->first_pool + (uint64_t)i * pm->pool_bytes,
-					  headers + (size_t)i * pm->header_bytes);
-		if (spans[i].is_missing) {
+					  headers->first + i * headers->stride);
+		if (headers->spans && headers->spans[i].is_missing) {
 			pools[i] = (struct hw_pool){ .start = pools[i].start, .is_bad = true };
 			missing++;
 		}
@@ -162,7 +185,7 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 	uint32_t empty = hw_mark_empty_pools(reader, arena, pools, headers);
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
 		struct hw_pool *pool = &pools[i];
-		if (spans[i].is_missing)
+		if (headers->spans && headers->spans[i].is_missing)
 			continue;
 		if (!pool->is_empty && !pool->ref_count && !pool->is_bad) {
 			// Stopped between two steps of malloc: off the list, not yet in use.
@@ -173,36 +196,38 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 			pool->is_bad = false;
 			continue;
 		}
-		if (!hw_pool_is_sound(reader, arena, pool,
-				      headers + (size_t)i * pm->header_bytes)) {
+		if (!hw_pool_is_sound(reader, arena, pool, headers->first + i * headers->stride)) {
 			pool->is_bad = true;
 			if (!bad++)
 				first_bad = pool->start;
 			continue;
 		}
-		hw_count_pool(reader, state, pool);
+		hw_count_pool(reader, &sums, pool);
 	}
 	arena->is_missing = arena->pool_count && missing == arena->pool_count;
-	state->arena_count++;
-	state->unused_pools += arena->pools_free;
-	state->unused_pool_bytes += (uint64_t)arena->pools_free * pm->pool_bytes;
+	arena->is_read = true;
+	sums.unused_pools = arena->pools_free;
+	sums.unused_pool_bytes = (uint64_t)arena->pools_free * pm->pool_bytes;
 	if (arena->first_pool != arena->start)
-		state->arena_alignment_bytes += pm->pool_bytes;
-	worker->missing_pools += missing;
-	worker->bad_pools += bad;
+		sums.arena_alignment_bytes = pm->pool_bytes;
+	pthread_mutex_lock(&reader->lock);
+	hw_add_sums(&pm->states.data[arena->interpreter], &sums, pm->size_class_count);
+	reader->missing_pools += missing;
+	reader->bad_pools += bad;
+	pthread_mutex_unlock(&reader->lock);
 	if (missing)
-		hw_issues_add(reader->issues, HW_ERROR_FAULT, arena->start,
+		hw_issues_add(reader->pm->issues, HW_ERROR_FAULT, arena->start,
 			      "%" PRIu32 " of %" PRIu32 " pools of the arena at 0x%" PRIx64
 			      " can't be read",
 			      missing, arena->pool_count, arena->start);
 	if (bad)
-		hw_issues_add(reader->issues, HW_ERROR_CORRUPT, first_bad,
+		hw_issues_add(reader->pm->issues, HW_ERROR_CORRUPT, first_bad,
 			      "%" PRIu32 " of %" PRIu32 " pool headers of the arena at 0x%" PRIx64
 			      " contradict themselves, the first at 0x%" PRIx64,
 			      bad, arena->pool_count, arena->start, first_bad);
 	if (!missing &&
 	    (unlisted || empty + arena->pools_total - arena->pool_count != arena->pools_free))
-		hw_issues_add(reader->issues, HW_ERROR_INVARIANT, arena->arena_object,
+		hw_issues_add(reader->pm->issues, HW_ERROR_INVARIANT, arena->arena_object,
 			      "the arena at 0x%" PRIx64 " counts %" PRIu32 " free pools, but lists "
 			      "%" PRIu32 ", never carved %" PRIu32 " and has %" PRIu32
 			      " empty ones on no list",
@@ -210,68 +235,69 @@ static void hw_decode_arena_pools(struct hw_pool_worker *worker, struct hw_arena
 			      arena->pools_total - arena->pool_count, unlisted);
 }
 
-// Arenas [from, to): their pools fit the worker's buffers.
-static void hw_read_batch(struct hw_pool_worker *worker, size_t from, size_t to)
+// ---- reading them --------------------------------------------------------------------------------
+
+// Arenas [from, to) that were not read yet: their pools fit the buffers, of HW_POOL_BATCH headers.
+static void hw_read_batch(struct hw_pool_reader *reader, size_t from, size_t to,
+			  struct hw_span *spans, uint8_t *bytes)
 {
-	struct hw_pymalloc *pm = worker->reader->pm;
+	struct hw_pymalloc *pm = reader->pm;
 	size_t count = 0;
 	for (size_t i = from; i < to; i++) {
 		const struct hw_arena *arena = &pm->arenas.data[i];
-		for (uint32_t k = 0; k < arena->pool_count; k++)
-			worker->spans[count++] = (struct hw_span){
+		for (uint32_t k = 0; !arena->is_read && k < arena->pool_count; k++)
+			spans[count++] = (struct hw_span){
 				.addr = arena->first_pool + (uint64_t)k * pm->pool_bytes,
 				.len = pm->header_bytes,
 			};
 	}
-	hw_target_read_many(worker->reader->target, worker->spans, count, worker->headers);
+	hw_target_read_many(pm->target, spans, count, bytes);
 	count = 0;
 	for (size_t i = from; i < to; i++) {
-		hw_decode_arena_pools(worker, &pm->arenas.data[i], worker->spans + count,
-				      worker->headers + count * pm->header_bytes);
-		count += pm->arenas.data[i].pool_count;
+		struct hw_arena *arena = &pm->arenas.data[i];
+		if (arena->is_read)
+			continue;
+		const struct hw_pool_headers headers = { bytes + count * pm->header_bytes,
+							 pm->header_bytes, spans + count };
+		hw_decode_arena_pools(reader, arena, &headers);
+		count += arena->pool_count;
 	}
+}
+
+void hw_pymalloc_read_arena(struct hw_pymalloc *pm, struct hw_arena *arena, const uint8_t *bytes)
+{
+	struct hw_span spans[HW_ARENA_POOLS_MAX];
+	uint8_t headers[HW_ARENA_POOLS_MAX * HW_POOL_HEADER_BYTES_MAX];
+	size_t index = (size_t)(arena - pm->arenas.data);
+	if (!bytes) {
+		hw_read_batch(pm->reader, index, index + 1, spans, headers);
+		return;
+	}
+	hw_decode_arena_pools(pm->reader, arena,
+			      &(struct hw_pool_headers){ bytes, pm->pool_bytes, NULL });
 }
 
 static void hw_pool_worker_run(void *payload, unsigned index)
 {
-	struct hw_pool_worker *worker = (struct hw_pool_worker *)payload + index;
-	struct hw_pool_reader *reader = worker->reader;
+	struct hw_pool_readers *readers = payload;
+	struct hw_pool_reader *reader = readers->reader;
 	struct hw_pymalloc *pm = reader->pm;
 	hw_cleanup_free struct hw_span *spans = malloc(HW_POOL_BATCH * sizeof(*spans));
 	hw_cleanup_free uint8_t *headers = malloc((size_t)HW_POOL_BATCH * pm->header_bytes);
-	worker->spans = spans;
-	worker->headers = headers;
-	worker->is_out_of_memory = !spans || !headers;
-	while (!worker->is_out_of_memory) {
-		size_t from = atomic_fetch_add(&reader->next_arena, reader->step);
+	if (!spans || !headers) {
+		atomic_store(&readers->is_out_of_memory, true);
+		return; // the others may do it all
+	}
+	for (;;) {
+		size_t from = atomic_fetch_add(&readers->next_arena, readers->step);
 		if (from >= pm->arenas.count)
 			break;
-		hw_read_batch(worker, from, hw_min(from + reader->step, pm->arenas.count));
-		if (reader->progress && (worker->is_caller ? hw_progress_poll(reader->progress)
-							   : hw_progress_stopped(reader->progress)))
+		hw_read_batch(reader, from, hw_min(from + readers->step, pm->arenas.count), spans,
+			      headers);
+		// The caller's thread alone may show progress.
+		if (readers->progress && (index ? hw_progress_stopped(readers->progress)
+						: hw_progress_poll(readers->progress)))
 			break;
-	}
-}
-
-// What a worker counted is added to the states.
-static void hw_add_sums(struct hw_pymalloc *pm, const struct hw_pool_worker *worker)
-{
-	for (size_t i = 0; i < pm->states.count; i++) {
-		struct hw_pymalloc_state *to = &pm->states.data[i];
-		const struct hw_pymalloc_state *from = &worker->sums[i];
-		to->arena_count += from->arena_count;
-		to->unused_pools += from->unused_pools;
-		to->allocated_bytes += from->allocated_bytes;
-		to->available_bytes += from->available_bytes;
-		to->unused_pool_bytes += from->unused_pool_bytes;
-		to->pool_header_bytes += from->pool_header_bytes;
-		to->quantization_bytes += from->quantization_bytes;
-		to->arena_alignment_bytes += from->arena_alignment_bytes;
-		for (uint32_t k = 0; k < pm->size_class_count; k++) {
-			to->classes[k].pools += from->classes[k].pools;
-			to->classes[k].blocks_in_use += from->classes[k].blocks_in_use;
-			to->classes[k].blocks_free += from->classes[k].blocks_free;
-		}
 	}
 }
 
@@ -279,55 +305,43 @@ static size_t hw_worker_count(const struct hw_pool_reader *reader)
 {
 	cpu_set_t processors;
 	size_t most = 1;
-	if (reader->target->ops->is_thread_safe &&
+	if (reader->pm->target->ops->is_thread_safe &&
 	    !sched_getaffinity(0, sizeof(processors), &processors))
 		most = hw_min((uint64_t)CPU_COUNT(&processors), HW_POOL_WORKERS_MAX);
 	return hw_min(most, 1 + reader->pm->pools.count / HW_POOLS_PER_WORKER);
 }
 
-static struct hw_error *hw_run_workers(struct hw_pool_reader *reader, size_t *ret_bad,
-				       size_t *ret_missing)
+struct hw_error *hw_obmalloc_read_rest(struct hw_pymalloc *pm, struct hw_progress *progress)
 {
-	struct hw_pymalloc *pm = reader->pm;
-	struct hw_pool_worker workers[HW_POOL_WORKERS_MAX] = { 0 };
-	size_t count = hw_worker_count(reader);
+	struct hw_pool_readers readers = { .reader = pm->reader, .progress = progress };
+	size_t left = 0;
+	hw_vec_foreach(arena, &pm->arenas) left += !arena->is_read;
+	if (!left)
+		return NULL;
+	size_t count = hw_worker_count(pm->reader);
 	size_t most = HW_POOL_BATCH / (pm->arena_bytes / pm->pool_bytes);
-	reader->step = hw_min(most, (pm->arenas.count + count - 1) / count);
-	reader->step = hw_max(reader->step, 1);
-	hw_cleanup_free struct hw_pymalloc_state *sums = calloc(count * pm->states.count + 1,
-								sizeof(*sums));
-	if (!sums)
-		return &hw_enomem;
-	for (size_t i = 0; i < count; i++)
-		workers[i] = (struct hw_pool_worker){ .reader = reader,
-						      .is_caller = i == 0,
-						      .sums = sums + i * pm->states.count };
-	hw_parallel((unsigned)count, hw_pool_worker_run, workers);
-	bool is_done = atomic_load(&reader->next_arena) >= pm->arenas.count;
-	for (size_t i = 0; i < count; i++) {
-		if (workers[i].is_out_of_memory && !is_done)
-			return &hw_enomem;
-		hw_add_sums(pm, &workers[i]);
-		*ret_bad += workers[i].bad_pools;
-		*ret_missing += workers[i].missing_pools;
-	}
-	if (reader->progress && hw_progress_stopped(reader->progress))
+	readers.step = hw_min(most, (pm->arenas.count + count - 1) / count);
+	readers.step = hw_max(readers.step, 1);
+	hw_parallel((unsigned)count, hw_pool_worker_run, &readers);
+	if (progress && hw_progress_stopped(progress))
 		return hw_error_create(HW_ERROR_INTERRUPTED,
 				       "interrupted while pool headers were read");
+	if (atomic_load(&readers.is_out_of_memory) &&
+	    atomic_load(&readers.next_arena) < pm->arenas.count)
+		return &hw_enomem;
 	return NULL;
 }
 
-struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
-					const struct hw_python_layout *layout,
-					struct hw_issues *issues, struct hw_progress *progress,
-					struct hw_pymalloc *pm, size_t *ret_bad,
-					size_t *ret_missing)
+void hw_obmalloc_count_damage(const struct hw_pymalloc *pm, size_t *ret_bad, size_t *ret_missing)
 {
-	struct hw_pool_reader reader = {
-		.target = target, .layout = layout, .issues = issues, .progress = progress, .pm = pm
-	};
+	*ret_bad = pm->reader->bad_pools;
+	*ret_missing = pm->reader->missing_pools;
+}
+
+struct hw_error *hw_obmalloc_make_reader(const struct hw_python_layout *layout,
+					 struct hw_pymalloc *pm)
+{
 	uint64_t total = 0;
-	*ret_bad = *ret_missing = 0;
 	hw_vec_foreach(arena, &pm->arenas)
 	{
 		arena->pool_first = (uint32_t)total;
@@ -340,6 +354,22 @@ struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
 	if (!hw_vec_reserve(&pm->pools, total))
 		return &hw_enomem;
 	pm->pools.count = total;
-	hw_init_classes(&reader);
-	return hw_run_workers(&reader, ret_bad, ret_missing);
+	struct hw_pool_reader *reader = calloc(1, sizeof(*reader));
+	if (!reader)
+		return &hw_enomem;
+	reader->layout = layout;
+	reader->pm = pm;
+	pthread_mutex_init(&reader->lock, NULL);
+	hw_init_classes(reader);
+	pm->reader = reader;
+	return NULL;
+}
+
+void hw_obmalloc_free_reader(struct hw_pymalloc *pm)
+{
+	if (!pm->reader)
+		return;
+	pthread_mutex_destroy(&pm->reader->lock);
+	free(pm->reader);
+	pm->reader = NULL;
 }

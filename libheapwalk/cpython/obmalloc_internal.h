@@ -61,12 +61,15 @@ struct hw_error *hw_obmalloc_prove_geometry(struct hw_target *target,
 uint32_t hw_obmalloc_usual_arena_bytes(const struct hw_python_layout *layout);
 // Do the arena object's members agree with each other and the geometry?
 bool hw_obmalloc_arena_is_sound(const struct hw_pymalloc *pm, const struct hw_arena *arena);
-// Fills pm->pools and the sums of pm->states; how many headers are bad, and how many are missing.
-struct hw_error *hw_obmalloc_read_pools(struct hw_target *target,
-					const struct hw_python_layout *layout,
-					struct hw_issues *issues, struct hw_progress *progress,
-					struct hw_pymalloc *pm, size_t *ret_bad,
-					size_t *ret_missing) HW_MUST_USE;
+// Makes pm->reader and room for pm->pools: the arenas are all known.
+struct hw_error *hw_obmalloc_make_reader(const struct hw_python_layout *layout,
+					 struct hw_pymalloc *pm) HW_MUST_USE;
+void hw_obmalloc_free_reader(struct hw_pymalloc *pm);
+// Fills pm->pools and the sums of pm->states from all arenas that were not read.
+struct hw_error *hw_obmalloc_read_rest(struct hw_pymalloc *pm,
+				       struct hw_progress *progress) HW_MUST_USE;
+// Of all headers up to now, how many are bad, and how many are missing.
+void hw_obmalloc_count_damage(const struct hw_pymalloc *pm, size_t *ret_bad, size_t *ret_missing);
 // Makes hw_pymalloc_find_arena() answer.
 struct hw_error *hw_obmalloc_index_arenas(struct hw_pymalloc *pm) HW_MUST_USE;
 

@@ -65,10 +65,7 @@ struct hw_arena *hw_pymalloc_find_arena(const struct hw_pymalloc *pymalloc, hw_a
 struct hw_pool *hw_pymalloc_find_pool(const struct hw_pymalloc *pymalloc, hw_addr_t addr)
 {
 	const struct hw_arena *arena = hw_pymalloc_find_arena(pymalloc, addr);
-	if (!arena || addr < arena->first_pool)
-		return NULL;
-	uint64_t index = (addr - arena->first_pool) >> __builtin_ctz(pymalloc->pool_bytes);
-	return index < arena->pool_count ? &pymalloc->pools.data[arena->pool_first + index] : NULL;
+	return arena ? hw_arena_find_pool(pymalloc, arena, addr) : NULL;
 }
 
 // Sets bits [from, to).

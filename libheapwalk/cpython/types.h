@@ -118,11 +118,12 @@ void hw_types_deinit(struct hw_types *types);
 const struct hw_type *hw_type_at_slow(struct hw_type_cache *cache, hw_addr_t addr);
 static inline const struct hw_type *hw_type_at(struct hw_type_cache *cache, hw_addr_t addr)
 {
+	// First, because it costs no look into the cache: links of GC heads lead to neighbours.
+	if (addr - cache->near_start < cache->near_bytes)
+		return NULL;
 	struct hw_type_slot *slot =
 		&cache->slots[(addr >> 4 ^ addr >> 16) & (HW_TYPE_CACHE_SLOTS - 1)];
-	if (slot->address == addr)
-		return slot->type;
-	return addr - cache->near_start < cache->near_bytes ? NULL : hw_type_at_slow(cache, addr);
+	return slot->address == addr ? slot->type : hw_type_at_slow(cache, addr);
 }
 
 #endif

@@ -62,7 +62,7 @@ static bool hw_visit_pool_blocks(const struct hw_block_visitor *v, const struct 
 	const struct hw_pymalloc *pm = heap->in.pymalloc;
 	if (pool->is_empty || pool->is_bad)
 		return true;
-	const uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
+	const uint32_t *slots = hw_pool_slots_of(heap->pool_slots, pool);
 	const uint32_t size = hw_pool_block_bytes(pm, pool);
 	const uint8_t *bytes = NULL;
 	for (uint32_t i = 0; i < pool->capacity; i++) {

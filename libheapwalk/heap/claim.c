@@ -74,8 +74,8 @@ static void hw_slot_in_slab(const struct hw_heap *heap, hw_addr_t addr, struct h
 struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 {
 	struct hw_slot slot = { .region = UINT32_MAX };
-	struct hw_pymalloc *pm = heap->in.pymalloc;
-	struct hw_pool *pool = hw_pymalloc_find_pool(pm, addr);
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	const struct hw_pool *pool = hw_pool_slots_find(heap->pool_slots, addr);
 	if (pool) {
 		hw_addr_t first = pool->start + pm->header_bytes;
 		if (pool->is_empty || pool->is_bad || addr < first)
@@ -86,7 +86,8 @@ struct hw_slot hw_heap_slot_at(const struct hw_heap *heap, hw_addr_t addr)
 			return slot;
 		slot.start = slot.user = first + (hw_addr_t)i * bytes;
 		slot.bytes = bytes;
-		slot.category = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data] + i];
+		slot.category = hw_pool_slots_of(heap->pool_slots, pool) + i;
+		slot.pool = pool;
 		return slot;
 	}
 	struct hw_region *region = hw_glibc_find_region(heap->in.glibc, addr);

@@ -129,8 +129,7 @@ static void hw_count_pools(struct hw_count_work *work, struct hw_counter *counte
 		size_t to = hw_min(from + HW_POOLS_A_PIECE, work->pool_count);
 		for (size_t i = from; i < to; i++) {
 			const struct hw_pool *pool = &pm->pools.data[work->pools[i]];
-			const uint32_t *slots =
-				&heap->pool_slots[heap->pool_first_slot[work->pools[i]]];
+			const uint32_t *slots = hw_pool_slots_of(heap->pool_slots, pool);
 			if (pool->szidx != counter->class) {
 				hw_count_class(pm, counter);
 				counter->class = pool->szidx;

@@ -15,6 +15,7 @@ void hw_graph_destroy(struct hw_graph *graph)
 	hw_unmap(graph->held.to, graph->held.to_bytes);
 	hw_unmap(graph->holders.first, graph->holders.first_bytes);
 	hw_unmap(graph->holders.to, graph->holders.to_bytes);
+	free(graph->pool_first);
 	free(graph->region_first);
 	free(graph->number_blocks);
 	free(graph);
@@ -89,11 +90,10 @@ uint32_t hw_graph_node_of(const struct hw_graph *graph, const struct hw_slot *sl
 		return graph->region_first[slot->region] +
 		       (uint32_t)(slot->category -
 				  heap->in.glibc->regions.data[slot->region].state);
-	const uintptr_t at = (uintptr_t)slot->category;
-	uintptr_t offset = at - (uintptr_t)heap->pool_slots;
-	if (offset < heap->pool_slots_bytes)
-		return 1 + (uint32_t)(offset / sizeof(uint32_t));
-	offset = at - (uintptr_t)heap->page_slots;
+	if (slot->pool)
+		return graph->pool_first[slot->pool - heap->in.pymalloc->pools.data] +
+		       (uint32_t)(slot->category - hw_pool_slots_of(heap->pool_slots, slot->pool));
+	uintptr_t offset = (uintptr_t)slot->category - (uintptr_t)heap->page_slots;
 	if (offset < heap->page_slots_bytes)
 		return graph->pages_first + (uint32_t)(offset / sizeof(uint32_t));
 	return graph->numbers_first + (uint32_t)(slot->category - heap->slot_categories.data);
@@ -108,9 +108,7 @@ uint32_t hw_graph_first_node(const struct hw_graph *graph, const struct hw_item 
 		return graph->pages_first +
 		       (uint32_t)heap->page_first_slot[heap->in.mimalloc->segments.data[item->from]
 							       .page_first];
-	return 1 +
-	       (uint32_t)
-		       heap->pool_first_slot[heap->in.pymalloc->arenas.data[item->from].pool_first];
+	return graph->pool_first[heap->in.pymalloc->arenas.data[item->from].pool_first];
 }
 
 // The last of `count` ascending numbers that is at most `value`.
@@ -148,18 +146,23 @@ static struct hw_slot hw_graph_number_slot(const struct hw_graph *graph, uint32_
 				 .region = UINT32_MAX };
 }
 
+// Of a node before graph->pages_first.
+static const struct hw_pool *hw_graph_pool(const struct hw_graph *graph, uint32_t node)
+{
+	const struct hw_pymalloc *pm = graph->heap->in.pymalloc;
+	return &pm->pools.data[HW_LAST_UP_TO(graph->pool_first, pm->pools.count, node)];
+}
+
 // Where the node's block is: what hw_heap_slot_at() would say of an address in it.
 static struct hw_slot hw_graph_slot(const struct hw_graph *graph, uint32_t node)
 {
 	const struct hw_heap *heap = graph->heap;
 	const struct hw_pymalloc *pm = heap->in.pymalloc;
 	if (node < graph->pages_first) {
-		uint64_t slot = node - 1;
-		size_t i = HW_LAST_UP_TO(heap->pool_first_slot, pm->pools.count, slot);
-		const struct hw_pool *pool = &pm->pools.data[i];
+		const struct hw_pool *pool = hw_graph_pool(graph, node);
+		uint32_t i = node - graph->pool_first[pool - pm->pools.data];
 		return hw_heap_slot_at(heap, pool->start + pm->header_bytes +
-						     (slot - heap->pool_first_slot[i]) *
-							     hw_pool_block_bytes(pm, pool));
+						     (hw_addr_t)i * hw_pool_block_bytes(pm, pool));
 	}
 	if (node < graph->numbers_first) {
 		uint64_t slot = node - graph->pages_first;
@@ -226,14 +229,15 @@ hw_addr_t hw_graph_object(const struct hw_graph *graph, uint32_t node)
 uint32_t hw_graph_category(const struct hw_graph *graph, uint32_t node)
 {
 	const struct hw_heap *heap = graph->heap;
-	uint32_t slot;
-	if (node < graph->pages_first)
-		slot = heap->pool_slots[node - 1];
-	else if (node < graph->numbers_first)
-		slot = heap->page_slots[node - graph->pages_first];
-	else
-		slot = *hw_graph_slot(graph, node).category;
-	return HW_SLOT_CATEGORY(slot);
+	if (node < graph->pages_first) {
+		const struct hw_pool *pool = hw_graph_pool(graph, node);
+		return HW_SLOT_CATEGORY(hw_pool_slots_of(
+			heap->pool_slots,
+			pool)[node - graph->pool_first[pool - heap->in.pymalloc->pools.data]]);
+	}
+	if (node < graph->numbers_first)
+		return HW_SLOT_CATEGORY(heap->page_slots[node - graph->pages_first]);
+	return HW_SLOT_CATEGORY(*hw_graph_slot(graph, node).category);
 }
 
 uint64_t hw_graph_block_bytes(const struct hw_graph *graph, uint32_t node,
@@ -245,9 +249,9 @@ uint64_t hw_graph_block_bytes(const struct hw_graph *graph, uint32_t node,
 		return last->bytes;
 	if (node >= graph->pages_first)
 		return hw_graph_slot(graph, node).bytes;
-	size_t i = HW_LAST_UP_TO(heap->pool_first_slot, pm->pools.count, (uint64_t)node - 1);
-	last->first = 1 + (uint32_t)heap->pool_first_slot[i];
-	last->count = pm->pools.data[i].capacity;
-	last->bytes = hw_pool_block_bytes(pm, &pm->pools.data[i]);
+	const struct hw_pool *pool = hw_graph_pool(graph, node);
+	last->first = graph->pool_first[pool - pm->pools.data];
+	last->count = pool->capacity;
+	last->bytes = hw_pool_block_bytes(pm, pool);
 	return last->bytes;
 }

@@ -442,9 +442,12 @@ static struct hw_error *hw_graph_number(struct hw_graph *graph)
 {
 	const struct hw_heap *heap = graph->heap;
 	const struct hw_glibc *glibc = heap->in.glibc;
-	uint64_t count = 1 + heap->pool_slots_bytes / sizeof(uint32_t);
+	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	uint64_t count = 1;
 	uint64_t pages = heap->page_slots_bytes / sizeof(uint32_t);
 	uint64_t numbers = heap->slot_categories.count, chunks = 0;
+	hw_vec_foreach(pool, &pm->pools) if (hw_pool_slots_of(heap->pool_slots, pool))
+		count += pool->capacity;
 	hw_vec_foreach(region, &glibc->regions) chunks += region->count;
 	if (count + pages + numbers + chunks > UINT32_MAX - 2)
 		return hw_error_create(
@@ -453,9 +456,16 @@ static struct hw_error *hw_graph_number(struct hw_graph *graph)
 	graph->pages_first = (uint32_t)count;
 	graph->numbers_first = (uint32_t)(count + pages);
 	graph->node_count = (uint32_t)(count + pages + numbers);
+	graph->pool_first = malloc((pm->pools.count + 1) * sizeof(*graph->pool_first));
 	graph->region_first = calloc(glibc->regions.count + 1, sizeof(*graph->region_first));
-	if (!graph->region_first)
+	if (!graph->pool_first || !graph->region_first)
 		return &hw_enomem;
+	graph->pool_first[0] = 1;
+	for (size_t i = 0; i < pm->pools.count; i++) {
+		const struct hw_pool *pool = &pm->pools.data[i];
+		bool has_blocks = hw_pool_slots_of(heap->pool_slots, pool);
+		graph->pool_first[i + 1] = graph->pool_first[i] + (has_blocks ? pool->capacity : 0);
+	}
 	for (size_t i = 0; i < glibc->regions.count; i++) {
 		graph->region_first[i] = graph->node_count;
 		graph->node_count += glibc->regions.data[i].count;

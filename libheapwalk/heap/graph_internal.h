@@ -11,6 +11,7 @@ struct hw_graph {
 	// Nodes are numbered as slots are: of pools, then of mimalloc's pages, of 2.7's blocks of numbers, of
 	// malloc's regions. 0 is nobody.
 	uint32_t node_count, pages_first, numbers_first;
+	uint32_t *pool_first;    // by pool of pymalloc, and one more: where those of the next begin
 	uint32_t *region_first;  // by region
 	uint32_t *number_blocks; // of hw_heap.slot_blocks, by their first slot
 	// By node: where its object is, in words from where the application's part begins, + 1; 0: none.

@@ -10,21 +10,8 @@
 // Room for a category id of every block.
 static struct hw_error *hw_heap_reserve(struct hw_heap *heap)
 {
-	const struct hw_pymalloc *pm = heap->in.pymalloc;
-	uint64_t count = 0;
-	heap->pool_first_slot = calloc(pm->pools.count + 1, sizeof(*heap->pool_first_slot));
-	if (!heap->pool_first_slot)
-		return &hw_enomem;
-	for (size_t i = 0; i < pm->pools.count; i++) {
-		const struct hw_pool *pool = &pm->pools.data[i];
-		heap->pool_first_slot[i] = count;
-		if (!pool->is_empty && !pool->is_bad)
-			count += pool->capacity;
-	}
-	HW_TRY(hw_heap_reserve_segments(heap));
-	heap->pool_slots_bytes = (count + 1) * sizeof(*heap->pool_slots);
-	heap->pool_slots = hw_map_zeroed(heap->pool_slots_bytes);
-	return heap->pool_slots ? NULL : &hw_enomem;
+	HW_TRY(hw_pool_slots_create(heap->in.pymalloc, &heap->pool_slots));
+	return hw_heap_reserve_segments(heap);
 }
 
 // A rule for a type that nobody met is most likely misspelt.
@@ -103,6 +90,7 @@ struct hw_error *hw_heap_fill(struct hw_heap *heap)
 		hw_heap_make_page_provers(heap);
 	}
 	HW_TRY(hw_heap_scan(heap));
+	HW_TRY(hw_pool_slots_finish(heap->pool_slots));
 	hw_heap_check_rules(heap);
 	hw_heap_mark_gaps(heap);
 	if (heap->categories.is_exhausted) // the report is partial then
@@ -122,8 +110,7 @@ void hw_heap_destroy(struct hw_heap *heap)
 	hw_heap_close_classifiers(heap);
 	hw_categories_deinit(&heap->categories);
 	hw_types_deinit(&heap->types);
-	hw_unmap(heap->pool_slots, heap->pool_slots_bytes);
-	free(heap->pool_first_slot);
+	hw_pool_slots_destroy(heap->pool_slots);
 	hw_unmap(heap->page_slots, heap->page_slots_bytes);
 	free(heap->page_first_slot);
 	hw_vec_deinit(&heap->slot_blocks);

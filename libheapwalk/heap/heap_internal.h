@@ -4,6 +4,7 @@
 #define HW_HEAP_HEAP_INTERNAL_H
 
 #include "heap/category.h"
+#include "heap/pools.h"
 #include "native/classifier.h"
 
 // A stretch of a private writable mapping that one thing explains. Sorted, disjoint, and together they
@@ -67,10 +68,8 @@ struct hw_heap {
 	struct hw_worker_native *lookers;              // of hw_heap_look(), one a thread; owned
 	bool has_python;
 
-	uint32_t *pool_slots; // category ids of all pools' blocks
-	size_t pool_slots_bytes;
-	uint64_t *pool_first_slot; // by pool
-	uint32_t *page_slots;      // category ids of the blocks of all mimalloc pages
+	struct hw_pool_slots *pool_slots; // category ids of all pools' blocks
+	uint32_t *page_slots;             // category ids of the blocks of all mimalloc pages
 	size_t page_slots_bytes;
 	uint64_t *page_first_slot;                 // by page
 	HW_VEC(struct hw_slot_block) slot_blocks;  // sorted by chunk
@@ -92,10 +91,11 @@ static inline bool hw_heap_is_immortal(const struct hw_heap *heap, uint64_t refc
 
 // A block found by an address in it.
 struct hw_slot {
-	uint32_t *category;    // NULL: none
-	hw_addr_t start, user; // of the block, of what the application has
-	uint64_t bytes;        // of the block
-	uint32_t region;       // of a chunk of malloc: which; else UINT32_MAX
+	uint32_t *category;         // NULL: none
+	hw_addr_t start, user;      // of the block, of what the application has
+	uint64_t bytes;             // of the block
+	uint32_t region;            // of a chunk of malloc: which; else UINT32_MAX
+	const struct hw_pool *pool; // of a block of pymalloc; else NULL
 };
 
 // The block of an allocator whose user data contains addr.

@@ -26,8 +26,7 @@ static bool hw_emit_pool(struct hw_row_visit *v, const struct hw_pool *pool)
 					pool->is_bad ? HW_CATEGORY_POOL_BAD
 						     : HW_CATEGORY_POOL_FREED);
 	uint32_t size = hw_pool_block_bytes(pm, pool);
-	const uint32_t *slots =
-		&v->heap->pool_slots[v->heap->pool_first_slot[pool - pm->pools.data]];
+	const uint32_t *slots = hw_pool_slots_of(v->heap->pool_slots, pool);
 	hw_addr_t at = pool->start + pm->header_bytes;
 	if (!hw_heap_emit_row(v, pool->start, at, HW_ALLOCATOR_PYMALLOC, HW_CATEGORY_POOL_HEADER))
 		return false;

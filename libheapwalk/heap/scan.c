@@ -101,7 +101,7 @@ static void hw_worker_pool(struct hw_worker *worker, const struct hw_pool *pool,
 {
 	struct hw_heap *heap = worker->heap;
 	const struct hw_pymalloc *pm = heap->in.pymalloc;
-	uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
+	uint32_t *slots = hw_pool_slots_of(heap->pool_slots, pool);
 	uint32_t size = hw_pool_block_bytes(pm, pool);
 	uint64_t is_free[HW_POOL_BITMAP_WORDS];
 	uint32_t listed;
@@ -119,10 +119,21 @@ static void hw_worker_pool(struct hw_worker *worker, const struct hw_pool *pool,
 	}
 }
 
-static void hw_worker_arena(struct hw_worker *worker, const struct hw_arena *arena)
+// The carved pools' bytes, where they are at hand at once; NULL: they aren't.
+static const uint8_t *hw_worker_see_arena(struct hw_worker *worker, const struct hw_arena *arena)
+{
+	size_t bytes = (size_t)arena->pool_count * worker->heap->in.pymalloc->pool_bytes;
+	if (!bytes || (bytes > HW_WINDOW_BYTES && !worker->window.target->ops->map))
+		return NULL;
+	return hw_window_get(&worker->window, arena->first_pool, bytes);
+}
+
+static void hw_worker_arena(struct hw_worker *worker, struct hw_arena *arena)
 {
 	struct hw_heap *heap = worker->heap;
 	const struct hw_pymalloc *pm = heap->in.pymalloc;
+	if (!hw_pool_slots_need_arena(heap->pool_slots, arena, hw_worker_see_arena(worker, arena)))
+		return;
 	worker->cache.near_start = arena->start;
 	worker->cache.near_bytes = pm->arena_bytes;
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
@@ -134,7 +145,7 @@ static void hw_worker_arena(struct hw_worker *worker, const struct hw_arena *are
 			hw_worker_pool(worker, pool, bytes);
 			continue;
 		}
-		uint32_t *slots = &heap->pool_slots[heap->pool_first_slot[pool - pm->pools.data]];
+		uint32_t *slots = hw_pool_slots_of(heap->pool_slots, pool);
 		for (uint32_t k = 0; k < pool->capacity; k++)
 			__atomic_store_n(&slots[k], HW_CATEGORY_MISSING, __ATOMIC_RELAXED);
 	}

@@ -61,7 +61,7 @@ static struct hw_error *show(struct hw_target *target, struct hw_issues *issues)
 	if (!err && python.module) {
 		printf("python %s\nbuild %s\ninterpreters %zu\nfacts %s\n", python.version,
 		       python.build, python.interpreters.count, python.facts);
-		err = hw_pymalloc_walk(target, modules, &python, issues, NULL, &pm);
+		err = hw_pymalloc_walk(target, &python, issues, NULL, &pm);
 	}
 	double t2 = seconds();
 	if (!err && python.module) {

@@ -112,7 +112,7 @@ static struct hw_error *walk(struct world *w)
 	struct hw_error *err = hw_target_open_image(pieces, 3, &w->target);
 	if (err)
 		return err;
-	return hw_pymalloc_walk(w->target, NULL, &w->python, &w->issues, NULL, &w->pm);
+	return hw_pymalloc_walk(w->target, &w->python, &w->issues, NULL, &w->pm);
 }
 
 static void end_world(struct world *w)

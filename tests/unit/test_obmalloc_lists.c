@@ -142,7 +142,7 @@ static void walk(struct world *w)
 		{ HEAP, w->heap, 2 * ARENA, HW_MAP_READ | HW_MAP_WRITE, "" },
 	};
 	CHECK_OK(hw_target_open_image(pieces, 3, &w->target));
-	CHECK_OK(hw_pymalloc_walk(w->target, NULL, &w->python, &w->issues, NULL, &w->pm));
+	CHECK_OK(hw_pymalloc_walk(w->target, &w->python, &w->issues, NULL, &w->pm));
 	hw_pages_init(&w->pages, w->target);
 	w->view = (struct hw_obmalloc_view){ .pymalloc = &w->pm,
 					     .layout = &w->python.layout,
