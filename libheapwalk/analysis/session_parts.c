@@ -449,8 +449,8 @@ struct hw_error *hw_session_shortfall(const struct hw_session *session)
 		return hw_error_create(
 			HW_ERROR_PARTIAL,
 			"the report is partial, Python's objects are not in it: this is "
-			"a 32-bit program (%s), of which heapwalk reads the allocators "
-			"alone",
+			"a 32-bit program (%s) of a CPython without the GIL, of which "
+			"heapwalk reads the allocators alone",
 			session->target->machine->name);
 	if (session->files_cut != hw_files_cut())
 		return hw_error_create(HW_ERROR_PARTIAL,

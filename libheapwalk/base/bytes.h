@@ -30,6 +30,11 @@ static inline uint64_t hw_word(const void *p, unsigned word_bytes)
 {
 	return word_bytes == 8 ? hw_u64(p) : hw_u32(p);
 }
+// What a word says that has a sign: Py_ssize_t, long.
+static inline int64_t hw_word_signed(uint64_t word, unsigned word_bytes)
+{
+	return word_bytes == 8 ? (int64_t)word : (int32_t)word;
+}
 static inline uint64_t hw_align_up(uint64_t v, uint64_t to)
 {
 	return (v + to - 1) & ~(to - 1);

@@ -11,25 +11,25 @@ struct hw_items {
 	void *payload;
 };
 
-static bool hw_items_u64(const struct hw_items *items, hw_addr_t object, int32_t offset,
-			 uint64_t *ret)
+static bool hw_items_word(const struct hw_items *items, hw_addr_t object, int32_t offset,
+			  uint64_t *ret)
 {
 	return offset != HW_ABSENT &&
-	       hw_pages_read_u64(items->pages, object + (uint64_t)offset, ret);
+	       hw_pages_read_word(items->pages, object + (uint64_t)offset, ret);
 }
 
 bool hw_dict_length(const struct hw_python_layout *layout, struct hw_pages *pages, hw_addr_t dict,
 		    uint64_t *ret)
 {
 	return layout->dict_ma_used != HW_ABSENT &&
-	       hw_pages_read_u64(pages, dict + (uint64_t)layout->dict_ma_used, ret);
+	       hw_pages_read_word(pages, dict + (uint64_t)layout->dict_ma_used, ret);
 }
 
 bool hw_set_length(const struct hw_python_layout *layout, struct hw_pages *pages, hw_addr_t set,
 		   uint64_t *ret)
 {
 	return layout->set_used != HW_ABSENT &&
-	       hw_pages_read_u64(pages, set + (uint64_t)layout->set_used, ret);
+	       hw_pages_read_word(pages, set + (uint64_t)layout->set_used, ret);
 }
 
 // ---- dict ----
@@ -39,8 +39,8 @@ static bool hw_table_entries(const struct hw_items *items, hw_addr_t dict, struc
 {
 	const struct hw_python_layout *l = items->layout;
 	uint64_t table, mask;
-	if (!hw_items_u64(items, dict, l->dict_ma_table, &table) ||
-	    !hw_items_u64(items, dict, l->dict_ma_mask, &mask) || l->dict_entry_size <= 0 ||
+	if (!hw_items_word(items, dict, l->dict_ma_table, &table) ||
+	    !hw_items_word(items, dict, l->dict_ma_mask, &mask) || l->dict_entry_size <= 0 ||
 	    l->dict_me_key < 0 || l->dict_me_value < 0)
 		return false;
 	*ret = (struct hw_entries){ .first = table,
@@ -67,8 +67,9 @@ bool hw_dict_keys_entries(const struct hw_python_layout *l, hw_addr_t keys, cons
 		has_texts_only = l->keys_kind != HW_ABSENT && l->keys_text_entry_size > 0 &&
 				 header[l->keys_kind];
 	} else {
-		uint64_t size = l->keys_size == HW_ABSENT ? UINT64_MAX
-							  : hw_u64(header + l->keys_size);
+		uint64_t size = l->keys_size == HW_ABSENT
+					? UINT64_MAX
+					: hw_word(header + l->keys_size, l->word_bytes);
 		if (size >> 44)
 			return false;
 		index_bytes = size * (size <= 0xff         ? 1
@@ -78,7 +79,7 @@ bool hw_dict_keys_entries(const struct hw_python_layout *l, hw_addr_t keys, cons
 	}
 	*ret = (struct hw_entries){
 		.first = keys + (uint64_t)l->keys_indices + index_bytes,
-		.count = hw_u64(header + l->keys_nentries),
+		.count = hw_word(header + l->keys_nentries, l->word_bytes),
 		.bytes = (uint64_t)(has_texts_only ? l->keys_text_entry_size : l->keys_entry_size),
 		.key_at = (uint64_t)(has_texts_only ? l->keys_text_entry_key : l->keys_entry_key),
 		.value_at = (uint64_t)(has_texts_only ? l->keys_text_entry_value
@@ -104,8 +105,8 @@ static enum hw_items_end hw_entries_visit(const struct hw_items *items,
 		uint64_t key, value;
 		if (i == items->slots_max)
 			return HW_ITEMS_CUT;
-		if (!hw_pages_read_u64(items->pages, entry + entries->key_at, &key) ||
-		    !hw_pages_read_u64(items->pages, entry + entries->value_at, &value))
+		if (!hw_pages_read_word(items->pages, entry + entries->key_at, &key) ||
+		    !hw_pages_read_word(items->pages, entry + entries->value_at, &value))
 			return HW_ITEMS_UNREADABLE;
 		// Empty, or removed.
 		if (value && !items->visit(items->payload, key, value))
@@ -132,7 +133,8 @@ static bool hw_values_order(const struct hw_items *items, hw_addr_t values, uint
 					      values + (uint64_t)l->dict_values_capacity, &capacity,
 					      1) &&
 				hw_pages_read(items->pages,
-					      values + (uint64_t)l->dict_values + 8u * capacity + i,
+					      values + (uint64_t)l->dict_values +
+						      l->word_bytes * capacity + i,
 					      &index, 1);
 	}
 	*ret_index = index;
@@ -155,10 +157,11 @@ static enum hw_items_end hw_split_visit(const struct hw_items *items, hw_addr_t 
 			return HW_ITEMS_CUT;
 		hw_values_order(items, values, i, &index, &is_readable);
 		if (!is_readable || index >= entries->count ||
-		    !hw_pages_read_u64(items->pages, values + at + 8 * index, &value) ||
-		    !hw_pages_read_u64(items->pages,
-				       entries->first + index * entries->bytes + entries->key_at,
-				       &key))
+		    !hw_pages_read_word(items->pages,
+					values + at + items->layout->word_bytes * index, &value) ||
+		    !hw_pages_read_word(items->pages,
+					entries->first + index * entries->bytes + entries->key_at,
+					&key))
 			return HW_ITEMS_UNREADABLE;
 		if (!value)
 			continue;
@@ -179,8 +182,8 @@ enum hw_items_end hw_dict_visit(const struct hw_python_layout *layout, struct hw
 	if (layout->dict_ma_keys == HW_ABSENT)
 		return hw_table_entries(&items, dict, &entries) ? hw_entries_visit(&items, &entries)
 								: HW_ITEMS_UNREADABLE;
-	if (!hw_items_u64(&items, dict, layout->dict_ma_keys, &keys) ||
-	    !hw_items_u64(&items, dict, layout->dict_ma_values, &values) ||
+	if (!hw_items_word(&items, dict, layout->dict_ma_keys, &keys) ||
+	    !hw_items_word(&items, dict, layout->dict_ma_values, &values) ||
 	    !hw_keys_entries(&items, keys, &entries))
 		return HW_ITEMS_UNREADABLE;
 	return values ? hw_split_visit(&items, dict, values, &entries)
@@ -198,8 +201,8 @@ static bool hw_set_has(const struct hw_items *items, hw_addr_t entry, uint64_t k
 	for (size_t i = 0; i < dummy_count; i++)
 		if (key == dummies[i])
 			return false;
-	*ret_readable = hw_items_u64(items, entry, items->layout->setentry_hash, &hash);
-	return hash != UINT64_MAX; // no object has it
+	*ret_readable = hw_items_word(items, entry, items->layout->setentry_hash, &hash);
+	return hw_word_signed(hash, items->layout->word_bytes) != -1; // no object has it
 }
 
 enum hw_items_end hw_set_visit(const struct hw_python_layout *layout, struct hw_pages *pages,
@@ -208,8 +211,8 @@ enum hw_items_end hw_set_visit(const struct hw_python_layout *layout, struct hw_
 {
 	const struct hw_items items = { layout, pages, slots_max, visit, payload };
 	uint64_t table, mask, length;
-	if (!hw_items_u64(&items, set, layout->set_table, &table) ||
-	    !hw_items_u64(&items, set, layout->set_mask, &mask) || layout->setentry_size <= 0 ||
+	if (!hw_items_word(&items, set, layout->set_table, &table) ||
+	    !hw_items_word(&items, set, layout->set_mask, &mask) || layout->setentry_size <= 0 ||
 	    !hw_set_length(layout, pages, set, &length))
 		return HW_ITEMS_UNREADABLE;
 	for (uint64_t i = 0; i <= mask && length; i++) {
@@ -218,7 +221,7 @@ enum hw_items_end hw_set_visit(const struct hw_python_layout *layout, struct hw_
 		bool is_readable = true;
 		if (i == slots_max)
 			return HW_ITEMS_CUT;
-		if (!hw_items_u64(&items, entry, layout->setentry_key, &key))
+		if (!hw_items_word(&items, entry, layout->setentry_key, &key))
 			return HW_ITEMS_UNREADABLE;
 		bool has = hw_set_has(&items, entry, key, dummies, dummy_count, &is_readable);
 		if (!is_readable)
@@ -237,11 +240,12 @@ enum hw_items_end hw_set_visit(const struct hw_python_layout *layout, struct hw_
 enum hw_items_end hw_sequence_visit(struct hw_pages *pages, hw_addr_t items, uint64_t count,
 				    uint64_t slots_max, hw_item_fn *visit, void *payload)
 {
+	const unsigned word = hw_pages_word_bytes(pages);
 	for (uint64_t i = 0; i < count; i++) {
 		uint64_t item;
 		if (i == slots_max)
 			return HW_ITEMS_CUT;
-		if (!hw_pages_read_u64(pages, items + 8 * i, &item))
+		if (!hw_pages_read_word(pages, items + word * i, &item))
 			return HW_ITEMS_UNREADABLE;
 		if (!visit(payload, item, 0))
 			break;

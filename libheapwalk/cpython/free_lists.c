@@ -149,11 +149,11 @@ static bool hw_is_object(struct hw_target *target, const struct hw_python *pytho
 {
 	const struct hw_python_layout *l = &python->layout;
 	struct hw_symbol type;
-	uint8_t word[8], size[8];
+	uint64_t word, size;
 	return hw_module_symbol(python->module, type_symbol, &type) &&
-	       hw_target_read_some(target, object + (hw_addr_t)l->ob_type, word, 8) == 8 &&
-	       hw_target_read_some(target, object + (hw_addr_t)l->ob_size, size, 8) == 8 &&
-	       hw_u64(word) == type.address && (!length || hw_u64(size) == length);
+	       hw_target_read_word(target, object + (hw_addr_t)l->ob_type, &word) &&
+	       hw_target_read_word(target, object + (hw_addr_t)l->ob_size, &size) &&
+	       word == type.address && (!length || size == length);
 }
 
 // Each list of tuples begins with one of its length, and is empty where its counter says so.
@@ -163,16 +163,16 @@ static bool hw_prove_tuples(struct hw_target *target, const struct hw_python *py
 	struct hw_tuple_lists lists = hw_tuple_lists(&python->layout);
 	uint32_t first = python->layout.runtime_tuple_empty == HW_ABSENT;
 	for (uint32_t i = first; i < lists.number; i++) {
-		uint8_t head[8], count[4];
+		uint64_t head;
+		uint8_t count[4];
 		hw_addr_t head_at = interpreter + (hw_addr_t)lists.heads + i * lists.head_stride;
 		hw_addr_t count_at = interpreter + (hw_addr_t)lists.counts + i * lists.count_stride;
-		if (hw_target_read_some(target, head_at, head, 8) != 8 ||
+		if (!hw_target_read_word(target, head_at, &head) ||
 		    hw_target_read_some(target, count_at, count, 4) != 4 ||
-		    !hw_u64(head) != !hw_u32(count) ||
-		    (hw_u64(head) &&
-		     !hw_is_object(target, python, hw_u64(head), "PyTuple_Type", i + 1 - first)))
+		    !head != !hw_u32(count) ||
+		    (head && !hw_is_object(target, python, head, "PyTuple_Type", i + 1 - first)))
 			return false;
-		*seen += hw_u64(head) != 0;
+		*seen += head != 0;
 	}
 	return lists.number > 0;
 }
@@ -182,7 +182,8 @@ static bool hw_prove_array(struct hw_target *target, const struct hw_python *pyt
 			   hw_addr_t interpreter, int32_t array, int32_t counter,
 			   const char *type_symbol, uint32_t *seen)
 {
-	uint8_t number[4], last[8];
+	uint8_t number[4];
+	uint64_t last;
 	if (array == HW_ABSENT)
 		return true; // 3.14: a list, and those of tuples have to do
 	if (counter <= array ||
@@ -194,8 +195,8 @@ static bool hw_prove_array(struct hw_target *target, const struct hw_python *pyt
 	++*seen;
 	hw_addr_t at = interpreter + (hw_addr_t)array +
 		       (hw_addr_t)(hw_u32(number) - 1) * python->layout.word_bytes;
-	return hw_target_read_some(target, at, last, sizeof(last)) == sizeof(last) &&
-	       hw_is_object(target, python, hw_u64(last), type_symbol, 0);
+	return hw_target_read_word(target, at, &last) &&
+	       hw_is_object(target, python, last, type_symbol, 0);
 }
 
 // Point releases move members of PyInterpreterState, so that a table's answer needs a proof. The lists are

@@ -13,7 +13,7 @@
 #include "cpython/text.h"
 #include "cpython/value.h"
 
-enum { HW_HOLDING_ITEMS_MAX = 1 << 20, HW_MEMBERS_MAX = 1 << 10, HW_MEMBER_BYTES = 40 };
+enum { HW_HOLDING_ITEMS_MAX = 1 << 20, HW_MEMBERS_MAX = 1 << 10, HW_MEMBER_WORDS = 5 };
 
 struct hw_holding {
 	struct hw_type_cache *cache;
@@ -25,11 +25,11 @@ struct hw_holding {
 	uint64_t index;
 };
 
-static bool hw_holding_u64(const struct hw_holding *h, hw_addr_t object, int64_t offset,
-			   uint64_t *ret)
+static bool hw_holding_word(const struct hw_holding *h, hw_addr_t object, int64_t offset,
+			    uint64_t *ret)
 {
 	return offset != HW_ABSENT &&
-	       hw_pages_read_u64(h->cache->pages, object + (uint64_t)offset, ret);
+	       hw_pages_read_word(h->cache->pages, object + (uint64_t)offset, ret);
 }
 
 static bool hw_holding_is(const struct hw_type *type, const char *name)
@@ -87,7 +87,7 @@ static bool hw_holding_member(void *payload, hw_addr_t item, hw_addr_t value)
 static void hw_holding_sequence(struct hw_holding *h, hw_addr_t items)
 {
 	uint64_t count;
-	if (hw_holding_u64(h, h->owner, h->layout->ob_size, &count))
+	if (hw_holding_word(h, h->owner, h->layout->ob_size, &count))
 		hw_sequence_visit(h->cache->pages, items, count, HW_HOLDING_ITEMS_MAX,
 				  hw_holding_item, h);
 }
@@ -105,7 +105,7 @@ static void hw_holding_container(struct hw_holding *h)
 	else if (hw_holding_is(h->type, "tuple") && l->tuple_ob_item != HW_ABSENT)
 		hw_holding_sequence(h, h->owner + (uint64_t)l->tuple_ob_item);
 	else if (hw_holding_is(h->type, "list") &&
-		 hw_holding_u64(h, h->owner, l->list_ob_item, &items))
+		 hw_holding_word(h, h->owner, l->list_ob_item, &items))
 		hw_holding_sequence(h, items);
 	else if (h->type->holds == HW_HOLDS_BUFFERS && !hw_holding_is(h->type, "list"))
 		snprintf(h->buf, HW_HOLDING_TEXT_MAX, "item");
@@ -126,8 +126,8 @@ static bool hw_holding_shared_key(const struct hw_holding *h, uint64_t i, char *
 			     (size_t)l->keys_indices) &&
 	       hw_dict_keys_entries(l, h->type->cached_keys, header, sizeof(header), &entries) &&
 	       i < entries.count &&
-	       hw_pages_read_u64(h->cache->pages,
-				 entries.first + i * entries.bytes + entries.key_at, &key) &&
+	       hw_pages_read_word(h->cache->pages,
+				  entries.first + i * entries.bytes + entries.key_at, &key) &&
 	       hw_str_text(l, h->cache->pages, key, buf, size);
 }
 
@@ -141,16 +141,17 @@ static void hw_holding_values(struct hw_holding *h)
 		values = h->owner + h->type->basicsize + (uint64_t)l->dict_values;
 	} else if (h->type->flags & HW_TPFLAGS_MANAGED_DICT &&
 		   l->dict_values_capacity == HW_ABSENT) {
-		int64_t before = l->long_lv_tag == HW_ABSENT ? -32 : -24;
-		if (hw_pages_read_u64(h->cache->pages, h->owner + (uint64_t)before, &word) &&
-		    (before == -32 || word & 1))
-			values = before == -32 ? word : word + 1;
+		const bool is_tagged = l->long_lv_tag != HW_ABSENT;
+		const unsigned words = is_tagged ? 3 : 4;
+		if (hw_pages_read_word(h->cache->pages, h->owner - words * l->word_bytes, &word) &&
+		    (!is_tagged || word & 1))
+			values = is_tagged ? word + 1 : word;
 	}
 	enum { SHARED_KEYS_MAX = 30 };
 	for (uint64_t i = 0; values && i < SHARED_KEYS_MAX; i++) {
 		char name[HW_HOLDING_TEXT_MAX - 40];
 		if (!hw_holding_shared_key(h, i, name, sizeof(name)) ||
-		    !hw_pages_read_u64(h->cache->pages, values + 8 * i, &word))
+		    !hw_pages_read_word(h->cache->pages, values + l->word_bytes * i, &word))
 			return;
 		if (word == h->held) {
 			snprintf(h->buf, HW_HOLDING_TEXT_MAX, "attribute '%s'", name);
@@ -167,19 +168,20 @@ static bool hw_holding_slot(const struct hw_holding *h, uint64_t offset, char *b
 {
 	const struct hw_python_layout *l = h->layout;
 	const struct hw_type *type = h->type;
+	const unsigned word = l->word_bytes;
 	for (unsigned n = 0; type && type->flags & HW_TPFLAGS_HEAPTYPE && n < HW_HOLDING_TEXT_MAX;
 	     type = type->base, n++) {
 		uint64_t count, meta_addr, name, at;
 		const struct hw_type *meta;
-		if (!hw_holding_u64(h, type->address, l->ob_size, &count) ||
-		    !hw_holding_u64(h, type->address, l->ob_type, &meta_addr) ||
+		if (!hw_holding_word(h, type->address, l->ob_size, &count) ||
+		    !hw_holding_word(h, type->address, l->ob_type, &meta_addr) ||
 		    !(meta = hw_type_at(h->cache, meta_addr)) || count > HW_MEMBERS_MAX ||
-		    meta->itemsize != HW_MEMBER_BYTES)
+		    meta->itemsize != HW_MEMBER_WORDS * word)
 			continue;
 		for (uint64_t i = 0; i < count; i++) {
-			hw_addr_t member = type->address + meta->basicsize + i * HW_MEMBER_BYTES;
-			if (hw_pages_read_u64(h->cache->pages, member + 16, &at) && at == offset &&
-			    hw_pages_read_u64(h->cache->pages, member, &name))
+			hw_addr_t member = type->address + meta->basicsize + i * meta->itemsize;
+			if (hw_pages_read_word(h->cache->pages, member + 2 * word, &at) &&
+			    at == offset && hw_pages_read_word(h->cache->pages, member, &name))
 				return hw_pages_read_string(h->cache->pages, name, buf, size);
 		}
 	}
@@ -189,8 +191,9 @@ static bool hw_holding_slot(const struct hw_holding *h, uint64_t offset, char *b
 static void hw_holding_local(struct hw_holding *h, uint64_t offset, hw_addr_t code, uint64_t locals)
 {
 	char name[HW_HOLDING_TEXT_MAX / 2];
-	if (offset < locals || !hw_code_local_name(h->cache, code & ~(uint64_t)3,
-						   (offset - locals) / 8, name, sizeof(name)))
+	if (offset < locals ||
+	    !hw_code_local_name(h->cache, code & ~(uint64_t)3,
+				(offset - locals) / h->layout->word_bytes, name, sizeof(name)))
 		return;
 	snprintf(h->buf, HW_HOLDING_TEXT_MAX, "local variable '%s'", name);
 }
@@ -201,7 +204,7 @@ static void hw_holding_variable(struct hw_holding *h, uint64_t offset)
 	const struct hw_python_layout *l = h->layout;
 	uint64_t code, iframe = 0;
 	if (h->type->holds == HW_HOLDS_FRAME && l->frame_data == HW_ABSENT) {
-		if (l->frame_localsplus >= 0 && hw_holding_u64(h, h->owner, l->frame_code, &code))
+		if (l->frame_localsplus >= 0 && hw_holding_word(h, h->owner, l->frame_code, &code))
 			hw_holding_local(h, offset, code, (uint64_t)l->frame_localsplus);
 		return;
 	}
@@ -210,7 +213,7 @@ static void hw_holding_variable(struct hw_holding *h, uint64_t offset)
 	else if (h->type->holds == HW_HOLDS_GENERATOR)
 		iframe = (uint64_t)l->gen_iframe;
 	if (iframe && l->iframe_localsplus >= 0 &&
-	    hw_holding_u64(h, h->owner + iframe, l->iframe_code, &code))
+	    hw_holding_word(h, h->owner + iframe, l->iframe_code, &code))
 		hw_holding_local(h, offset, code, iframe + (uint64_t)l->iframe_localsplus);
 }
 
@@ -218,7 +221,7 @@ static bool hw_holding_at(struct hw_holding *h, uint64_t offset)
 {
 	char name[HW_HOLDING_TEXT_MAX / 2];
 	uint64_t word;
-	if (!hw_pages_read_u64(h->cache->pages, h->owner + offset, &word) || word != h->held)
+	if (!hw_pages_read_word(h->cache->pages, h->owner + offset, &word) || word != h->held)
 		return false;
 	hw_holding_variable(h, offset);
 	if (*h->buf)
@@ -264,7 +267,8 @@ static void hw_holding_words(struct hw_holding *h)
 	hw_references_visit(&owner, hw_holding_run, h);
 	// Before the object: the dict of an instance that has no word for it.
 	if (!*h->buf && h->type->flags & HW_TPFLAGS_MANAGED_DICT &&
-	    hw_pages_read_u64(h->cache->pages, h->owner - 24, &word) && word == h->held)
+	    hw_pages_read_word(h->cache->pages, h->owner - 3 * h->layout->word_bytes, &word) &&
+	    word == h->held)
 		snprintf(h->buf, HW_HOLDING_TEXT_MAX, "its __dict__");
 }
 
@@ -279,7 +283,7 @@ void hw_holding_text(struct hw_type_cache *cache, hw_addr_t owner, const char *d
 				.buf = buf };
 	uint64_t type_addr;
 	*buf = 0;
-	if (!hw_holding_u64(&h, owner, h.layout->ob_type, &type_addr) ||
+	if (!hw_holding_word(&h, owner, h.layout->ob_type, &type_addr) ||
 	    !(h.type = hw_type_at(cache, type_addr)))
 		return;
 	hw_holding_container(&h);

@@ -57,7 +57,7 @@ bool hw_object_refcount(const struct hw_object_prover *prover, struct hw_pages *
 	uint8_t header[HW_OBJECT_HEADER_MAX];
 	if (!hw_pages_read(pages, object, header, prover->object_size))
 		return false;
-	*ret = hw_refcount(prover->refcount_bits, prover->layout, header);
+	*ret = hw_refcount(prover->refcount_bits, prover->layout, header, prover->word_bytes);
 	return true;
 }
 
@@ -69,6 +69,17 @@ static void hw_object_prover_conclude(struct hw_object_prover *prover)
 		prover->look_bytes = (uint32_t)hw_max(prover->look_bytes,
 						      prover->heads[i] + prover->object_size);
 	}
+	if (prover->word_bytes != 8)
+		prover->look_bytes = UINT32_MAX;
+}
+
+// More references than there are words to hold them are none; immortal objects (3.12+) have counts up to
+// 2^32, those of 32-bit builds below 2^31.
+static uint64_t hw_refcount_max(const struct hw_python_layout *l, uint64_t mapped_bytes)
+{
+	if (l->word_bytes == 8)
+		return mapped_bytes / 8 + ((uint64_t)1 << 33);
+	return l->long_lv_tag == HW_ABSENT ? mapped_bytes / 4 : INT32_MAX;
 }
 
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
@@ -81,6 +92,7 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 		.layout = l,
 		.ob_type = (uint32_t)l->ob_type,
 		.object_size = (uint32_t)l->object_size,
+		.word_bytes = l->word_bytes,
 		.refcount_bits = hw_refcount_bits(l),
 		.low_heap = HW_LOW_HEAP_END,
 	};
@@ -99,20 +111,20 @@ void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_pyth
 	}
 	if (low_end)
 		prover->low_heap_bytes = low_end - prover->low_heap;
-	// Immortal objects (3.12+) have counts up to 2^32.
-	prover->refcount_max = mapped_bytes / 8 + ((uint64_t)1 << 33);
-	uint32_t gc = (uint32_t)l->gc_head_size;
-	prover->has_gc_links = gc == 16;
-	// Objects are aligned to 16 bytes, but the head of their list is in the interpreter.
-	bool has_odd_lists = l->interp_gc_generations != HW_ABSENT && l->interp_gc_generations % 8;
+	prover->refcount_max = hw_refcount_max(l, mapped_bytes);
+	const uint32_t gc = (uint32_t)l->gc_head_size, two_words = 2 * l->word_bytes;
+	prover->has_gc_links = gc == two_words;
+	// Objects are aligned to two words, but the head of their list is in the interpreter.
+	bool has_odd_lists = l->word_bytes != 8 || (l->interp_gc_generations != HW_ABSENT &&
+						    l->interp_gc_generations % 8);
 	prover->gc_no_bits = has_odd_lists ? 2 : 6;
 	prover->heads[prover->head_count++] = 0;
-	if (gc > 16 && l->ht_tpname != HW_ABSENT)
-		prover->heads[prover->head_count++] = 16;
+	if (gc > two_words && l->ht_tpname != HW_ABSENT)
+		prover->heads[prover->head_count++] = two_words;
 	if (gc)
 		prover->heads[prover->head_count++] = gc;
 	if (l->ht_tpname != HW_ABSENT) // 3.11+: pre-headers
-		prover->heads[prover->head_count++] = gc + 16;
+		prover->heads[prover->head_count++] = gc + two_words;
 	hw_object_prover_conclude(prover);
 }
 
@@ -124,29 +136,32 @@ void hw_object_prover_at(struct hw_object_prover *prover, uint32_t head, uint32_
 }
 
 // Upstream: _PyMem_DebugRawAlloc; the forbidden byte is 0xFD, 0xFB before 3.7.
-static bool hw_has_debug_head(const uint8_t *p, uint64_t *ret_requested)
+static bool hw_has_debug_head(const uint8_t *p, unsigned word_bytes, uint64_t *ret_requested)
 {
-	uint64_t marks = hw_u64(p + 8);
+	const unsigned unused_bits = 64 - 8 * word_bytes;
+	uint64_t marks = hw_word(p + word_bytes, word_bytes);
 	uint64_t forbidden = marks >> 8;
 	uint8_t api = (uint8_t)marks;
-	if ((forbidden != 0xfdfdfdfdfdfdfdu && forbidden != 0xfbfbfbfbfbfbfbu) ||
+	if ((forbidden != 0xfdfdfdfdfdfdfdu >> unused_bits &&
+	     forbidden != 0xfbfbfbfbfbfbfbu >> unused_bits) ||
 	    (api != 'r' && api != 'm' && api != 'o'))
 		return false;
-	*ret_requested = be64toh(hw_u64(p));
+	*ret_requested = __builtin_bswap64(hw_word(p, word_bytes)) >> unused_bits;
 	return true;
 }
 
 uint32_t hw_debug_head_slow(const uint8_t *block, size_t len, uint64_t capacity,
-			    uint64_t *ret_requested)
+			    unsigned word_bytes, uint64_t *ret_requested)
 {
+	const uint32_t head_bytes = 2 * word_bytes;
 	uint32_t bytes = 0;
 	uint64_t requested;
 	*ret_requested = capacity;
-	while (bytes < HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES &&
-	       *ret_requested >= HW_DEBUG_HEAD_BYTES && len >= bytes + HW_DEBUG_HEAD_BYTES &&
-	       hw_has_debug_head(block + bytes, &requested) &&
-	       requested <= *ret_requested - HW_DEBUG_HEAD_BYTES) {
-		bytes += HW_DEBUG_HEAD_BYTES;
+	while (bytes < HW_DEBUG_HEADS_MAX * head_bytes && *ret_requested >= head_bytes &&
+	       len >= bytes + head_bytes &&
+	       hw_has_debug_head(block + bytes, word_bytes, &requested) &&
+	       requested <= *ret_requested - head_bytes) {
+		bytes += head_bytes;
 		*ret_requested = requested;
 	}
 	return bytes;
@@ -155,6 +170,7 @@ uint32_t hw_debug_head_slow(const uint8_t *block, size_t len, uint64_t capacity,
 uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type *type,
 			 const uint8_t *object, size_t len)
 {
+	const unsigned word = l->word_bytes;
 	uint64_t bytes = type->basicsize;
 	uint64_t items = 0;
 	switch (type->shape) {
@@ -162,13 +178,13 @@ uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type 
 		break;
 	case HW_SHAPE_INT:
 	case HW_SHAPE_PLAIN:
-		if (!type->itemsize || len < (size_t)l->ob_size + 8)
+		if (!type->itemsize || len < (size_t)l->ob_size + word)
 			break;
-		items = hw_u64(object + l->ob_size);
+		items = hw_word(object + l->ob_size, word);
 		if (type->shape == HW_SHAPE_INT && l->long_lv_tag != HW_ABSENT)
 			items >>= 3;
-		else if ((int64_t)items < 0)
-			items = -items;
+		else if (hw_word_signed(items, word) < 0)
+			items = 0 - (uint64_t)hw_word_signed(items, word);
 		if (items > UINT32_MAX * (uint64_t)64)
 			return 0;
 		bytes += items * type->itemsize;
@@ -179,7 +195,7 @@ uint64_t hw_object_bytes(const struct hw_python_layout *l, const struct hw_type 
 		uint32_t state = hw_str_state(l, hw_u32(object + l->str_state));
 		uint32_t kind = state >> 2 & 7;
 		bool is_compact = state >> 5 & 1, is_ascii = state >> 6 & 1;
-		items = hw_u64(object + l->str_length);
+		items = hw_word(object + l->str_length, word);
 		if (items >> 48 || kind == 3 || kind > 4)
 			return 0;
 		if (is_compact) {
@@ -200,13 +216,13 @@ static uint64_t hw_object_room_max(const struct hw_type *type, uint64_t bytes)
 	return bytes + bytes / 3 + 2 * (uint64_t)type->itemsize + 96;
 }
 
-void hw_type_measure(struct hw_type *type)
+void hw_type_measure(struct hw_type *type, unsigned word_bytes)
 {
 	type->room_min = type->basicsize;
 	// Modules/_datetimemodule.c: instances without a time zone lack the word for it, their last.
-	if (!(type->flags & HW_TPFLAGS_HEAPTYPE) && type->room_min > 8 &&
+	if (!(type->flags & HW_TPFLAGS_HEAPTYPE) && type->room_min > word_bytes &&
 	    (!strcmp(type->name, "datetime.datetime") || !strcmp(type->name, "datetime.time")))
-		type->room_min -= 8;
+		type->room_min -= word_bytes;
 	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
 		type->room_max = UINT64_MAX;
 	else if (type->shape == HW_SHAPE_PLAIN && !type->itemsize)

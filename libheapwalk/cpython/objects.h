@@ -8,8 +8,8 @@
 #include "base/bytes.h"
 #include "cpython/types.h"
 
-// What the debug hooks (PYTHONMALLOC=debug, Py_DEBUG) put before a block's data: 8 bytes of size,
-// big-endian, the API's letter, 7 forbidden bytes.
+// What the debug hooks (PYTHONMALLOC=debug, Py_DEBUG) put before a block's data: a word of size,
+// big-endian, the API's letter, forbidden bytes to fill another word. Their number is that of 64-bit targets.
 enum { HW_DEBUG_HEAD_BYTES = 16, HW_DEBUG_HEADS_MAX = 2, HW_FORBIDDEN_BYTE_MIN = 0xfb };
 
 struct hw_object {
@@ -48,11 +48,12 @@ uint64_t hw_refcount_split(const struct hw_python_layout *layout, const uint8_t 
 
 // What the header at `object` says, of layout->object_size bytes; 0: a free list has it.
 static inline uint64_t hw_refcount(struct hw_refcount_bits bits,
-				   const struct hw_python_layout *layout, const uint8_t *object)
+				   const struct hw_python_layout *layout, const uint8_t *object,
+				   unsigned word_bytes)
 {
 	if (bits.is_split)
 		return hw_refcount_split(layout, object);
-	uint64_t word = hw_u64(object + bits.at);
+	uint64_t word = hw_word(object + bits.at, word_bytes);
 	return word & bits.overflow ? 0 : word & bits.count;
 }
 
@@ -68,7 +69,10 @@ struct hw_object_prover {
 	uint32_t heads[4]; // distinct places of an object in its block, ascending
 	uint32_t head_count;
 	uint32_t type_at[4]; // where ob_type is then
-	uint32_t look_bytes; // what a block must have for all of them
+	// What a block must have for all of them, to be proved by constants of 64-bit targets; no block has as
+	// much as it takes for 32-bit ones, which go the general way.
+	uint32_t look_bytes;
+	uint32_t word_bytes;
 	bool has_gc_links;   // the GC head is two words (3.8+)
 	uint64_t gc_no_bits; // of its first word: neither address nor flag
 	// mimalloc leaves a block where it is until half of it is enough: hw_object_prover_init() leaves it
@@ -88,21 +92,22 @@ void hw_object_prover_at(struct hw_object_prover *prover, uint32_t head, uint32_
 // Bytes of a block that hw_object_prove() looks at; fewer only when the block is smaller.
 enum { HW_OBJECT_LOOK_BYTES = 256 };
 
-// Bytes of what the debug hooks write before the application's data: 0, 16, or 32 where a request went on
-// from one hooked domain to another (object to raw: everything larger than pymalloc's blocks).
+// Bytes of what the debug hooks write before the application's data: none, two words, or four where a request
+// went on from one hooked domain to another (object to raw: everything larger than pymalloc's blocks).
 // *ret_requested is what the application asked for, `capacity` when there are no hooks.
 uint32_t hw_debug_head_slow(const uint8_t *block, size_t len, uint64_t capacity,
-			    uint64_t *ret_requested);
+			    unsigned word_bytes, uint64_t *ret_requested);
 static inline uint32_t hw_debug_head(const uint8_t *block, size_t len, uint64_t capacity,
-				     uint64_t *ret_requested)
+				     unsigned word_bytes, uint64_t *ret_requested)
 {
 	// Most blocks: no forbidden bytes, known from two of them.
-	if (len < HW_DEBUG_HEAD_BYTES || block[15] < HW_FORBIDDEN_BYTE_MIN ||
-	    block[15] != block[9]) {
+	const uint32_t last = 2 * word_bytes - 1;
+	if (len <= last || block[last] < HW_FORBIDDEN_BYTE_MIN ||
+	    block[last] != block[word_bytes + 1]) {
 		*ret_requested = capacity;
 		return 0;
 	}
-	return hw_debug_head_slow(block, len, capacity, ret_requested);
+	return hw_debug_head_slow(block, len, capacity, word_bytes, ret_requested);
 }
 
 // Bytes from the object's start that an instance has at least; 0: its own fields contradict the type.
@@ -115,15 +120,16 @@ bool hw_object_fits_variable(const struct hw_object_prover *prover, const struct
 			     const uint8_t *object, size_t len, uint64_t capacity);
 
 // How much room an instance takes, as far as the type alone tells. Called once, before others see it.
-void hw_type_measure(struct hw_type *type);
+void hw_type_measure(struct hw_type *type, unsigned word_bytes);
 
-// Could these 16 bytes be a GC head of 3.8 or later: two links with flags in their low bits (while a
+// Could these two words be a GC head of 3.8 or later: two links with flags in their low bits (while a
 // collection runs, the second holds a count)? Values of attributes may look like an object, but the bytes
 // of their insertion order stand where its links would be. Before 3.8 the head of an object that was never
 // tracked holds what the block held last, and says nothing.
-static inline bool hw_is_gc_head(const struct hw_object_prover *prover, const uint8_t *head)
+static inline bool hw_is_gc_head(const struct hw_object_prover *prover, const uint8_t *head,
+				 unsigned word_bytes)
 {
-	uint64_t next = hw_u64(head), prev = hw_u64(head + 8);
+	uint64_t next = hw_word(head, word_bytes), prev = hw_word(head + word_bytes, word_bytes);
 	return !((next | prev) >> HW_ADDRESS_BITS) && !(next & prover->gc_no_bits);
 }
 
@@ -150,14 +156,15 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 		if (!type)
 			return false;
 		uint32_t at = prover->heads[i];
-		uint64_t refcount = hw_refcount(prover->refcount_bits, prover->layout, block + at);
+		uint64_t refcount = hw_refcount(prover->refcount_bits, prover->layout, block + at,
+						8);
 		uint64_t room = capacity - at;
 		if (type->head_bytes == at && refcount && hw_refcount_is_sane(prover, refcount) &&
 		    (type->room_max
 			     ? room >= type->room_min && room <= type->room_max
 			     : hw_object_fits_variable(prover, type, block + at, len - at, room)) &&
 		    (!type->has_gc || !prover->has_gc_links ||
-		     hw_is_gc_head(prover, block + at - 16))) {
+		     hw_is_gc_head(prover, block + at - 16, 8))) {
 			// member by member: gcc 12 clears the whole with a slow string instruction
 			ret->type = type;
 			ret->offset = at;
@@ -167,8 +174,9 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 			return true;
 		}
 	}
+	const unsigned word = prover->word_bytes;
 	uint64_t requested;
-	uint32_t debug = hw_debug_head(block, len, capacity, &requested);
+	uint32_t debug = hw_debug_head(block, len, capacity, word, &requested);
 	if (debug) {
 		capacity = debug + requested;
 		if (len > capacity)
@@ -179,18 +187,20 @@ static inline bool hw_object_prove(const struct hw_object_prover *prover,
 		uint32_t head = prover->heads[i], at = debug + head;
 		if (len < at + (size_t)prover->object_size)
 			break;
-		const struct hw_type *type = hw_type_at(cache,
-							hw_u64(block + at + prover->ob_type));
+		const struct hw_type *type =
+			hw_type_at(cache, hw_word(block + at + prover->ob_type, word));
 		if (!type || type->head_bytes != head)
 			continue;
-		uint64_t refcount = hw_refcount(prover->refcount_bits, prover->layout, block + at);
+		uint64_t refcount = hw_refcount(prover->refcount_bits, prover->layout, block + at,
+						word);
 		uint64_t room = capacity - at;
 		if (!hw_refcount_is_sane(prover, refcount) ||
 		    !(type->room_max
 			      ? room >= type->room_min && room <= type->room_max
 			      : hw_object_fits_variable(prover, type, block + at, len - at, room)))
 			continue;
-		if (type->has_gc && prover->has_gc_links && !hw_is_gc_head(prover, block + at - 16))
+		if (type->has_gc && prover->has_gc_links &&
+		    !hw_is_gc_head(prover, block + at - 2 * word, word))
 			continue;
 		// A GC head that was never linked keeps words of the object that was here before, a
 		// zero and its type: a living object behind it beats the dead one it looks like.

@@ -20,8 +20,8 @@ struct hw_owner {
 
 struct hw_owner_rule {
 	const char *type; // tp_name; plain names are the builtin's only, never a user's class
-	size_t field;     // offsetof(struct hw_python_layout, …), 0: see `offset`
-	int16_t offset; // behind PyObject_HEAD, where no debug information tells; HW_ABSENT: see `field`
+	size_t field;     // offsetof(struct hw_python_layout, …), 0: see `words`
+	int16_t words; // behind PyObject_HEAD, where no debug information tells; HW_ABSENT: see `field`
 	const char *name; // of the member, with "TYPE_" before it where it is a fact's name
 	enum hw_claim_kind kind;
 	const char *detail;                          // of an object
@@ -30,13 +30,14 @@ struct hw_owner_rule {
 
 // ---- reading an owner --------------------------------------------------------------------------
 
-static bool hw_owner_u64(const struct hw_owner *owner, int64_t offset, uint64_t *ret)
+static bool hw_owner_word(const struct hw_owner *owner, int64_t offset, uint64_t *ret)
 {
-	if (offset >= 0 && (uint64_t)offset + 8 <= owner->len) {
-		*ret = hw_u64(owner->bytes + offset);
+	const unsigned word = owner->layout->word_bytes;
+	if (offset >= 0 && (uint64_t)offset + word <= owner->len) {
+		*ret = hw_word(owner->bytes + offset, word);
 		return true;
 	}
-	return hw_pages_read_u64(owner->sink->cache->pages, owner->addr + (uint64_t)offset, ret);
+	return hw_pages_read_word(owner->sink->cache->pages, owner->addr + (uint64_t)offset, ret);
 }
 
 static void hw_owner_claim(const struct hw_owner *owner, const struct hw_claim *claim)
@@ -50,7 +51,7 @@ static void hw_owner_claim_field(const struct hw_owner *owner, int32_t offset, c
 				 enum hw_claim_kind kind)
 {
 	uint64_t address;
-	if (offset != HW_ABSENT && hw_owner_u64(owner, offset, &address))
+	if (offset != HW_ABSENT && hw_owner_word(owner, offset, &address))
 		hw_owner_claim(owner, &(struct hw_claim){
 					      .address = address, .kind = kind, .field = field });
 }
@@ -71,11 +72,11 @@ static void hw_visit_dict(const struct hw_owner *owner)
 		hw_owner_claim_field(owner, l->dict_ma_table, "ma_table", HW_CLAIM_DICT_TABLE);
 		return;
 	}
-	if (hw_owner_u64(owner, l->dict_ma_keys, &keys))
+	if (hw_owner_word(owner, l->dict_ma_keys, &keys))
 		hw_owner_claim(owner, &(struct hw_claim){ .address = keys,
 							  .kind = HW_CLAIM_DICT_KEYS,
 							  .field = "ma_keys" });
-	if (hw_owner_u64(owner, l->dict_ma_values, &values) && values)
+	if (hw_owner_word(owner, l->dict_ma_values, &values) && values)
 		hw_owner_claim(owner,
 			       &(struct hw_claim){ .address = values,
 						   .kind = HW_CLAIM_DICT_VALUES,
@@ -112,9 +113,9 @@ static void hw_visit_deque(const struct hw_owner *owner)
 	const struct hw_python_layout *l = owner->layout;
 	uint64_t block, last, items;
 	if (l->deque_leftblock == HW_ABSENT || l->deque_block_rightlink == HW_ABSENT ||
-	    !hw_owner_u64(owner, l->deque_leftblock, &block) ||
-	    !hw_owner_u64(owner, l->deque_rightblock, &last) ||
-	    !hw_owner_u64(owner, l->ob_size, &items))
+	    !hw_owner_word(owner, l->deque_leftblock, &block) ||
+	    !hw_owner_word(owner, l->deque_rightblock, &last) ||
+	    !hw_owner_word(owner, l->ob_size, &items))
 		return;
 	uint64_t blocks = items / HW_DEQUE_BLOCK_ITEMS + 2;
 	struct hw_links links = { 0 };
@@ -123,16 +124,16 @@ static void hw_visit_deque(const struct hw_owner *owner)
 							  .kind = HW_CLAIM_DEQUE_BLOCK,
 							  .field = "leftblock" });
 		if (block == last ||
-		    !hw_pages_read_u64(owner->sink->cache->pages,
-				       block + (uint64_t)l->deque_block_rightlink, &block))
+		    !hw_pages_read_word(owner->sink->cache->pages,
+					block + (uint64_t)l->deque_block_rightlink, &block))
 			break;
 	}
 	uint64_t count;
 	if (l->deque_freeblocks == HW_ABSENT ||
-	    !hw_owner_u64(owner, l->deque_numfreeblocks, &count))
+	    !hw_owner_word(owner, l->deque_numfreeblocks, &count))
 		return;
 	for (uint64_t i = 0; i < count && i < HW_DEQUE_FREE_BLOCKS_MAX; i++)
-		if (hw_owner_u64(owner, l->deque_freeblocks + 8 * (int64_t)i, &block))
+		if (hw_owner_word(owner, l->deque_freeblocks + l->word_bytes * (int64_t)i, &block))
 			hw_owner_claim(owner, &(struct hw_claim){ .address = block,
 								  .kind = HW_CLAIM_DEQUE_BLOCK,
 								  .field = "freeblocks" });
@@ -142,8 +143,8 @@ static void hw_visit_odict(const struct hw_owner *owner)
 {
 	const struct hw_python_layout *l = owner->layout;
 	uint64_t node, used;
-	if (l->odict_first == HW_ABSENT || !hw_owner_u64(owner, l->odict_first, &node) ||
-	    !hw_owner_u64(owner, l->dict_ma_used, &used))
+	if (l->odict_first == HW_ABSENT || !hw_owner_word(owner, l->odict_first, &node) ||
+	    !hw_owner_word(owner, l->dict_ma_used, &used))
 		return;
 	hw_owner_claim_field(owner, l->odict_fast_nodes, "od_fast_nodes",
 			     HW_CLAIM_ODICT_FAST_NODES);
@@ -152,8 +153,8 @@ static void hw_visit_odict(const struct hw_owner *owner)
 		hw_owner_claim(owner, &(struct hw_claim){ .address = node,
 							  .kind = HW_CLAIM_ODICT_NODE,
 							  .field = "od_first" });
-		if (!hw_pages_read_u64(owner->sink->cache->pages,
-				       node + (uint64_t)l->odict_node_next, &node))
+		if (!hw_pages_read_word(owner->sink->cache->pages,
+					node + (uint64_t)l->odict_node_next, &node))
 			break;
 	}
 }
@@ -166,7 +167,7 @@ static void hw_visit_type(const struct hw_owner *owner)
 	if (!type)
 		return;
 	// A class is an instance of its metaclass: "type.__dict__", "ABCMeta.__dict__".
-	if (hw_owner_u64(owner, l->tp_dict, &address))
+	if (hw_owner_word(owner, l->tp_dict, &address))
 		hw_owner_claim(owner, &(struct hw_claim){ .address = address,
 							  .kind = HW_CLAIM_OBJECT,
 							  .detail = HW_DETAIL_INSTANCE_DICT,
@@ -192,14 +193,14 @@ static void hw_visit_module(const struct hw_owner *owner)
 					      sizeof(text) - 7);
 	struct hw_claim claim = { .detail = is_named ? HW_DETAIL_TEXT : HW_DETAIL_OWNERS,
 				  .text = text };
-	if (hw_owner_u64(owner, l->module_md_dict, &address)) {
+	if (hw_owner_word(owner, l->module_md_dict, &address)) {
 		claim.address = address;
 		claim.kind = HW_CLAIM_OBJECT;
 		claim.field = "md_dict";
 		if (is_named)
 			hw_owner_claim(owner, &claim);
 	}
-	if (l->module_md_state != HW_ABSENT && hw_owner_u64(owner, l->module_md_state, &address)) {
+	if (l->module_md_state != HW_ABSENT && hw_owner_word(owner, l->module_md_state, &address)) {
 		claim.address = address;
 		claim.kind = HW_CLAIM_MODULE_STATE;
 		claim.field = "md_state";
@@ -214,15 +215,16 @@ static void hw_visit_code_copies(const struct hw_owner *owner)
 	struct hw_pages *pages = owner->sink->cache->pages;
 	uint64_t array, count, copy;
 	if (l->code_co_tlbc == HW_ABSENT || l->code_array_size == HW_ABSENT ||
-	    l->code_array_entries == HW_ABSENT || !hw_owner_u64(owner, l->code_co_tlbc, &array) ||
-	    !array || !hw_pages_read_u64(pages, array + (uint64_t)l->code_array_size, &count))
+	    l->code_array_entries == HW_ABSENT || !hw_owner_word(owner, l->code_co_tlbc, &array) ||
+	    !array || !hw_pages_read_word(pages, array + (uint64_t)l->code_array_size, &count))
 		return;
 	hw_owner_claim(owner, &(struct hw_claim){ .address = array,
 						  .kind = HW_CLAIM_CODE_COPIES,
 						  .field = "co_tlbc" });
 	for (uint64_t i = 0; i < count && i < HW_CODE_COPIES_MAX; i++) {
-		if (!hw_pages_read_u64(pages, array + (uint64_t)l->code_array_entries + 8 * i,
-				       &copy))
+		if (!hw_pages_read_word(pages,
+					array + (uint64_t)l->code_array_entries + l->word_bytes * i,
+					&copy))
 			return;
 		hw_owner_claim(owner, &(struct hw_claim){ .address = copy,
 							  .kind = HW_CLAIM_CODE_COPY,
@@ -238,8 +240,8 @@ static void hw_visit_old_instance(const struct hw_owner *owner)
 	uint64_t class, name, dict;
 	char text[300];
 	if (l->instance_in_class == HW_ABSENT ||
-	    !hw_owner_u64(owner, l->instance_in_class, &class) ||
-	    !hw_pages_read_u64(pages, class + (uint64_t)l->class_cl_name, &name) || !name ||
+	    !hw_owner_word(owner, l->instance_in_class, &class) ||
+	    !hw_pages_read_word(pages, class + (uint64_t)l->class_cl_name, &name) || !name ||
 	    !hw_str_text(l, pages, name, text, sizeof(text) - 16))
 		return;
 	owner->sink->claim(owner->sink, &(struct hw_claim){ .address = owner->addr,
@@ -247,7 +249,7 @@ static void hw_visit_old_instance(const struct hw_owner *owner)
 							    .detail = HW_DETAIL_TEXT,
 							    .text = "old-style",
 							    .kind_text = text });
-	if (!hw_owner_u64(owner, l->instance_in_dict, &dict))
+	if (!hw_owner_word(owner, l->instance_in_dict, &dict))
 		return;
 	strcat(text, ".__dict__");
 	hw_owner_claim(owner, &(struct hw_claim){ .address = dict,
@@ -265,7 +267,7 @@ static void hw_visit_bytearray(const struct hw_owner *owner)
 	if (l->bytearray_bytes_object == HW_ABSENT)
 		hw_owner_claim_field(owner, l->bytearray_ob_bytes, "ob_bytes",
 				     HW_CLAIM_BYTEARRAY_BUFFER);
-	else if (hw_owner_u64(owner, l->bytearray_bytes_object, &object))
+	else if (hw_owner_word(owner, l->bytearray_bytes_object, &object))
 		hw_owner_claim(owner, &(struct hw_claim){ .address = object,
 							  .kind = HW_CLAIM_OBJECT,
 							  .detail = HW_DETAIL_TEXT,
@@ -278,8 +280,8 @@ static void hw_visit_bytesio(const struct hw_owner *owner)
 {
 	const struct hw_python_layout *l = owner->layout;
 	uint64_t buf, type;
-	if (l->io_bytesio_buf == HW_ABSENT || !hw_owner_u64(owner, l->io_bytesio_buf, &buf) ||
-	    (hw_pages_read_u64(owner->sink->cache->pages, buf + (uint64_t)l->ob_type, &type) &&
+	if (l->io_bytesio_buf == HW_ABSENT || !hw_owner_word(owner, l->io_bytesio_buf, &buf) ||
+	    (hw_pages_read_word(owner->sink->cache->pages, buf + (uint64_t)l->ob_type, &type) &&
 	     hw_type_at(owner->sink->cache, type)))
 		return;
 	hw_owner_claim(owner, &(struct hw_claim){
@@ -289,33 +291,34 @@ static void hw_visit_bytesio(const struct hw_owner *owner)
 // Upstream: Modules/_ctypes/ctypes.h, struct tagCDataObject, the same 2.7 – 3.15.
 static void hw_visit_cdata(const struct hw_owner *owner)
 {
-	enum { B_PTR = 0, B_NEEDSFREE = 8 };
+	enum { B_PTR, B_NEEDSFREE }; // words
 	uint64_t needs_free;
-	int32_t at = owner->layout->object_size;
-	if (hw_owner_u64(owner, at + B_NEEDSFREE, &needs_free) && (uint32_t)needs_free)
-		hw_owner_claim_field(owner, at + B_PTR, "b_ptr", HW_CLAIM_CTYPES_BUFFER);
+	const int32_t at = owner->layout->object_size, word = (int32_t)owner->layout->word_bytes;
+	if (hw_owner_word(owner, at + B_NEEDSFREE * word, &needs_free) && (uint32_t)needs_free)
+		hw_owner_claim_field(owner, at + B_PTR * word, "b_ptr", HW_CLAIM_CTYPES_BUFFER);
 }
 
 // Upstream: numpy/core/include/numpy/ndarraytypes.h, PyArrayObject_fields, the same since 1.7.
 static void hw_visit_ndarray(const struct hw_owner *owner)
 {
-	enum { DATA = 0, DIMENSIONS = 16, FLAGS = 48, OWNDATA = 4 };
+	enum { DATA, DIMENSIONS = 2, FLAGS = 6 }; // words
+	enum { OWNDATA = 4 };
 	uint64_t flags;
-	int32_t at = owner->layout->object_size;
-	if (!hw_owner_u64(owner, at + FLAGS, &flags))
+	const int32_t at = owner->layout->object_size, word = (int32_t)owner->layout->word_bytes;
+	if (!hw_owner_word(owner, at + FLAGS * word, &flags))
 		return;
 	if (flags & OWNDATA)
-		hw_owner_claim_field(owner, at + DATA, "data", HW_CLAIM_NDARRAY_DATA);
-	hw_owner_claim_field(owner, at + DIMENSIONS, "dimensions", HW_CLAIM_NDARRAY_DIMS);
+		hw_owner_claim_field(owner, at + DATA * word, "data", HW_CLAIM_NDARRAY_DATA);
+	hw_owner_claim_field(owner, at + DIMENSIONS * word, "dimensions", HW_CLAIM_NDARRAY_DIMS);
 }
 
 // ---- the rules ---------------------------------------------------------------------------------
 
 #define FIELD(fact)                                                                                \
-	.field = offsetof(struct hw_python_layout, fact), .offset = HW_ABSENT, .name = #fact
+	.field = offsetof(struct hw_python_layout, fact), .words = HW_ABSENT, .name = #fact
 // After PyObject_HEAD: facts of extension modules that no debug information of CPython has. Sources: Modules/arraymodule.c (arrayobject), Modules/_struct.c (PyStructObject).
-#define AT(bytes, member) .offset = (bytes), .name = ("_" member)
-#define VISIT(fn) .visit = (fn), .offset = HW_ABSENT
+#define AT(number, member) .words = (number), .name = ("_" member)
+#define VISIT(fn) .visit = (fn), .words = HW_ABSENT
 
 // clang-format off
 static const struct hw_owner_rule hw_owner_rules[] = {
@@ -326,7 +329,7 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "str", VISIT(hw_visit_str) },
 	{ .type = "unicode", VISIT(hw_visit_str) },
 	{ .type = "bytearray", VISIT(hw_visit_bytearray) },
-	{ .type = "array.array", AT(8, "ob_item"), .kind = HW_CLAIM_ARRAY_BUFFER },
+	{ .type = "array.array", AT(1, "ob_item"), .kind = HW_CLAIM_ARRAY_BUFFER },
 	{ .type = "collections.deque", VISIT(hw_visit_deque) },
 	{ .type = "collections.OrderedDict", VISIT(hw_visit_odict) },
 	{ .type = "type", VISIT(hw_visit_type) },
@@ -350,8 +353,8 @@ static const struct hw_owner_rule hw_owner_rules[] = {
 	{ .type = "thread.lock", FIELD(lock_lock), .kind = HW_CLAIM_LOCK },
 	{ .type = "_thread.RLock", FIELD(rlock_lock), .kind = HW_CLAIM_LOCK },
 	{ .type = "_ctypes._CData", VISIT(hw_visit_cdata) },
-	{ .type = "Struct", AT(16, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
-	{ .type = "_struct.Struct", AT(16, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "Struct", AT(2, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
+	{ .type = "_struct.Struct", AT(2, "s_codes"), .kind = HW_CLAIM_STRUCT_CODES },
 	{ .type = "numpy.ndarray", VISIT(hw_visit_ndarray) },
 };
 // clang-format on
@@ -360,8 +363,8 @@ enum { HW_OWNER_RULE_COUNT = sizeof(hw_owner_rules) / sizeof(hw_owner_rules[0]) 
 static int32_t hw_owner_rule_offset(const struct hw_owner_rule *rule,
 				    const struct hw_python_layout *layout)
 {
-	if (rule->offset != HW_ABSENT)
-		return layout->object_size + rule->offset;
+	if (rule->words != HW_ABSENT)
+		return layout->object_size + rule->words * (int32_t)layout->word_bytes;
 	int32_t offset = HW_ABSENT;
 	if (!rule->visit)
 		memcpy(&offset, (const char *)layout + rule->field, sizeof(offset));
@@ -412,8 +415,8 @@ static void hw_owners_bind_user(struct hw_type *type, struct hw_rules *rules,
 static void hw_visit_user_rule(const struct hw_owner *owner, const struct hw_rule *rule)
 {
 	uint64_t address, count = 1, bytes = 0;
-	if (!hw_owner_u64(owner, rule->field.offset, &address) ||
-	    (rule->has_count && !hw_owner_u64(owner, rule->count.offset, &count)))
+	if (!hw_owner_word(owner, rule->field.offset, &address) ||
+	    (rule->has_count && !hw_owner_word(owner, rule->count.offset, &count)))
 		return;
 	if (rule->has_count && rule->count.bytes == 4)
 		count = (uint32_t)count;
@@ -478,13 +481,13 @@ static void hw_visit_managed_dict(const struct hw_owner *owner, const struct hw_
 {
 	const struct hw_python_layout *l = owner->layout;
 	// Before the GC head, where there is one.
-	const uint32_t dict_before = (uint32_t)l->gc_head_size + 8;
+	const uint32_t dict_before = (uint32_t)l->gc_head_size + l->word_bytes;
 	uint64_t word = 0, values = 0;
 	struct hw_pages *pages = owner->sink->cache->pages;
-	if (!hw_pages_read_u64(pages, owner->addr - dict_before, &word))
+	if (!hw_pages_read_word(pages, owner->addr - dict_before, &word))
 		return;
 	if (l->long_lv_tag == HW_ABSENT) { // 3.11: two words
-		hw_pages_read_u64(pages, owner->addr - dict_before - 8, &values);
+		hw_pages_read_word(pages, owner->addr - dict_before - l->word_bytes, &values);
 	} else if (word & 1) { // 3.12: one tagged word; 3.13's values are inline
 		values = word + 1;
 		word = 0;
@@ -504,20 +507,21 @@ static void hw_visit_managed_dict(const struct hw_owner *owner, const struct hw_
 
 static void hw_visit_dict_slot(const struct hw_owner *owner, const struct hw_type *type)
 {
+	const unsigned word = owner->layout->word_bytes;
 	int64_t offset = type->dictoffset;
 	uint64_t dict, items = 0;
 	if (offset < 0) { // counted from the end of a variable-sized object
-		if (type->itemsize && !hw_owner_u64(owner, owner->layout->ob_size, &items))
+		if (type->itemsize && !hw_owner_word(owner, owner->layout->ob_size, &items))
 			return;
 		if (type->shape == HW_SHAPE_INT && owner->layout->long_lv_tag != HW_ABSENT)
 			items >>= 3;
-		if ((int64_t)items < 0)
-			items = -items;
+		if (hw_word_signed(items, word) < 0)
+			items = 0 - (uint64_t)hw_word_signed(items, word);
 		if (items > UINT32_MAX)
 			return;
-		offset += (int64_t)hw_align_up(type->basicsize + items * type->itemsize, 8);
+		offset += (int64_t)hw_align_up(type->basicsize + items * type->itemsize, word);
 	}
-	if (offset > 0 && hw_owner_u64(owner, offset, &dict))
+	if (offset > 0 && hw_owner_word(owner, offset, &dict))
 		hw_owner_claim(owner, &(struct hw_claim){ .address = dict,
 							  .kind = HW_CLAIM_OBJECT,
 							  .detail = HW_DETAIL_INSTANCE_DICT,
@@ -547,7 +551,7 @@ void hw_owners_visit(const struct hw_python_layout *layout, const struct hw_obje
 		uint64_t address;
 		if (rule->visit)
 			rule->visit(&owner);
-		else if (hw_owner_u64(&owner, hw_owner_rule_offset(rule, layout), &address))
+		else if (hw_owner_word(&owner, hw_owner_rule_offset(rule, layout), &address))
 			hw_owner_claim(&owner, &(struct hw_claim){
 						       .address = address,
 						       .kind = rule->kind,
@@ -569,12 +573,15 @@ void hw_owners_visit_dict(const struct hw_python_layout *layout, hw_addr_t dict,
 		.layout = layout, .addr = dict, .bytes = bytes, .len = len, .sink = sink });
 }
 
-bool hw_is_ast_arena_block(hw_addr_t user, const uint8_t *bytes, size_t len, uint64_t capacity)
+bool hw_is_ast_arena_block(hw_addr_t user, const uint8_t *bytes, size_t len, uint64_t capacity,
+			   unsigned word_bytes)
 {
-	enum { HEADER_BYTES = 32 };
-	if (len < HEADER_BYTES)
+	const unsigned header_bytes = 4 * word_bytes;
+	if (len < header_bytes)
 		return false;
-	uint64_t size = hw_u64(bytes), offset = hw_u64(bytes + 8), mem = hw_u64(bytes + 24);
-	return mem == user + HEADER_BYTES && size && size <= capacity - HEADER_BYTES &&
+	uint64_t size = hw_word(bytes, word_bytes),
+		 offset = hw_word(bytes + word_bytes, word_bytes);
+	uint64_t mem = hw_word(bytes + 3 * (size_t)word_bytes, word_bytes);
+	return mem == user + header_bytes && size && size <= capacity - header_bytes &&
 	       offset <= size;
 }

@@ -133,7 +133,8 @@ static inline bool hw_owners_may_claim(const struct hw_python_layout *layout,
 	    len < (size_t)layout->str_ascii_size ||
 	    (hw_str_state(layout, hw_u32(object + layout->str_state)) >> 5 & 3) != 3)
 		return type->rule_count;
-	return layout->str_wstr != HW_ABSENT && hw_u64(object + layout->str_wstr);
+	return layout->str_wstr != HW_ABSENT &&
+	       hw_word(object + layout->str_wstr, layout->word_bytes);
 }
 
 // Every claim of the object whose block's bytes [block, block + len) are at hand.
@@ -148,6 +149,7 @@ void hw_owners_visit_dict(const struct hw_python_layout *layout, hw_addr_t dict,
 // Is this a block of the arena that the compiler keeps a syntax tree in? It says so itself: its ab_mem
 // points behind its own header. The main script's lives as long as the script runs.
 // Upstream: Python/pyarena.c, struct _block {ab_size, ab_offset, ab_next, ab_mem}, 2.7 – 3.15.
-bool hw_is_ast_arena_block(hw_addr_t user, const uint8_t *bytes, size_t len, uint64_t capacity);
+bool hw_is_ast_arena_block(hw_addr_t user, const uint8_t *bytes, size_t len, uint64_t capacity,
+			   unsigned word_bytes);
 
 #endif

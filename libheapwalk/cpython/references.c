@@ -77,21 +77,23 @@ static void hw_reference_words(const struct hw_reference_visit *v, uint64_t from
 			       uint64_t but)
 {
 	const hw_addr_t object = v->owner->address;
+	const unsigned word = v->owner->layout->word_bytes;
 	to = hw_min(to, v->owner->room);
-	from = hw_align_up(from, 8);
+	from = hw_align_up(from, word);
 	if (but >= from && but < to) {
-		hw_reference_run(v, object + from, (but - from) / 8, 8);
-		from = but + 8;
+		hw_reference_run(v, object + from, (but - from) / word, word);
+		from = but + word;
 	}
 	if (from < to)
-		hw_reference_run(v, object + from, (to - from) / 8, 8);
+		hw_reference_run(v, object + from, (to - from) / word, word);
 }
 
-static bool hw_reference_u64(const struct hw_reference_owner *owner, int32_t offset, uint64_t *ret)
+static bool hw_reference_word(const struct hw_reference_owner *owner, int32_t offset, uint64_t *ret)
 {
-	if (offset < 0 || (uint32_t)offset + 8 > owner->len)
+	const unsigned word = owner->layout->word_bytes;
+	if (offset < 0 || (uint32_t)offset + word > owner->len)
 		return false;
-	*ret = hw_u64(owner->bytes + offset);
+	*ret = hw_word(owner->bytes + offset, word);
 	return true;
 }
 
@@ -106,13 +108,14 @@ static void hw_reference_rest(const struct hw_reference_visit *v, uint64_t from)
 	// Objects/dictobject.c, 3.13: values of attributes, as long as the dict has not taken them over.
 	const struct hw_python_layout *l = owner->layout;
 	if (!(type->flags & HW_TPFLAGS_INLINE_VALUES) || l->dict_values < 0 ||
-	    l->dict_values_valid == HW_ABSENT || owner->len < type->basicsize + 8)
+	    l->dict_values_valid == HW_ABSENT || owner->len < type->basicsize + l->word_bytes)
 		return;
 	const uint8_t *values = owner->bytes + type->basicsize;
 	if (values[l->dict_values_valid])
 		hw_reference_words(v, type->basicsize + (uint64_t)l->dict_values,
 				   type->basicsize + (uint64_t)l->dict_values +
-					   8 * (uint64_t)values[l->dict_values_capacity],
+					   l->word_bytes *
+						   (uint64_t)values[l->dict_values_capacity],
 				   UINT64_MAX);
 }
 
@@ -123,8 +126,8 @@ static void hw_reference_inner_table(const struct hw_reference_visit *v, int32_t
 {
 	const struct hw_reference_owner *owner = v->owner;
 	uint64_t table, mask;
-	if (entry_bytes <= 0 || !hw_reference_u64(owner, table_at, &table) ||
-	    !hw_reference_u64(owner, mask_at, &mask) || table - owner->address >= owner->room ||
+	if (entry_bytes <= 0 || !hw_reference_word(owner, table_at, &table) ||
+	    !hw_reference_word(owner, mask_at, &mask) || table - owner->address >= owner->room ||
 	    mask >= (owner->room - (table - owner->address)) / (uint32_t)entry_bytes)
 		return;
 	hw_reference_run(v, table + (uint64_t)key_at, mask + 1, (uint64_t)entry_bytes);
@@ -138,23 +141,24 @@ static void hw_reference_iframe(const struct hw_reference_visit *v, uint64_t at,
 {
 	const struct hw_reference_owner *owner = v->owner;
 	const struct hw_python_layout *l = owner->layout;
+	const unsigned word = l->word_bytes;
 	uint64_t locals = 0, pointer, start = at + (uint64_t)l->iframe_localsplus;
 	if (l->iframe_localsplus == HW_ABSENT || start > owner->len)
 		return;
 	if (l->iframe_stackpointer != HW_ABSENT) {
-		pointer = hw_u64(owner->bytes + at + l->iframe_stackpointer);
+		pointer = hw_word(owner->bytes + at + l->iframe_stackpointer, word);
 		if (pointer >= owner->address + start && pointer <= owner->address + owner->room)
-			locals = (pointer - owner->address - start) / 8;
+			locals = (pointer - owner->address - start) / word;
 	} else if (l->iframe_stacktop != HW_ABSENT) {
 		int32_t top = (int32_t)hw_u32(owner->bytes + at + l->iframe_stacktop);
 		locals = top > 0 ? (uint64_t)top : 0;
 	}
 	const int32_t borrowed[] = { l->iframe_globals, l->iframe_builtins };
-	for (uint64_t offset = 0; offset < (uint64_t)l->iframe_localsplus; offset += 8)
+	for (uint64_t offset = 0; offset < (uint64_t)l->iframe_localsplus; offset += word)
 		if (offset != (uint64_t)borrowed[0] && offset != (uint64_t)borrowed[1])
-			hw_reference_words(v, at + offset, at + offset + 8, UINT64_MAX);
+			hw_reference_words(v, at + offset, at + offset + word, UINT64_MAX);
 	if (!is_running)
-		hw_reference_words(v, start, start + 8 * locals, UINT64_MAX);
+		hw_reference_words(v, start, start + word * locals, UINT64_MAX);
 }
 
 static void hw_reference_frame(const struct hw_reference_visit *v)
@@ -165,12 +169,12 @@ static void hw_reference_frame(const struct hw_reference_visit *v)
 	if (l->frame_data != HW_ABSENT) {
 		hw_reference_words(v, (uint64_t)l->ob_type, (uint64_t)l->frame_data, UINT64_MAX);
 		// Elsewhere as long as its function runs.
-		if (hw_reference_u64(owner, l->frame_iframe, &iframe) &&
+		if (hw_reference_word(owner, l->frame_iframe, &iframe) &&
 		    iframe == owner->address + (uint64_t)l->frame_data)
 			hw_reference_iframe(v, (uint64_t)l->frame_data, false);
 		return;
 	}
-	if (!hw_reference_u64(owner, l->frame_valuestack, &stack) || l->frame_localsplus < 0)
+	if (!hw_reference_word(owner, l->frame_valuestack, &stack) || l->frame_localsplus < 0)
 		return;
 	// Objects on the stack are counted, but how many these are only the interpreter knows.
 	hw_reference_words(v, (uint64_t)l->ob_type, (uint64_t)l->frame_localsplus,
@@ -232,14 +236,15 @@ void hw_references_visit(const struct hw_reference_owner *owner, hw_reference_ru
 		break;
 	case HW_HOLDS_CALLBACK:
 		if (l->weakref_callback != HW_ABSENT)
-			hw_reference_run(&v, owner->address + (uint64_t)l->weakref_callback, 1, 8);
+			hw_reference_run(&v, owner->address + (uint64_t)l->weakref_callback, 1,
+					 l->word_bytes);
 		break;
 	case HW_HOLDS_NOTHING:
 	case HW_HOLDS_BUFFERS:
 		break;
 	}
 	if (type->flags & HW_TPFLAGS_HEAPTYPE) {
-		hw_reference_run(&v, type_at, 1, 8);
+		hw_reference_run(&v, type_at, 1, l->word_bytes);
 		hw_reference_rest(&v, type->held_from);
 	}
 }
@@ -261,14 +266,14 @@ static bool hw_deque_limits(const struct hw_reference_owner *owner, struct hw_cl
 	const struct hw_python_layout *l = owner->layout;
 	uint64_t block, last, left, right, items;
 	if (l->deque_block_data < 0 || l->deque_block_rightlink < 0 ||
-	    !hw_reference_u64(owner, l->deque_leftblock, &block) ||
-	    !hw_reference_u64(owner, l->deque_rightblock, &last) ||
-	    !hw_reference_u64(owner, l->deque_leftindex, &left) ||
-	    !hw_reference_u64(owner, l->deque_rightindex, &right) ||
-	    !hw_reference_u64(owner, l->ob_size, &items) || left >= HW_DEQUE_BLOCK_WORDS ||
+	    !hw_reference_word(owner, l->deque_leftblock, &block) ||
+	    !hw_reference_word(owner, l->deque_rightblock, &last) ||
+	    !hw_reference_word(owner, l->deque_leftindex, &left) ||
+	    !hw_reference_word(owner, l->deque_rightindex, &right) ||
+	    !hw_reference_word(owner, l->ob_size, &items) || left >= HW_DEQUE_BLOCK_WORDS ||
 	    right >= HW_DEQUE_BLOCK_WORDS || !items)
 		return true;
-	const uint32_t data = (uint32_t)l->deque_block_data / 8;
+	const uint32_t data = (uint32_t)l->deque_block_data / l->word_bytes;
 	const uint64_t blocks = items / HW_DEQUE_BLOCK_WORDS + 2;
 	struct hw_links links = { 0 };
 	while (links.count < blocks && hw_links_enter(&links, sink, block)) {
@@ -281,8 +286,8 @@ static bool hw_deque_limits(const struct hw_reference_owner *owner, struct hw_cl
 		if (!visit(payload, &limit))
 			return false;
 		if (block == last ||
-		    !hw_pages_read_u64(sink->cache->pages,
-				       block + (uint64_t)l->deque_block_rightlink, &block))
+		    !hw_pages_read_word(sink->cache->pages,
+					block + (uint64_t)l->deque_block_rightlink, &block))
 			break;
 	}
 	return true;
@@ -297,8 +302,8 @@ bool hw_references_visit_limits(const struct hw_reference_owner *owner, struct h
 	if (owner->type->holds == HW_HOLDS_DICT) {
 		// An instance's dict up to 3.10: values stand in the order of their keys, none is missing.
 		if (l->dict_values != HW_ABSENT ||
-		    !hw_reference_u64(owner, l->dict_ma_values, &buffer) || !buffer ||
-		    !hw_reference_u64(owner, l->dict_ma_used, &count))
+		    !hw_reference_word(owner, l->dict_ma_values, &buffer) || !buffer ||
+		    !hw_reference_word(owner, l->dict_ma_used, &count))
 			return true;
 	} else {
 		// A deque has a buffer for each run of items, a list has one for all.
@@ -307,8 +312,8 @@ bool hw_references_visit_limits(const struct hw_reference_owner *owner, struct h
 			type = type->base;
 		if (strcmp(type->name, "list") != 0)
 			return hw_deque_limits(owner, sink, visit, payload);
-		if (!hw_reference_u64(owner, l->list_ob_item, &buffer) || !buffer ||
-		    !hw_reference_u64(owner, l->ob_size, &count))
+		if (!hw_reference_word(owner, l->list_ob_item, &buffer) || !buffer ||
+		    !hw_reference_word(owner, l->ob_size, &count))
 			return true;
 	}
 	limit.buffer = buffer;
@@ -338,16 +343,17 @@ static void hw_references_visit_values(const struct hw_reference_buffer *buffer,
 				       const struct hw_reference_visit *v)
 {
 	const struct hw_python_layout *l = buffer->layout;
+	const unsigned word = l->word_bytes;
 	uint64_t first = 0, count = 0;
 	if (l->dict_values_capacity != HW_ABSENT) {
-		if (buffer->len < 8)
+		if (buffer->len < l->word_bytes)
 			return;
 		first = (uint64_t)l->dict_values;
 		count = buffer->bytes[l->dict_values_capacity];
 	} else {
 		// Each place in the order is an index; what was never set is NULL. Prefixes are as long
 		// as their last byte says: look for the one that agrees.
-		for (first = 8; first <= 40 && first <= buffer->len; first += 8)
+		for (first = word; first <= 40 && first <= buffer->len; first += word)
 			if (buffer->bytes[first - 1] == first)
 				break;
 		if (first > 40 || first > buffer->len)
@@ -356,8 +362,8 @@ static void hw_references_visit_values(const struct hw_reference_buffer *buffer,
 		for (uint64_t i = 0; i < used && i + 3 <= first; i++)
 			count = hw_max(count, buffer->bytes[first - 3 - i] + 1u);
 	}
-	if (first <= buffer->room && count <= (buffer->room - first) / 8)
-		hw_reference_run(v, buffer->address + first, count, 8);
+	if (first <= buffer->room && count <= (buffer->room - first) / word)
+		hw_reference_run(v, buffer->address + first, count, word);
 }
 
 void hw_references_visit_buffer(const struct hw_reference_buffer *buffer,
@@ -365,11 +371,12 @@ void hw_references_visit_buffer(const struct hw_reference_buffer *buffer,
 {
 	const struct hw_reference_visit v = { NULL, visit, payload };
 	const struct hw_python_layout *l = buffer->layout;
-	const uint64_t words = buffer->room / 8;
+	const unsigned word = l->word_bytes;
+	const uint64_t words = buffer->room / word;
 	if (hw_buffer_needs_limit(l, buffer->kind)) {
 		if (buffer->from < buffer->to && buffer->to <= words)
-			hw_reference_run(&v, buffer->address + 8 * (uint64_t)buffer->from,
-					 buffer->to - buffer->from, 8);
+			hw_reference_run(&v, buffer->address + word * (uint64_t)buffer->from,
+					 buffer->to - buffer->from, word);
 		return;
 	}
 	switch (buffer->kind) {
@@ -396,7 +403,7 @@ void hw_references_visit_buffer(const struct hw_reference_buffer *buffer,
 					 (uint64_t)l->setentry_size);
 		return;
 	case HW_CLAIM_ODICT_NODE: // its key
-		hw_reference_run(&v, buffer->address, words ? 1 : 0, 8);
+		hw_reference_run(&v, buffer->address, words ? 1 : 0, word);
 		return;
 	default:
 		return;

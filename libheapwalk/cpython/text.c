@@ -20,11 +20,11 @@ bool hw_str_text(const struct hw_python_layout *l, struct hw_pages *pages, hw_ad
 		// compact (bit 5) and ASCII (bit 6): the text follows the header
 		if (!hw_pages_read_u32(pages, addr + (uint64_t)l->str_state, &state) ||
 		    (hw_str_state(l, state) >> 5 & 3) != 3 ||
-		    !hw_pages_read_u64(pages, addr + (uint64_t)l->str_length, &length))
+		    !hw_pages_read_word(pages, addr + (uint64_t)l->str_length, &length))
 			return false;
 		text = addr + (uint64_t)l->str_ascii_size;
 	} else {
-		if (!hw_pages_read_u64(pages, addr + (uint64_t)l->ob_size, &length))
+		if (!hw_pages_read_word(pages, addr + (uint64_t)l->ob_size, &length))
 			return false;
 		text = addr + (uint64_t)l->bytes_ob_sval;
 	}
@@ -44,24 +44,24 @@ bool hw_module_object_name(const struct hw_python_layout *l, struct hw_pages *pa
 {
 	uint64_t name;
 	if (l->module_md_name != HW_ABSENT)
-		return hw_pages_read_u64(pages, module + (uint64_t)l->module_md_name, &name) &&
+		return hw_pages_read_word(pages, module + (uint64_t)l->module_md_name, &name) &&
 		       name && hw_str_text(l, pages, name, buf, size);
 	uint64_t dict, table, mask;
 	if (l->dict_ma_table == HW_ABSENT ||
-	    !hw_pages_read_u64(pages, module + (uint64_t)l->module_md_dict, &dict) || !dict ||
-	    !hw_pages_read_u64(pages, dict + (uint64_t)l->dict_ma_table, &table) ||
-	    !hw_pages_read_u64(pages, dict + (uint64_t)l->dict_ma_mask, &mask))
+	    !hw_pages_read_word(pages, module + (uint64_t)l->module_md_dict, &dict) || !dict ||
+	    !hw_pages_read_word(pages, dict + (uint64_t)l->dict_ma_table, &table) ||
+	    !hw_pages_read_word(pages, dict + (uint64_t)l->dict_ma_mask, &mask))
 		return false;
 	for (uint64_t i = 0; i <= mask && i < HW_MODULE_ENTRIES_MAX; i++) {
 		uint64_t key, value;
 		hw_addr_t entry = table + i * (uint64_t)l->dict_entry_size;
 		char text[16];
-		if (!hw_pages_read_u64(pages, entry + (uint64_t)l->dict_me_key, &key))
+		if (!hw_pages_read_word(pages, entry + (uint64_t)l->dict_me_key, &key))
 			return false;
 		if (key && hw_str_text(l, pages, key, text, sizeof(text)) &&
 		    !strcmp(text, "__name__"))
-			return hw_pages_read_u64(pages, entry + (uint64_t)l->dict_me_value,
-						 &value) &&
+			return hw_pages_read_word(pages, entry + (uint64_t)l->dict_me_value,
+						  &value) &&
 			       value && hw_str_text(l, pages, value, buf, size);
 	}
 	return false;
@@ -94,7 +94,7 @@ bool hw_type_module_name(const struct hw_python_layout *layout, struct hw_pages 
 	struct hw_module_item item = { layout, pages, buf, size, false };
 	hw_addr_t dict;
 	if (type->flags & HW_TPFLAGS_HEAPTYPE) {
-		if (hw_pages_read_u64(pages, type->address + (uint64_t)layout->tp_dict, &dict) &&
+		if (hw_pages_read_word(pages, type->address + (uint64_t)layout->tp_dict, &dict) &&
 		    dict)
 			hw_dict_visit(layout, pages, dict, HW_CLASS_ITEMS_MAX, hw_take_module_item,
 				      &item);

@@ -130,12 +130,14 @@ static bool hw_type_read(struct hw_type_cache *cache, hw_addr_t addr, uint8_t *b
 	if ((size_t)l->type_size > HW_TYPE_STRUCT_MAX ||
 	    !hw_pages_read(cache->pages, addr, bytes, (size_t)l->type_size))
 		return false;
+	const unsigned word = l->word_bytes;
 	uint32_t flags = hw_u32(bytes + l->tp_flags);
-	return hw_u64(bytes + l->tp_basicsize) <= HW_TYPE_BYTES_MAX &&
-	       hw_u64(bytes + l->tp_itemsize) <= HW_TYPE_BYTES_MAX &&
+	return hw_word(bytes + l->tp_basicsize, word) <= HW_TYPE_BYTES_MAX &&
+	       hw_word(bytes + l->tp_itemsize, word) <= HW_TYPE_BYTES_MAX &&
 	       // 2.7 never makes some static types ready, method_descriptor for one.
 	       (flags & (HW_TPFLAGS_READY | HW_TPFLAGS_HEAPTYPE)) != HW_TPFLAGS_HEAPTYPE &&
-	       hw_pages_read_string(cache->pages, hw_u64(bytes + l->tp_name), name, name_size) &&
+	       hw_pages_read_string(cache->pages, hw_word(bytes + l->tp_name, word), name,
+				    name_size) &&
 	       hw_type_name_is_sane(name);
 }
 
@@ -157,12 +159,12 @@ static unsigned hw_type_metatypes(struct hw_type_cache *cache, hw_addr_t addr)
 	char name[256];
 	for (unsigned n = 1; n <= HW_TYPE_METATYPES_MAX; n++) {
 		uint64_t metatype;
-		if (!hw_pages_read_u64(cache->pages, addr + (uint64_t)l->ob_type, &metatype))
+		if (!hw_pages_read_word(cache->pages, addr + (uint64_t)l->ob_type, &metatype))
 			return 0;
 		if (metatype == python->type_type)
 			return n;
-		if (metatype == addr || metatype < HW_PAGE_BYTES || metatype & 7 ||
-		    metatype >> HW_ADDRESS_BITS)
+		if (metatype == addr || metatype < HW_PAGE_BYTES ||
+		    metatype & (l->word_bytes - 1) || metatype >> HW_ADDRESS_BITS)
 			return 0;
 		struct hw_type_slot known = hw_type_verdict(cache->types, metatype);
 		if (known.address) {
@@ -187,8 +189,8 @@ static hw_addr_t hw_type_base(struct hw_type_cache *cache, hw_addr_t addr)
 	hw_addr_t first = 0;
 	for (unsigned n = 0; n < HW_TYPE_BASES_MAX; n++) {
 		uint64_t base;
-		if (!hw_pages_read_u64(cache->pages, addr + (uint64_t)l->tp_base, &base) || !base ||
-		    base == addr || base & 7)
+		if (!hw_pages_read_word(cache->pages, addr + (uint64_t)l->tp_base, &base) ||
+		    !base || base == addr || base & (l->word_bytes - 1))
 			return first;
 		if (!n)
 			first = base;
@@ -207,6 +209,7 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	unsigned metatypes = hw_type_metatypes(cache, addr);
 	if (!metatypes || !hw_type_read(cache, addr, bytes, name, sizeof(name)))
 		return NULL;
+	const unsigned word = l->word_bytes;
 	uint32_t flags = hw_u32(bytes + l->tp_flags);
 	struct hw_type *type = calloc(1, sizeof(*type));
 	if (!type || !(type->name = strdup(name))) {
@@ -215,25 +218,26 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	}
 	type->address = addr;
 	type->metatype_count = (uint8_t)metatypes;
-	type->basicsize = (uint32_t)hw_u64(bytes + l->tp_basicsize);
-	type->itemsize = (uint32_t)hw_u64(bytes + l->tp_itemsize);
+	type->basicsize = hw_u32(bytes + l->tp_basicsize);
+	type->itemsize = hw_u32(bytes + l->tp_itemsize);
 	type->flags = flags & cache->types->known_flags;
 	type->has_gc = flags & HW_TPFLAGS_HAVE_GC;
 	type->has_preheader = type->flags & (HW_TPFLAGS_MANAGED_DICT | HW_TPFLAGS_MANAGED_WEAKREF);
-	type->head_bytes =
-		(uint8_t)((type->has_gc ? l->gc_head_size : 0) + (type->has_preheader ? 16 : 0));
-	int64_t dictoffset = (int64_t)hw_u64(bytes + l->tp_dictoffset);
+	type->head_bytes = (uint8_t)((type->has_gc ? (uint32_t)l->gc_head_size : 0) +
+				     (type->has_preheader ? 2 * word : 0));
+	int64_t dictoffset = hw_word_signed(hw_word(bytes + l->tp_dictoffset, word), word);
 	if (!(type->flags & HW_TPFLAGS_MANAGED_DICT) && dictoffset > -(1 << 20) &&
 	    dictoffset < HW_TYPE_BYTES_MAX)
 		type->dictoffset = (int32_t)dictoffset;
 	if (l->tp_weaklistoffset != HW_ABSENT) {
-		int64_t weaklistoffset = (int64_t)hw_u64(bytes + l->tp_weaklistoffset);
+		int64_t weaklistoffset = hw_word_signed(hw_word(bytes + l->tp_weaklistoffset, word),
+							word);
 		if (weaklistoffset > 0 && weaklistoffset < HW_TYPE_BYTES_MAX)
 			type->weaklistoffset = (int32_t)weaklistoffset;
 	}
 	if (flags & HW_TPFLAGS_HEAPTYPE && l->ht_cached_keys != HW_ABSENT)
-		hw_pages_read_u64(cache->pages, addr + (uint64_t)l->ht_cached_keys,
-				  &type->cached_keys);
+		hw_pages_read_word(cache->pages, addr + (uint64_t)l->ht_cached_keys,
+				   &type->cached_keys);
 	return type;
 }
 
@@ -285,7 +289,7 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 		hw_owners_bind(next, &cache->types->python->layout, cache->types->rules,
 			       cache->types->issues);
 		hw_references_bind(next, &cache->types->python->layout);
-		hw_type_measure(next);
+		hw_type_measure(next, cache->types->python->layout.word_bytes);
 		type = hw_types_add(cache->types, next->address, next);
 	}
 	return type;
@@ -294,7 +298,8 @@ static const struct hw_type *hw_type_prove(struct hw_type_cache *cache, hw_addr_
 const struct hw_type *hw_type_at_slow(struct hw_type_cache *cache, hw_addr_t addr)
 {
 	// No type object is in the first page, or unaligned, or in the kernel's half.
-	if (addr & 7 || addr < HW_PAGE_BYTES || addr >> HW_ADDRESS_BITS)
+	if (addr & 3 || addr < HW_PAGE_BYTES || addr >> HW_ADDRESS_BITS ||
+	    addr & (cache->types->python->layout.word_bytes - 1))
 		return NULL;
 	// Most words that are no type lead to other blocks: those take no room in the cache.
 	if (cache->pymalloc && hw_pymalloc_find_arena(cache->pymalloc, addr))

@@ -103,7 +103,8 @@ enum { HW_TYPE_CACHE_SLOTS = 4096 };
 struct hw_type_cache {
 	struct hw_types *types;
 	struct hw_pages *pages;
-	const struct hw_pymalloc *pymalloc; // may be NULL; a type is too large for a pool
+	// What is in its pools is no type, for that is too large. NULL where it is not, of 32-bit targets.
+	const struct hw_pymalloc *pymalloc;
 	hw_addr_t near_start; // the arena under way: most words that are no type lead to neighbours
 	uint64_t near_bytes;
 	struct hw_type_slot slots[HW_TYPE_CACHE_SLOTS];

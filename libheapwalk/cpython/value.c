@@ -31,9 +31,15 @@ struct hw_value {
 
 static void hw_value_write(struct hw_value *v, hw_addr_t object);
 
-static bool hw_value_u64(struct hw_value *v, hw_addr_t object, int32_t offset, uint64_t *ret)
+static bool hw_value_word(struct hw_value *v, hw_addr_t object, int32_t offset, uint64_t *ret)
 {
-	return offset != HW_ABSENT && hw_pages_read_u64(v->pages, object + (uint64_t)offset, ret);
+	return offset != HW_ABSENT && hw_pages_read_word(v->pages, object + (uint64_t)offset, ret);
+}
+
+static bool hw_value_double(struct hw_value *v, hw_addr_t object, int32_t offset,
+			    uint64_t *ret_bits)
+{
+	return hw_pages_read_u64(v->pages, object + (uint64_t)offset, ret_bits);
 }
 
 static void hw_value_unreadable(struct hw_value *v)
@@ -101,14 +107,15 @@ static void hw_value_long(struct hw_value *v, const struct hw_type *type, hw_add
 	const struct hw_python_layout *l = v->layout;
 	uint64_t tag;
 	uint32_t digits[HW_INT_DIGITS_MAX];
-	const unsigned bytes = type->itemsize, bits = bytes == 4 ? 30 : 15;
-	if ((bytes != 4 && bytes != 2) || !hw_value_u64(v, object, l->ob_size, &tag)) {
+	const unsigned bytes = type->itemsize, bits = bytes == 4 ? 30 : 15, word = l->word_bytes;
+	if ((bytes != 4 && bytes != 2) || !hw_value_word(v, object, l->ob_size, &tag)) {
 		hw_value_unreadable(v);
 		return;
 	}
 	bool is_tagged = l->long_lv_tag != HW_ABSENT;
-	uint64_t count = is_tagged ? tag >> 3 : (int64_t)tag < 0 ? 0 - tag : tag;
-	bool is_negative = is_tagged ? (tag & 3) == 2 : (int64_t)tag < 0;
+	int64_t size = hw_word_signed(tag, word);
+	uint64_t count = is_tagged ? tag >> 3 : size < 0 ? 0 - (uint64_t)size : (uint64_t)size;
+	bool is_negative = is_tagged ? (tag & 3) == 2 : size < 0;
 	if (count > HW_INT_DIGITS_MAX) {
 		v->text.is_exact = false;
 		hw_text_printf(&v->text, "<%sint of about %" PRIu64 " bits>",
@@ -117,7 +124,7 @@ static void hw_value_long(struct hw_value *v, const struct hw_type *type, hw_add
 	}
 	for (uint64_t i = 0; i < count; i++) {
 		uint8_t raw[4] = { 0 };
-		if (!hw_pages_read(v->pages, object + (uint64_t)l->ob_size + 8 + i * bytes, raw,
+		if (!hw_pages_read(v->pages, object + (uint64_t)l->ob_size + word + i * bytes, raw,
 				   bytes)) {
 			hw_value_unreadable(v);
 			return;
@@ -139,8 +146,8 @@ static void hw_value_int(struct hw_value *v, const struct hw_type *type, hw_addr
 	uint64_t value;
 	if (!hw_value_is_old(v))
 		hw_value_long(v, type, object);
-	else if (hw_value_u64(v, object, v->layout->object_size, &value)) // PyIntObject
-		hw_text_printf(&v->text, "%" PRId64, (int64_t)value);
+	else if (hw_value_word(v, object, v->layout->object_size, &value)) // PyIntObject
+		hw_text_printf(&v->text, "%" PRId64, hw_word_signed(value, v->layout->word_bytes));
 	else
 		hw_value_unreadable(v);
 }
@@ -152,7 +159,7 @@ static void hw_value_bool(struct hw_value *v, const struct hw_type *type, hw_add
 	uint64_t word;
 	(void)type;
 	int32_t at = hw_value_is_old(v) ? l->object_size : l->ob_size;
-	if (!hw_value_u64(v, object, at, &word)) {
+	if (!hw_value_word(v, object, at, &word)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -165,7 +172,7 @@ static void hw_value_float(struct hw_value *v, const struct hw_type *type, hw_ad
 	uint64_t bits;
 	double number;
 	(void)type;
-	if (!hw_value_u64(v, object, v->layout->object_size, &bits)) { // PyFloatObject
+	if (!hw_value_double(v, object, v->layout->object_size, &bits)) { // PyFloatObject
 		hw_value_unreadable(v);
 		return;
 	}
@@ -179,7 +186,8 @@ static void hw_value_complex(struct hw_value *v, const struct hw_type *type, hw_
 	double real, imaginary;
 	(void)type;
 	int32_t at = v->layout->object_size; // PyComplexObject
-	if (!hw_value_u64(v, object, at, &bits[0]) || !hw_value_u64(v, object, at + 8, &bits[1])) {
+	if (!hw_value_double(v, object, at, &bits[0]) ||
+	    !hw_value_double(v, object, at + 8, &bits[1])) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -219,7 +227,7 @@ static void hw_value_bytes(struct hw_value *v, const struct hw_type *type, hw_ad
 {
 	uint64_t count;
 	(void)type;
-	if (!hw_value_u64(v, object, v->layout->ob_size, &count) ||
+	if (!hw_value_word(v, object, v->layout->ob_size, &count) ||
 	    v->layout->bytes_ob_sval == HW_ABSENT) {
 		hw_value_unreadable(v);
 		return;
@@ -235,7 +243,8 @@ static void hw_value_bytearray(struct hw_value *v, const struct hw_type *type, h
 	(void)type;
 	int32_t at = l->bytearray_ob_start != HW_ABSENT ? l->bytearray_ob_start
 							: l->bytearray_ob_bytes;
-	if (!hw_value_u64(v, object, l->ob_size, &count) || !hw_value_u64(v, object, at, &start)) {
+	if (!hw_value_word(v, object, l->ob_size, &count) ||
+	    !hw_value_word(v, object, at, &start)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -274,7 +283,7 @@ static void hw_value_str(struct hw_value *v, const struct hw_type *type, hw_addr
 	}
 	if (l->str_state == HW_ABSENT ||
 	    !hw_pages_read_u32(v->pages, object + (uint64_t)l->str_state, &state) ||
-	    !hw_value_u64(v, object, l->str_length, &count)) {
+	    !hw_value_word(v, object, l->str_length, &count)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -288,7 +297,7 @@ static void hw_value_str(struct hw_value *v, const struct hw_type *type, hw_addr
 	}
 	if (is_compact)
 		addr = object + (uint64_t)(is_ascii ? l->str_ascii_size : l->str_compact_size);
-	else if (!hw_value_u64(v, object, l->str_data, &addr)) {
+	else if (!hw_value_word(v, object, l->str_data, &addr)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -301,8 +310,8 @@ static void hw_value_unicode(struct hw_value *v, const struct hw_type *type, hw_
 	uint64_t count, addr;
 	(void)type;
 	if ((l->unicode_unit_size != 2 && l->unicode_unit_size != 4) ||
-	    !hw_value_u64(v, object, l->str_length, &count) ||
-	    !hw_value_u64(v, object, l->unicode_str, &addr)) {
+	    !hw_value_word(v, object, l->str_length, &count) ||
+	    !hw_value_word(v, object, l->unicode_str, &addr)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -373,7 +382,7 @@ static void hw_value_tuple(struct hw_value *v, const struct hw_type *type, hw_ad
 {
 	uint64_t count;
 	// A subclass with fields of its own still has its items where tuple has them: type is tuple.
-	if (!hw_value_u64(v, object, v->layout->ob_size, &count)) {
+	if (!hw_value_word(v, object, v->layout->ob_size, &count)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -388,8 +397,8 @@ static void hw_value_list(struct hw_value *v, const struct hw_type *type, hw_add
 {
 	uint64_t count, items;
 	(void)type;
-	if (!hw_value_u64(v, object, v->layout->ob_size, &count) ||
-	    !hw_value_u64(v, object, v->layout->list_ob_item, &items)) {
+	if (!hw_value_word(v, object, v->layout->ob_size, &count) ||
+	    !hw_value_word(v, object, v->layout->list_ob_item, &items)) {
 		hw_value_unreadable(v);
 		return;
 	}
@@ -422,7 +431,7 @@ static bool hw_take_dummy(void *payload, const struct hw_symbol *symbol)
 {
 	struct hw_value *v = payload;
 	if (!symbol->is_function &&
-	    hw_pages_read_u64(v->pages, symbol->address, &v->dummies[v->dummy_count]))
+	    hw_pages_read_word(v->pages, symbol->address, &v->dummies[v->dummy_count]))
 		v->dummy_count++;
 	return v->dummy_count < HW_VALUE_DUMMIES_MAX;
 }
@@ -525,7 +534,7 @@ static void hw_value_write(struct hw_value *v, hw_addr_t object)
 	if (v->text.is_full)
 		return;
 	const struct hw_type *type = NULL;
-	if (object && hw_value_u64(v, object, v->layout->ob_type, &type_addr))
+	if (object && hw_value_word(v, object, v->layout->ob_type, &type_addr))
 		type = hw_type_at(v->cache, type_addr);
 	if (!type) {
 		v->text.is_exact = false;

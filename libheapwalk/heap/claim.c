@@ -162,9 +162,9 @@ static void hw_worker_claim_object(struct hw_worker *worker, const struct hw_cla
 {
 	struct hw_heap *heap = worker->heap;
 	uint64_t type_addr;
-	if (!hw_pages_read_u64(&worker->pages,
-			       claim->address + (uint64_t)heap->in.python->layout.ob_type,
-			       &type_addr))
+	if (!hw_pages_read_word(&worker->pages,
+				claim->address + (uint64_t)heap->in.python->layout.ob_type,
+				&type_addr))
 		return;
 	const struct hw_type *type = hw_type_at(&worker->cache, type_addr);
 	if (!type)

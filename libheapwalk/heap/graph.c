@@ -223,7 +223,8 @@ hw_addr_t hw_graph_object(const struct hw_graph *graph, uint32_t node)
 {
 	if (!graph->object_at[node])
 		return 0;
-	return hw_graph_slot(graph, node).user + 8 * (hw_addr_t)(graph->object_at[node] - 1);
+	return hw_graph_slot(graph, node).user +
+	       HW_GRAPH_AT_BYTES * (hw_addr_t)(graph->object_at[node] - 1);
 }
 
 uint32_t hw_graph_category(const struct hw_graph *graph, uint32_t node)

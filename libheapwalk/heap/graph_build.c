@@ -68,7 +68,8 @@ static bool hw_take_limit(void *payload, const struct hw_reference_limit *limit)
 // `object` is its first bytes.
 static uint32_t hw_graph_count(const struct hw_heap *heap, const uint8_t *object)
 {
-	uint64_t refcount = hw_refcount(heap->prover.refcount_bits, heap->prover.layout, object);
+	uint64_t refcount = hw_refcount(heap->prover.refcount_bits, heap->prover.layout, object,
+					hw_heap_word_bytes(heap));
 	if (hw_heap_is_immortal(heap, refcount))
 		return HW_GRAPH_NEVER_DIES;
 	return (uint32_t)hw_min(refcount, HW_GRAPH_NEVER_DIES - 1);
@@ -82,13 +83,14 @@ static bool hw_meet_object(void *payload, const struct hw_seen_block *block)
 	const struct hw_python_layout *l = worker->build->layout;
 	const struct hw_type *type = hw_slot_type(heap, *block->slot);
 	uint64_t requested;
-	uint32_t at = type->head_bytes +
-		      hw_debug_head(block->bytes, block->len, block->capacity, &requested);
-	if (at + (uint64_t)l->object_size > block->len || at / 8 + 1 > HW_GRAPH_OBJECT_AT_MAX)
+	uint32_t at = type->head_bytes + hw_debug_head(block->bytes, block->len, block->capacity,
+						       l->word_bytes, &requested);
+	if (at + (uint64_t)l->object_size > block->len ||
+	    at / HW_GRAPH_AT_BYTES + 1 > HW_GRAPH_OBJECT_AT_MAX)
 		return true;
 	struct hw_slot slot = hw_heap_slot_at(heap, block->user);
 	uint32_t node = hw_graph_node_of(graph, &slot);
-	graph->object_at[node] = (uint8_t)(at / 8 + 1);
+	graph->object_at[node] = (uint8_t)(at / HW_GRAPH_AT_BYTES + 1);
 	graph->references[node] = hw_graph_count(heap, block->bytes + at);
 	if (!hw_references_may_limit(type))
 		return true;
@@ -146,12 +148,12 @@ static inline void hw_link_word(struct hw_graph_worker *worker, uint64_t word)
 {
 	const struct hw_build *build = worker->build;
 	const struct hw_graph *graph = build->graph;
-	if (word - build->low >= build->high - build->low || word & 7)
+	if (word - build->low >= build->high - build->low || word & (HW_GRAPH_AT_BYTES - 1))
 		return;
 	struct hw_slot slot;
 	uint32_t node = hw_graph_find(graph, word, &slot);
 	if (node && graph->object_at[node] &&
-	    word == slot.user + 8 * (hw_addr_t)graph->object_at[node] - 8)
+	    word == slot.user + HW_GRAPH_AT_BYTES * (hw_addr_t)(graph->object_at[node] - 1))
 		hw_link_to(worker, node);
 }
 
@@ -161,21 +163,23 @@ static void hw_link_run(void *payload, const struct hw_reference_run *run)
 	const struct hw_seen_block *block = worker->block;
 	hw_addr_t at = run->first;
 	uint64_t left = run->count, before = at - block->user;
-	if (!left || run->stride_bytes < 8 || (left - 1) > (UINT64_MAX - at) / run->stride_bytes)
+	const unsigned word = hw_heap_word_bytes(worker->build->heap);
+	if (!left || run->stride_bytes < word || (left - 1) > (UINT64_MAX - at) / run->stride_bytes)
 		return;
 	// Most are at hand.
-	for (; left && before + 8 <= block->len; left--, before += run->stride_bytes)
-		hw_link_word(worker, hw_u64(block->bytes + before));
+	for (; left && before + word <= block->len; left--, before += run->stride_bytes)
+		hw_link_word(worker, hw_word(block->bytes + before, word));
 	at = block->user + before;
 	while (left && !worker->is_out_of_memory) {
 		size_t len;
-		const uint64_t want = hw_min((left - 1) * run->stride_bytes + 8, HW_WINDOW_BYTES);
+		const uint64_t want = hw_min((left - 1) * run->stride_bytes + word,
+					     HW_WINDOW_BYTES);
 		const uint8_t *bytes = hw_window_get_some(&worker->beside, at, (size_t)want, &len);
-		if (!bytes || len < 8)
+		if (!bytes || len < word)
 			return; // what can't be read is not known: the report says so
 		uint64_t offset = 0;
-		for (; left && offset + 8 <= len; left--, offset += run->stride_bytes)
-			hw_link_word(worker, hw_u64(bytes + offset));
+		for (; left && offset + word <= len; left--, offset += run->stride_bytes)
+			hw_link_word(worker, hw_word(bytes + offset, word));
 		at += offset;
 	}
 }
@@ -223,7 +227,8 @@ static void hw_link_buffer(struct hw_graph_worker *worker, const struct hw_seen_
 {
 	const struct hw_build *build = worker->build;
 	uint64_t requested;
-	uint32_t at = hw_debug_head(block->bytes, block->len, block->capacity, &requested);
+	uint32_t at = hw_debug_head(block->bytes, block->len, block->capacity,
+				    build->layout->word_bytes, &requested);
 	struct hw_reference_buffer buffer = {
 		.layout = build->layout,
 		.kind = kind,
@@ -258,7 +263,7 @@ static bool hw_meet_holder(void *payload, const struct hw_seen_block *block)
 			       hw_category_entry(&heap->categories, HW_SLOT_CATEGORY(*block->slot))
 				       ->claim_kind);
 	else if (graph->object_at[node])
-		hw_link_object(worker, block, 8 * (graph->object_at[node] - 1u));
+		hw_link_object(worker, block, HW_GRAPH_AT_BYTES * (graph->object_at[node] - 1u));
 	graph->held.first[node] = (uint32_t)(worker->piece->links.count - before);
 	return !worker->is_out_of_memory;
 }
@@ -557,10 +562,12 @@ static void hw_build_deinit(struct hw_build *build)
 struct hw_error *hw_graph_build(struct hw_heap *heap, struct hw_graph **ret)
 {
 	if (heap->in.python->module && !heap->has_python)
-		return hw_error_create(HW_ERROR_UNSUPPORTED,
-				       "this is a 32-bit program (%s), of which heapwalk reads the "
-				       "allocators alone: who holds its objects is not known",
-				       heap->in.target->machine->name);
+		return hw_error_create(
+			HW_ERROR_UNSUPPORTED,
+			"this is a 32-bit program (%s) of a CPython without the GIL, "
+			"of which heapwalk reads the allocators alone: who holds its "
+			"objects is not known",
+			heap->in.target->machine->name);
 	if (!heap->has_python)
 		return hw_error_create(
 			HW_ERROR_NOT_FOUND,

@@ -14,7 +14,8 @@ struct hw_graph {
 	uint32_t *pool_first;    // by pool of pymalloc, and one more: where those of the next begin
 	uint32_t *region_first;  // by region
 	uint32_t *number_blocks; // of hw_heap.slot_blocks, by their first slot
-	// By node: where its object is, in words from where the application's part begins, + 1; 0: none.
+	// By node: where its object is, in units of HW_GRAPH_AT_BYTES from the start of the
+	// application's part, + 1; 0: none.
 	uint8_t *object_at;
 	// By node: what the object counts; UINT32_MAX: it never dies.
 	uint32_t *references;
@@ -24,7 +25,7 @@ struct hw_graph {
 };
 
 // An object may stand behind debug hooks' bytes, and behind its own head.
-enum { HW_GRAPH_OBJECT_AT_MAX = 254 };
+enum { HW_GRAPH_OBJECT_AT_MAX = 254, HW_GRAPH_AT_BYTES = 4 };
 #define HW_GRAPH_NEVER_DIES UINT32_MAX
 
 // The node of a slot, 0: the slot is none.

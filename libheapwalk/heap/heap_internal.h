@@ -83,10 +83,20 @@ struct hw_heap {
 	bool is_partial;
 };
 
-// 3.12+: immortal objects have the low half's top bit, or all of it.
+// Of the target: 8, or 4.
+static inline unsigned hw_heap_word_bytes(const struct hw_heap *heap)
+{
+	return heap->in.target->machine->word_bytes;
+}
+
+// 3.12+: immortal objects have the low half's top bit, or all of it; in 32-bit builds about 2^30 or more, and
+// no memory has room for as many references.
 static inline bool hw_heap_is_immortal(const struct hw_heap *heap, uint64_t refcount)
 {
-	return heap->in.python->layout.long_lv_tag != HW_ABSENT && refcount >> 31 & 1;
+	const struct hw_python_layout *l = &heap->in.python->layout;
+	if (l->long_lv_tag == HW_ABSENT)
+		return false;
+	return l->word_bytes == 8 ? refcount >> 31 & 1 : refcount >= 0x3f000000;
 }
 
 // A block found by an address in it.

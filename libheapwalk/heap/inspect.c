@@ -70,10 +70,10 @@ static const struct hw_type *hw_inspect_type(struct hw_inspector *inspector, hw_
 {
 	struct hw_worker *worker = &inspector->worker;
 	uint64_t type_addr;
-	if (!worker->heap->has_python || addr & 7 ||
-	    !hw_pages_read_u64(&worker->pages,
-			       addr + (uint64_t)worker->heap->in.python->layout.ob_type,
-			       &type_addr))
+	if (!worker->heap->has_python || addr & (hw_heap_word_bytes(worker->heap) - 1) ||
+	    !hw_pages_read_word(&worker->pages,
+				addr + (uint64_t)worker->heap->in.python->layout.ob_type,
+				&type_addr))
 		return NULL;
 	return hw_type_at(&worker->cache, type_addr);
 }
@@ -98,7 +98,7 @@ static uint64_t hw_inspect_size(struct hw_inspector *inspector, hw_addr_t addr,
 	uint64_t size = hw_object_bytes(l, type, bytes, len);
 	if (size && type->shape == HW_SHAPE_INT && type->itemsize) {
 		// int counts from where its digits are: bool's own size has a digit already (to 3.11).
-		uint64_t digits = (uint64_t)l->ob_size + 8;
+		uint64_t digits = (uint64_t)l->ob_size + l->word_bytes;
 		if (l->long_lv_tag == HW_ABSENT)
 			size -= type->basicsize - digits;
 		// Zero has one too since the type has a name of its own, 3.11.
@@ -249,7 +249,9 @@ static struct hw_slot hw_row_slot(const struct hw_heap *heap, const struct hw_ro
 	if (row->allocator == HW_ALLOCATOR_NONE)
 		return none;
 	// Behind a chunk's first word, which may be its neighbour's.
-	return hw_heap_slot_at(heap, row->start + (row->allocator == HW_ALLOCATOR_GLIBC ? 16 : 0));
+	return hw_heap_slot_at(heap, row->start + (row->allocator == HW_ALLOCATOR_GLIBC
+							   ? heap->in.glibc->header_bytes
+							   : 0));
 }
 
 struct hw_error *hw_inspect_owners(struct hw_inspector *inspector, const struct hw_row *row,

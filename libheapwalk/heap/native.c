@@ -15,7 +15,7 @@ struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
 					  .modules = heap->in.modules,
 					  .rules = heap->in.rules,
 					  .issues = heap->in.issues };
-	bool is_64 = heap->in.target->machine->word_bytes == 8;
+	bool is_64 = hw_heap_word_bytes(heap) == 8;
 	if (!is_64)
 		hw_issues_add(heap->in.issues, HW_ERROR_UNSUPPORTED, 0,
 			      "the program is a 32-bit one (%s): which classes and libraries its "
@@ -70,10 +70,11 @@ uint32_t hw_native_category(struct hw_worker_native *native, const struct hw_nat
 	return known->category;
 }
 
-static struct hw_native_block hw_native_block_of(hw_addr_t user, const uint8_t *bytes, size_t len,
+static struct hw_native_block hw_native_block_of(const struct hw_heap *heap, hw_addr_t user,
+						 const uint8_t *bytes, size_t len,
 						 uint64_t capacity)
 {
-	uint32_t head = hw_debug_head(bytes, len, capacity, &capacity);
+	uint32_t head = hw_debug_head(bytes, len, capacity, hw_heap_word_bytes(heap), &capacity);
 	return (struct hw_native_block){ .start = user + head,
 					 .bytes = bytes + head,
 					 .len = (size_t)hw_min(len - head, capacity),
@@ -84,9 +85,9 @@ uint32_t hw_worker_classify(struct hw_worker *worker, hw_addr_t user, const uint
 			    size_t len, uint64_t capacity)
 {
 	struct hw_heap *heap = worker->heap;
-	struct hw_native_block block = hw_native_block_of(user, bytes, len, capacity);
-	if (heap->has_python &&
-	    hw_is_ast_arena_block(block.start, block.bytes, block.len, block.capacity))
+	struct hw_native_block block = hw_native_block_of(heap, user, bytes, len, capacity);
+	if (heap->has_python && hw_is_ast_arena_block(block.start, block.bytes, block.len,
+						      block.capacity, hw_heap_word_bytes(heap)))
 		return hw_category_of_claim(&heap->categories, HW_CLAIM_AST_ARENA, "");
 	hw_vec_foreach(open, &heap->classifiers)
 	{
@@ -112,7 +113,7 @@ uint32_t hw_heap_look(void *payload, unsigned worker, hw_addr_t user, const uint
 		      size_t len, uint64_t capacity)
 {
 	struct hw_heap *heap = payload;
-	struct hw_native_block block = hw_native_block_of(user, bytes, len, capacity);
+	struct hw_native_block block = hw_native_block_of(heap, user, bytes, len, capacity);
 	hw_vec_foreach(open, &heap->classifiers)
 	{
 		struct hw_native_kind kind;
@@ -149,17 +150,18 @@ static bool hw_native_find(struct hw_native_sink *sink, hw_addr_t start, uint64_
 	    hw_category_is_fixed_not_in_use(HW_SLOT_CATEGORY(hw_slot_load(slot.category))))
 		return false;
 	// Data runs on over the next chunk's prev_size; that of an mmapped one ends with it.
-	uint64_t capacity = slot.start + slot.bytes + 8 - slot.user;
+	const unsigned word = hw_heap_word_bytes(heap);
+	uint64_t capacity = slot.start + slot.bytes + word - slot.user;
 	const struct hw_region *region = hw_glibc_find_region(heap->in.glibc, slot.start);
 	if (region && region->kind == HW_REGION_MMAPPED)
-		capacity -= 8;
+		capacity -= word;
 	uint8_t bytes[HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES];
 	uint32_t head = 0;
 	if (start != slot.user) {
 		if (start - slot.user > sizeof(bytes) || capacity < sizeof(bytes) ||
 		    !hw_pages_read(sink->pages, slot.user, bytes, sizeof(bytes)))
 			return false;
-		head = hw_debug_head(bytes, sizeof(bytes), capacity, &capacity);
+		head = hw_debug_head(bytes, sizeof(bytes), capacity, word, &capacity);
 	}
 	*ret_capacity = capacity;
 	return start - slot.user == head;

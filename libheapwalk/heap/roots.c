@@ -27,7 +27,7 @@ static bool hw_claim_interned(void *payload, const struct hw_symbol *symbol)
 {
 	struct hw_worker *worker = payload;
 	uint64_t dict;
-	if (!symbol->is_function && hw_pages_read_u64(&worker->pages, symbol->address, &dict))
+	if (!symbol->is_function && hw_pages_read_word(&worker->pages, symbol->address, &dict))
 		hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
 	return true;
 }
@@ -42,8 +42,9 @@ static void hw_claim_map_nodes(struct hw_worker *worker, hw_addr_t node, int32_t
 	size_t got = words ? hw_target_read_some(worker->heap->in.target, node, words,
 						 (size_t)bytes)
 			   : 0;
-	for (size_t at = 0; at + 8 <= got; at += 8) {
-		hw_addr_t child = hw_u64(words + at);
+	const unsigned word = hw_heap_word_bytes(worker->heap);
+	for (size_t at = 0; at + word <= got; at += word) {
+		hw_addr_t child = hw_word(words + at, word);
 		struct hw_links one = { 0 };
 		if (!hw_links_enter(&one, &worker->sink, child))
 			continue;
@@ -90,11 +91,11 @@ static void hw_claim_free_key_chain(struct hw_worker *worker, hw_addr_t head)
 {
 	uint64_t keys;
 	struct hw_links links = { 0 };
-	if (!hw_pages_read_u64(&worker->pages, head, &keys))
+	if (!hw_pages_read_word(&worker->pages, head, &keys))
 		return;
 	while (links.count < HW_FREE_LIST_MAX && hw_links_enter(&links, &worker->sink, keys)) {
 		hw_root_claim(worker, keys, HW_CLAIM_FREE_KEYS, "");
-		if (!hw_pages_read_u64(&worker->pages, keys, &keys))
+		if (!hw_pages_read_word(&worker->pages, keys, &keys))
 			return;
 	}
 }
@@ -104,26 +105,27 @@ static void hw_claim_free_floats(struct hw_worker *worker, hw_addr_t head)
 {
 	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	uint64_t object;
-	if (!hw_pages_read_u64(&worker->pages, head, &object))
+	if (!hw_pages_read_word(&worker->pages, head, &object))
 		return;
 	for (unsigned n = 0; object && n < HW_FREE_LIST_MAX; n++) {
 		struct hw_slot slot = hw_heap_slot_at(worker->heap, object);
 		if (!slot.category || HW_SLOT_CATEGORY(hw_slot_load(slot.category)))
 			return; // met already, or no block: the list is damaged or empty
 		hw_root_claim(worker, object, HW_CLAIM_FREE_LIST, "float");
-		if (!hw_pages_read_u64(&worker->pages, object + (uint64_t)l->ob_type, &object))
+		if (!hw_pages_read_word(&worker->pages, object + (uint64_t)l->ob_type, &object))
 			return;
 	}
 }
 
 static void hw_claim_free_keys(struct hw_worker *worker, hw_addr_t array, hw_addr_t count_addr)
 {
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	uint32_t count;
 	uint64_t keys;
 	if (!hw_pages_read_u32(&worker->pages, count_addr, &count))
 		return;
 	for (uint32_t i = 0; i < count && i < HW_FREE_ARRAY_MAX; i++)
-		if (hw_pages_read_u64(&worker->pages, array + 8 * (hw_addr_t)i, &keys))
+		if (hw_pages_read_word(&worker->pages, array + l->word_bytes * (hw_addr_t)i, &keys))
 			hw_root_claim(worker, keys, HW_CLAIM_FREE_KEYS, "");
 }
 
@@ -165,19 +167,19 @@ static void hw_claim_hashtable(struct hw_worker *worker, hw_addr_t pointer, cons
 	struct hw_pages *pages = &worker->pages;
 	uint64_t table, count, buckets, entry;
 	if (l->hashtable_buckets == HW_ABSENT || l->hashtable_bucket_count == HW_ABSENT ||
-	    !hw_pages_read_u64(pages, pointer, &table) || !table ||
-	    !hw_pages_read_u64(pages, table + (uint64_t)l->hashtable_bucket_count, &count) ||
-	    !hw_pages_read_u64(pages, table + (uint64_t)l->hashtable_buckets, &buckets))
+	    !hw_pages_read_word(pages, pointer, &table) || !table ||
+	    !hw_pages_read_word(pages, table + (uint64_t)l->hashtable_bucket_count, &count) ||
+	    !hw_pages_read_word(pages, table + (uint64_t)l->hashtable_buckets, &buckets))
 		return;
 	hw_root_claim(worker, table, HW_CLAIM_HASHTABLE, detail);
 	hw_root_claim(worker, buckets, HW_CLAIM_HASHTABLE_BUCKETS, detail);
 	for (uint64_t i = 0; i < count && i < HW_BUCKETS_MAX; i++) {
-		if (!hw_pages_read_u64(pages, buckets + 8 * i, &entry))
+		if (!hw_pages_read_word(pages, buckets + l->word_bytes * i, &entry))
 			return;
 		struct hw_links links = { 0 };
 		while (hw_links_enter(&links, &worker->sink, entry)) {
 			hw_root_claim(worker, entry, HW_CLAIM_HASHTABLE_ENTRY, detail);
-			if (!hw_pages_read_u64(pages, entry, &entry))
+			if (!hw_pages_read_word(pages, entry, &entry))
 				break;
 		}
 	}
@@ -194,8 +196,8 @@ void hw_heap_claim_roots(struct hw_heap *heap, struct hw_worker *worker)
 		uint64_t dict;
 		hw_root_claim(worker, *interpreter, HW_CLAIM_INTERPRETER, "");
 		if (l->interned_strings != HW_ABSENT &&
-		    hw_pages_read_u64(&worker->pages, *interpreter + (uint64_t)l->interned_strings,
-				      &dict))
+		    hw_pages_read_word(&worker->pages, *interpreter + (uint64_t)l->interned_strings,
+				       &dict))
 			hw_root_claim(worker, dict, HW_CLAIM_OBJECT, "interned");
 		hw_heap_claim_threads(worker, *interpreter);
 		if (l->interp_constants != HW_ABSENT)
@@ -220,8 +222,8 @@ void hw_heap_claim_static_type(struct hw_worker *worker, hw_addr_t addr)
 	if (hw_heap_slot_at(worker->heap, addr).category ||
 	    !hw_pages_read(&worker->pages, addr, bytes, len))
 		return;
-	struct hw_object object = { .type = hw_type_at(&worker->cache,
-						       hw_u64(bytes + l->ob_type)) };
+	struct hw_object object = { .type = hw_type_at(&worker->cache, hw_word(bytes + l->ob_type,
+									       l->word_bytes)) };
 	if (!object.type)
 		return;
 	worker->owner_category = HW_CATEGORY_UNCATEGORIZED;
@@ -274,8 +276,9 @@ static struct hw_error *hw_heap_add_slot_block(struct hw_worker *worker, const s
 		uint64_t type_addr = 0, refcount = 0;
 		uint32_t id = HW_CATEGORY_SLOT_FREE;
 		// A freed slot's ob_type links to the next free one.
-		if (hw_pages_read_u64(&worker->pages, object + (uint64_t)l->ob_type, &type_addr) &&
-		    hw_pages_read_u64(&worker->pages, object + (uint64_t)l->ob_refcnt, &refcount)) {
+		if (hw_pages_read_word(&worker->pages, object + (uint64_t)l->ob_type, &type_addr) &&
+		    hw_pages_read_word(&worker->pages, object + (uint64_t)l->ob_refcnt,
+				       &refcount)) {
 			const struct hw_type *type = hw_type_at(&worker->cache, type_addr);
 			if (type && refcount && type->basicsize == block.slot_bytes)
 				id = hw_heap_object_category(heap, type, HW_TYPE_CATEGORY_OBJECT);
@@ -294,7 +297,7 @@ static bool hw_visit_block_list(void *payload, const struct hw_symbol *symbol)
 	struct hw_slot_block_visit *visit = payload;
 	struct hw_worker *worker = visit->worker;
 	uint64_t block;
-	if (symbol->is_function || !hw_pages_read_u64(&worker->pages, symbol->address, &block))
+	if (symbol->is_function || !hw_pages_read_word(&worker->pages, symbol->address, &block))
 		return true;
 	struct hw_links links = { 0 };
 	while (!visit->err && hw_links_enter(&links, &worker->sink, block)) {
@@ -303,7 +306,7 @@ static bool hw_visit_block_list(void *payload, const struct hw_symbol *symbol)
 		if (!slot.category || slot.user != block || *slot.category != HW_CATEGORY_NONE)
 			break;
 		visit->err = hw_heap_add_slot_block(worker, &slot);
-		if (!hw_pages_read_u64(&worker->pages, block, &block))
+		if (!hw_pages_read_word(&worker->pages, block, &block))
 			break;
 	}
 	return !visit->err;

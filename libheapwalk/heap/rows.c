@@ -153,13 +153,16 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 	hw_addr_t object = row->start;
 	if (row->allocator != HW_ALLOCATOR_GLIBC || !hw_heap_slot_block_at(heap, row->start)) {
 		// Behind malloc's header, whose first word is the chunk's before.
-		struct hw_slot slot = hw_heap_slot_at(
-			heap, row->start + (row->allocator == HW_ALLOCATOR_GLIBC ? 16 : 0));
+		struct hw_slot slot =
+			hw_heap_slot_at(heap, row->start + (row->allocator == HW_ALLOCATOR_GLIBC
+								    ? heap->in.glibc->header_bytes
+								    : 0));
 		uint8_t head[HW_DEBUG_HEADS_MAX * HW_DEBUG_HEAD_BYTES];
 		uint64_t requested;
 		object = slot.user;
 		if (hw_pages_read(pages, object, head, sizeof(head)))
-			object += hw_debug_head(head, sizeof(head), slot.bytes, &requested);
+			object += hw_debug_head(head, sizeof(head), slot.bytes,
+						hw_heap_word_bytes(heap), &requested);
 		object += type->head_bytes;
 	}
 	uint64_t refcount;

@@ -29,7 +29,7 @@ struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 	worker->prover = &heap->prover;
 	worker->cache.types = &heap->types;
 	worker->cache.pages = &worker->pages;
-	worker->cache.pymalloc = heap->in.pymalloc;
+	worker->cache.pymalloc = hw_heap_word_bytes(heap) == 8 ? heap->in.pymalloc : NULL;
 	worker->sink.claim = hw_worker_claim;
 	worker->sink.cache = &worker->cache;
 	worker->sink.links_left = HW_WORKER_LINKS_MAX;
@@ -82,8 +82,8 @@ void hw_worker_block(struct hw_worker *worker, hw_addr_t user, const uint8_t *by
 		return;
 	// Its tables carry the detail that its owner gave it.
 	size_t at = object.offset + (size_t)object.type->buffer_offset;
-	if (object.type->buffer_offset != HW_ABSENT && at + 8 <= look) {
-		hw_addr_t buffer = hw_u64(bytes + at);
+	if (object.type->buffer_offset != HW_ABSENT && at + layout->word_bytes <= look) {
+		hw_addr_t buffer = hw_word(bytes + at, layout->word_bytes);
 		if (buffer - user >= capacity) // not inside the object itself
 			hw_worker_claim_buffer(worker, buffer, id, object.type->buffer_kind);
 		return;
@@ -135,7 +135,7 @@ static void hw_worker_arena(struct hw_worker *worker, struct hw_arena *arena)
 	if (!hw_pool_slots_need_arena(heap->pool_slots, arena, hw_worker_see_arena(worker, arena)))
 		return;
 	worker->cache.near_start = arena->start;
-	worker->cache.near_bytes = pm->arena_bytes;
+	worker->cache.near_bytes = worker->cache.pymalloc ? pm->arena_bytes : 0;
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
 		const struct hw_pool *pool = &pm->pools.data[arena->pool_first + i];
 		if (pool->is_empty || pool->is_bad)

@@ -33,7 +33,7 @@ static bool hw_static_read(const struct hw_static_search *search, hw_addr_t addr
 			   uint64_t *ret)
 {
 	return member != HW_ABSENT &&
-	       hw_pages_read_u64(&search->worker->pages, addr + (uint64_t)member, ret);
+	       hw_pages_read_word(&search->worker->pages, addr + (uint64_t)member, ret);
 }
 
 static const struct hw_type *hw_static_type_of(const struct hw_static_search *search,
@@ -82,10 +82,10 @@ static bool hw_map_knows(const struct hw_static_search *search, hw_addr_t root, 
 	uint64_t index = arena >> HW_ARENA_BITS, middle, leaf;
 	uint32_t tail, want = arena & ((1u << HW_ARENA_BITS) - 1);
 	struct hw_pages *pages = &search->worker->pages;
-	return hw_pages_read_u64(pages, root + index / leaf_count / middle_count % top_count * 8,
-				 &middle) &&
+	return hw_pages_read_word(pages, root + index / leaf_count / middle_count % top_count * 8,
+				  &middle) &&
 	       middle &&
-	       hw_pages_read_u64(pages, middle + index / leaf_count % middle_count * 8, &leaf) &&
+	       hw_pages_read_word(pages, middle + index / leaf_count % middle_count * 8, &leaf) &&
 	       leaf && hw_pages_read_u32(pages, leaf + index % leaf_count * 8, &tail) &&
 	       tail == (want ? want : UINT32_MAX);
 }
@@ -117,7 +117,8 @@ static void hw_static_try_floats(struct hw_static_search *search, hw_addr_t plac
 		struct hw_slot slot = hw_heap_slot_at(search->worker->heap, object);
 		uint64_t into = object - slot.user;
 		if (!slot.category || HW_SLOT_CATEGORY(hw_slot_load(slot.category)) ||
-		    (into != 0 && into != HW_DEBUG_HEAD_BYTES) || slot.bytes > 32 + 3 * into ||
+		    (into != 0 && into != 2 * hw_heap_word_bytes(search->worker->heap)) ||
+		    slot.bytes > 32 + 3 * into ||
 		    !hw_static_read(search, object, search->layout->ob_refcnt, &refcount) ||
 		    refcount || !hw_static_read(search, object, search->layout->ob_size, &value) ||
 		    !hw_static_read(search, object, search->layout->ob_type, &object))
@@ -137,11 +138,12 @@ static void hw_static_try_floats(struct hw_static_search *search, hw_addr_t plac
 static void hw_static_try_keys(struct hw_static_search *search, hw_addr_t keys)
 {
 	const struct hw_module *module = search->worker->heap->in.python->module;
+	const int32_t word = (int32_t)search->layout->word_bytes;
 	uint64_t refcount, size, lookup;
 	if (!hw_static_read(search, keys, 0, &refcount) || refcount > 1 ||
 	    !hw_static_read(search, keys, search->layout->keys_size, &size) ||
 	    size != HW_FREE_KEYS_SLOTS ||
-	    !hw_static_read(search, keys, search->layout->keys_size + 8, &lookup) ||
+	    !hw_static_read(search, keys, search->layout->keys_size + word, &lookup) ||
 	    lookup < module->start || lookup >= module->end)
 		return;
 	if (!hw_vec_push(&search->found->free_keys, keys))
@@ -222,6 +224,7 @@ void hw_statics_find(struct hw_worker *worker, struct hw_statics *ret)
 	struct hw_static_search search = { .worker = worker,
 					   .layout = &heap->in.python->layout,
 					   .found = ret };
+	const unsigned word = hw_heap_word_bytes(heap);
 	for (size_t s = 0; s < sizeof(sections) / sizeof(sections[0]); s++) {
 		hw_addr_t start;
 		uint64_t bytes;
@@ -230,8 +233,8 @@ void hw_statics_find(struct hw_worker *worker, struct hw_statics *ret)
 		bytes = hw_min(bytes, HW_STATICS_BYTES_MAX);
 		hw_cleanup_free uint8_t *words = malloc(bytes + 1);
 		size_t got = words ? hw_target_read_some(heap->in.target, start, words, bytes) : 0;
-		for (size_t at = hw_align_up(start, 8) - start; at + 8 <= got; at += 8) {
-			hw_addr_t value = hw_u64(words + at);
+		for (size_t at = hw_align_up(start, word) - start; at + word <= got; at += word) {
+			hw_addr_t value = hw_word(words + at, word);
 			if (value && value % 8 == 0)
 				hw_static_try(&search, start + at, value);
 		}

@@ -39,14 +39,14 @@ static void hw_claim_data_stack(struct hw_worker *worker, hw_addr_t thread)
 	struct hw_links links = { 0 };
 	uint64_t chunk, bytes, previous;
 	if (l->tstate_datastack_chunk == HW_ABSENT || l->stack_chunk_size == HW_ABSENT ||
-	    !hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_datastack_chunk,
-			       &chunk))
+	    !hw_pages_read_word(&worker->pages, thread + (uint64_t)l->tstate_datastack_chunk,
+				&chunk))
 		return;
 	while (links.count < HW_STACK_CHUNKS_MAX && hw_links_enter(&links, &worker->sink, chunk)) {
-		if (!hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->stack_chunk_size,
-				       &bytes) ||
-		    !hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->stack_chunk_previous,
-				       &previous))
+		if (!hw_pages_read_word(&worker->pages, chunk + (uint64_t)l->stack_chunk_size,
+					&bytes) ||
+		    !hw_pages_read_word(&worker->pages, chunk + (uint64_t)l->stack_chunk_previous,
+					&previous))
 			return;
 		hw_claim_stack_chunk(worker, chunk, bytes);
 		chunk = previous;
@@ -63,8 +63,8 @@ static void hw_claim_work_items(struct hw_worker *worker, hw_addr_t chunk)
 	uint64_t first, end, block;
 	uint64_t room = (uint64_t)(l->work_chunk_size - l->work_chunk_array) /
 			(uint64_t)l->work_item_size;
-	if (!hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->work_chunk_first, &first) ||
-	    !hw_pages_read_u64(&worker->pages, chunk + (uint64_t)l->work_chunk_end, &end))
+	if (!hw_pages_read_word(&worker->pages, chunk + (uint64_t)l->work_chunk_first, &first) ||
+	    !hw_pages_read_word(&worker->pages, chunk + (uint64_t)l->work_chunk_end, &end))
 		return;
 	if (first > end || end > room) {
 		hw_issues_add(worker->heap->in.issues, HW_ERROR_CORRUPT, chunk,
@@ -74,10 +74,10 @@ static void hw_claim_work_items(struct hw_worker *worker, hw_addr_t chunk)
 		return;
 	}
 	for (uint64_t i = first; i < end; i++)
-		if (hw_pages_read_u64(&worker->pages,
-				      chunk + (uint64_t)l->work_chunk_array +
-					      i * (uint64_t)l->work_item_size,
-				      &block) &&
+		if (hw_pages_read_word(&worker->pages,
+				       chunk + (uint64_t)l->work_chunk_array +
+					       i * (uint64_t)l->work_item_size,
+				       &block) &&
 		    !(block & 1))
 			hw_root_claim(worker, block, HW_CLAIM_DELAYED_FREE, "");
 }
@@ -88,15 +88,16 @@ static void hw_claim_free_queue(struct hw_worker *worker, hw_addr_t head)
 	struct hw_links links = { 0 };
 	uint64_t chunk;
 	if (l->work_chunk_array < 0 || l->work_chunk_first < 0 || l->work_chunk_end < 0 ||
-	    l->work_item_size < 8 || l->work_chunk_size > HW_WORK_CHUNK_BYTES_MAX ||
+	    l->work_item_size < (int32_t)l->word_bytes ||
+	    l->work_chunk_size > HW_WORK_CHUNK_BYTES_MAX ||
 	    l->work_chunk_size < l->work_chunk_array ||
-	    !hw_pages_read_u64(&worker->pages, head, &chunk))
+	    !hw_pages_read_word(&worker->pages, head, &chunk))
 		return;
 	while (chunk != head && links.count < HW_FREE_QUEUE_MAX &&
 	       hw_links_enter(&links, &worker->sink, chunk)) {
 		hw_root_claim(worker, chunk, HW_CLAIM_FREE_QUEUE, "");
 		hw_claim_work_items(worker, chunk);
-		if (!hw_pages_read_u64(&worker->pages, chunk, &chunk))
+		if (!hw_pages_read_word(&worker->pages, chunk, &chunk))
 			return;
 	}
 }
@@ -107,7 +108,7 @@ static bool hw_is_thread_of(struct hw_worker *worker, hw_addr_t thread, hw_addr_
 	const struct hw_python_layout *l = &worker->heap->in.python->layout;
 	uint64_t back;
 	if (l->tstate_interp == HW_ABSENT ||
-	    (hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_interp, &back) &&
+	    (hw_pages_read_word(&worker->pages, thread + (uint64_t)l->tstate_interp, &back) &&
 	     back == interpreter))
 		return true;
 	hw_issues_add(worker->heap->in.issues, HW_ERROR_CORRUPT, thread,
@@ -121,7 +122,7 @@ static void hw_claim_member(struct hw_worker *worker, hw_addr_t owner, int32_t m
 {
 	uint64_t block;
 	if (member != HW_ABSENT &&
-	    hw_pages_read_u64(&worker->pages, owner + (uint64_t)member, &block))
+	    hw_pages_read_word(&worker->pages, owner + (uint64_t)member, &block))
 		hw_root_claim(worker, block, kind, "");
 }
 
@@ -135,8 +136,8 @@ void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 	if (l->interp_mem_free_queue != HW_ABSENT)
 		hw_claim_free_queue(worker, interpreter + (uint64_t)l->interp_mem_free_queue);
 	if (l->interp_threads_head == HW_ABSENT || l->tstate_next == HW_ABSENT ||
-	    !hw_pages_read_u64(&worker->pages, interpreter + (uint64_t)l->interp_threads_head,
-			       &thread))
+	    !hw_pages_read_word(&worker->pages, interpreter + (uint64_t)l->interp_threads_head,
+				&thread))
 		return;
 	while (links.count < HW_THREADS_MAX && hw_links_enter(&links, &worker->sink, thread) &&
 	       hw_is_thread_of(worker, thread, interpreter)) {
@@ -147,7 +148,7 @@ void hw_heap_claim_threads(struct hw_worker *worker, hw_addr_t interpreter)
 			hw_heap_claim_free_lists(worker, thread);
 		if (l->tstate_mem_free_queue != HW_ABSENT)
 			hw_claim_free_queue(worker, thread + (uint64_t)l->tstate_mem_free_queue);
-		if (!hw_pages_read_u64(&worker->pages, thread + (uint64_t)l->tstate_next, &thread))
+		if (!hw_pages_read_word(&worker->pages, thread + (uint64_t)l->tstate_next, &thread))
 			return;
 	}
 }

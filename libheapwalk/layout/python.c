@@ -215,8 +215,9 @@ static struct hw_error *hw_python_examine(struct hw_target *target, struct hw_mo
 {
 	struct hw_symbol symbol;
 	python->module = module;
-	python->has_objects = target->machine->word_bytes == 8;
 	hw_find_runtime(target, python);
+	// Headers with two counts are those of 64-bit programs.
+	python->has_objects = target->machine->word_bytes == 8 || !python->is_free_threaded;
 	python->version_hex = hw_python_version_of(target, module, python->runtime);
 	if (!python->version_hex)
 		return hw_error_create(HW_ERROR_UNSUPPORTED,

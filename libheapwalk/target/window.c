@@ -197,11 +197,12 @@ bool hw_pages_read_u64(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret)
 
 bool hw_pages_read_word(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret)
 {
-	uint8_t raw[8];
-	unsigned word_bytes = pages->target->machine->word_bytes;
-	if (!hw_pages_read(pages, addr, raw, word_bytes))
+	uint32_t half;
+	if (hw_pages_word_bytes(pages) == 8)
+		return hw_pages_read_u64(pages, addr, ret);
+	if (!hw_pages_read_u32(pages, addr, &half))
 		return false;
-	*ret = hw_word(raw, word_bytes);
+	*ret = half;
 	return true;
 }
 

@@ -69,6 +69,10 @@ bool hw_pages_read(struct hw_pages *pages, hw_addr_t addr, void *buf, size_t len
 bool hw_pages_read_u64(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret);
 // A word of the target's machine.
 bool hw_pages_read_word(struct hw_pages *pages, hw_addr_t addr, uint64_t *ret);
+static inline unsigned hw_pages_word_bytes(const struct hw_pages *pages)
+{
+	return pages->target->machine->word_bytes;
+}
 bool hw_pages_read_u32(struct hw_pages *pages, hw_addr_t addr, uint32_t *ret);
 // A NUL-terminated string of at most size - 1 bytes; false when unreadable or not terminated.
 bool hw_pages_read_string(struct hw_pages *pages, hw_addr_t addr, char *buf, size_t size);

@@ -10,14 +10,15 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../matrix"))
 
+import checks  # noqa: E402
 import oracles  # noqa: E402
 from process import Target, TestError, wait_until_paused  # noqa: E402
 
-# Of each architecture: are its processes the kernel's own (else qemu-user's), does heapwalk read CPython's objects in
-# them (else its allocators alone), and in which system call of this machine a thread sits that waits in pause(2).
+# Of each architecture: are its processes the kernel's own (else qemu-user's), how wide their words are, and in which
+# system call of this machine a thread sits that waits in pause(2).
 ARCHITECTURES = {
-    "arm64": {"is_native": False, "has_objects": True, "pythons": ["python3.11", "python3.11d"], "pause": "271"},  # ppoll(2), made by qemu for the guest
-    "i386": {"is_native": True, "has_objects": False, "pythons": ["python3.11", "python3.11d"], "pause": "29"},
+    "arm64": {"is_native": False, "width": checks.WIDTH_64, "pythons": ["python3.11", "python3.11d"], "pause": "271"},  # ppoll(2), made by qemu for the guest
+    "i386": {"is_native": True, "width": checks.WIDTH_32, "pythons": ["python3.11", "python3.11d"], "pause": "29"},
 }
 NT_FILE = 0x46494C45
 PT_LOAD, PT_NOTE = 1, 4

@@ -26,35 +26,9 @@ from interpreters import Interpreter
 from process import TestError, heapwalk_command, run_heapwalk, say
 
 
-def check_allocators(case, source, where, truth, options, failures):
-    """What is read of a program whose objects are not: allocators, and a table that says what it lacks."""
-    words = ["cpython-allocators", "arenas", "stats"]
-    answers = {w: run_heapwalk(options.heapwalk, where + [w, "--format", "json"]) for w in words}
-    for word, answer in answers.items():
-        if answer.returncode:
-            failures.append("%s: %s ends with status %d: %s" % (source, word, answer.returncode, answer.stderr[:300]))
-    if failures:
-        return None
-    failures.take(source, checks.pymalloc(answers["cpython-allocators"].report, truth, checks.WIDTH_32))
-    failures.take(source, checks.glibc(answers["arenas"].report, truth, checks.WIDTH_32))
-    if truth.stats is not None:
-        failures.take(source, checks.stats_fields(answers["stats"].report, truth.stats))
-    texts = matrix.check_stats(source, where, truth, options, failures)
-    table = run_heapwalk(options.heapwalk, where + ["all", "--format", "json"])
-    if table.returncode != 1 or not table.report["partial"] or "32-bit program" not in table.stderr:
-        failures.append("%s: all ends with status %d: %s" % (source, table.returncode, table.stderr[:300]))
-    rows = checks.Rows(table.report)
-    failures.take(source, checks.pymalloc_rows(rows, answers["cpython-allocators"].report))
-    failures.take(source, checks.glibc_rows(rows, answers["arenas"].report))
-    failures.take(source, checks.chunks(rows, truth.expect["chunks"], checks.WIDTH_32))
-    if any(row["object"] or row["domain"] == "python" for row in rows.rows):
-        failures.append("%s: objects are shown" % source)
-    return texts, table
-
-
-def check(case, source, where, truth, mappings, smaps_bytes, options, failures):
-    answers = matrix.ask(options, source, where, failures)
-    matrix.check_live(case, answers, truth, mappings, smaps_bytes, failures)
+def check(case, source, where, truth, mappings, smaps_bytes, width, options, failures):
+    answers = matrix.ask(options, source, where, failures, width)
+    matrix.check_live(case, answers, truth, mappings, smaps_bytes, failures, width)
     texts = matrix.check_stats(source, where, truth, options, failures)
     return answers, texts
 
@@ -68,35 +42,24 @@ def run_case(case, architecture, options):
         truth = oracles.Oracles(target.directory)
         mappings = oracles.read_mappings(target.pid)
         live, facts = None, ARCHITECTURES[architecture]
-        if not facts["has_objects"]:
-            before = target.checksum()
-            live = check_allocators(case, "live", ["-p", str(target.pid)], truth, options, failures)
-            if target.checksum() != before:
-                failures.append("live: the target's memory has changed")
-            core = check_allocators(case, "core", ["-c", target.core(), "--sysroot", root], truth, options, failures)
-            if live and core:
-                failures.take("core", checks.same_rows(live[1], core[1], "core"))
-                if core[0] != live[0]:
-                    failures.append("core: stats differs from live")
-            return failures, ["live", "core"]
         if facts["is_native"]:
             before = target.checksum()
             where = ["-p", str(target.pid)]
             live, texts = check(case, "live", where, truth, mappings, oracles.smaps_private_writable_bytes(target.pid),
-                                options, failures)
+                                facts["width"], options, failures)
             if target.checksum() != before:
                 failures.append("live: the target's memory has changed")
             tested.append("live")
         core = target.core()
         where = ["-c", core, "--sysroot", root]
         if live:
-            matrix.check_core("core", where, live, options, failures)
+            matrix.check_core("core", where, live, options, failures, facts["width"])
             if matrix.check_stats("core", where, truth, options, failures) != texts:
                 failures.append("core: stats differs from live")
         else:
             mappings = foreign.core_mappings(core, mappings)
             total = sum(m.end - m.start for m in oracles.private_writable(mappings))
-            check(case, "core", where, truth, mappings, total, options, failures)
+            check(case, "core", where, truth, mappings, total, facts["width"], options, failures)
         tested.append("core")
     return failures, tested
 

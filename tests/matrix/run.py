@@ -40,7 +40,7 @@ class Failures(list):
                 source, "at least " if len(lines) == 1000 else "", len(lines) - 6, check.__name__))
 
 
-def ask(options, source, where, failures):
+def ask(options, source, where, failures, width=checks.WIDTH_64):
     """Every report of one source; None for one that failed."""
     answers = {}
     for command in COMMANDS:
@@ -55,19 +55,20 @@ def ask(options, source, where, failures):
         if noise:
             failures.append("%s: %s says on stderr: %s" % (source, command, " | ".join(noise[:3])))
         try:
-            failures.take(source + " " + command, checks.sound(answer.frame, "census" if command == "heap" else command))
+            name = "census" if command == "heap" else command
+            failures.take(source + " " + command, checks.sound(answer.frame, name, width))
         except ValueError as error:
             failures.append("%s: %s prints no JSON: %s" % (source, command, error))
             answers[command] = None
     return answers
 
 
-def check_live(case, answers, truth, mappings, smaps_bytes, failures):
+def check_live(case, answers, truth, mappings, smaps_bytes, failures, width=checks.WIDTH_64):
     version = case.interpreter.version
     python = {"version": version, "gil": case.interpreter.gil, "values_inline": False,
-              "debug_bytes": checks.debug_bytes(case.mode, version, case.interpreter.debug)}
+              "debug_bytes": checks.debug_bytes(case.mode, version, case.interpreter.debug, width)}
     if answers["all"]:
-        rows = checks.Rows(answers["all"].report)
+        rows = checks.Rows(answers["all"].report, width)
         failures.take("live", checks.ledger(rows, oracles.private_writable(mappings), smaps_bytes))
         failures.take("live", checks.nothing_dead_is_alive(rows))
         failures.take("live", checks.nothing_unknown_in_heaps(rows))
@@ -88,9 +89,9 @@ def check_live(case, answers, truth, mappings, smaps_bytes, failures):
         if answers["heap"]:
             failures.take("live", checks.summary(answers["heap"].report, rows, smaps_bytes))
     if answers["cpython-allocators"]:
-        failures.take("live", checks.pymalloc(answers["cpython-allocators"].report, truth))
+        failures.take("live", checks.pymalloc(answers["cpython-allocators"].report, truth, width))
     if answers["arenas"]:
-        failures.take("live", checks.glibc(answers["arenas"].report, truth))
+        failures.take("live", checks.glibc(answers["arenas"].report, truth, width))
 
 
 def check_stats(source, where, truth, options, failures):
@@ -119,8 +120,8 @@ def check_stats_live(where, text, allocators, truth, options, failures):
         failures.take("live stats", checks.pymalloc_state(allocators.report["interpreters"][0], stats, "the text"))
 
 
-def check_core(source, where, live, options, failures):
-    answers = ask(options, source, where, failures)
+def check_core(source, where, live, options, failures, width=checks.WIDTH_64):
+    answers = ask(options, source, where, failures, width)
     for command in COMMANDS:
         if not (answers[command] and live[command]):
             continue

@@ -64,8 +64,9 @@ else:
         OWNED[dict].append(("values", 40))
 if sys.version_info >= (3, 13):
     OWNED = {kind: [(word, at + object.__basicsize__ - 16) for word, at in words] for kind, words in OWNED.items()}
-if WORD == 4:  # only its allocators are compared
-    OWNED = {}
+if WORD == 4:  # half of it, but for ma_version_tag, of 64 bits, before a dict's keys and values (to 3.11)
+    OWNED = {kind: [(word, at // 2 + (4 if kind is dict else 0)) for word, at in words]
+             for kind, words in OWNED.items()}
 
 
 def census(path, objects=None):
@@ -75,7 +76,7 @@ def census(path, objects=None):
     own = set([id(sys._getframe())])
     own.add(id(objects))
     referents, sizeof, from_address = gc.get_referents, sys.getsizeof, ctypes.c_char_p.from_address
-    word_at, owned = ctypes.c_uint64.from_address, OWNED
+    word_at, owned = ctypes.c_size_t.from_address, OWNED
     old_style = getattr(__import__("types"), "InstanceType", None)
     own.add(id(own))
     seen, lines, names = set(), [], {}

@@ -355,10 +355,10 @@ static void test_debug_hooks(void)
 	twice[2] = htobe64(24);
 	CHECK(prove(twice, 9, &object) && object.offset == 32 && object.debug_bytes == 32);
 	uint64_t requested;
-	CHECK(hw_debug_head((const uint8_t *)twice, sizeof(twice), sizeof(twice), &requested) ==
+	CHECK(hw_debug_head((const uint8_t *)twice, sizeof(twice), sizeof(twice), 8, &requested) ==
 		      32 &&
 	      requested == 24);
-	CHECK(!hw_debug_head((const uint8_t *)twice, 8, 8, &requested) && requested == 8);
+	CHECK(!hw_debug_head((const uint8_t *)twice, 8, 8, 8, &requested) && requested == 8);
 }
 
 static struct hw_claim claims[8];
@@ -404,13 +404,13 @@ static void test_owners(void)
 static void test_ast_arena(void)
 {
 	uint64_t block[8] = { 32, 16, 0, 0x4000 + 32 };
-	CHECK(hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64));
-	CHECK(!hw_is_ast_arena_block(0x4010, (const uint8_t *)block, 64, 64));
+	CHECK(hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64, 8));
+	CHECK(!hw_is_ast_arena_block(0x4010, (const uint8_t *)block, 64, 64, 8));
 	block[1] = 40; // used beyond its size
-	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64));
+	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64, 8));
 	block[0] = 1024; // larger than the block
-	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64));
-	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 24, 24));
+	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 64, 64, 8));
+	CHECK(!hw_is_ast_arena_block(0x4000, (const uint8_t *)block, 24, 24, 8));
 }
 
 int main(void)
