@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Makes chroots of Debian 12 for other machines, whose processes and cores tests/foreign reads:
 # HEAPWALK_TEST_FOREIGN=DIR/bookworm-arm64:DIR/bookworm-i386 tests/foreign/run.py
+# and against whose libraries tests/foreign/host.py compiles heapwalk for aarch64.
 set -euo pipefail
 
 usage() {
@@ -9,7 +10,7 @@ usage() {
 Usage: tests/matrix/foreign.sh [--build] ARCHITECTURE...
 
   ARCHITECTURE  arm64 (by qemu-user-static) or i386 (which an x86-64 kernel runs itself)
-  --build       with what it takes to compile heapwalk in there
+  --build       with the libraries that heapwalk is compiled against: tests/foreign/host.py does it, from outside
 
 As root, with the packages debootstrap and, for arm64, qemu-user-static: i386 takes two minutes, arm64 ten,
 0.6 GB each, below $HEAPWALK_CHROOTS (default /var/tmp/heapwalk-chroots) as bookworm-ARCHITECTURE. What is
@@ -21,8 +22,8 @@ chroots=${HEAPWALK_CHROOTS:-/var/tmp/heapwalk-chroots}
 mirror=${HEAPWALK_MIRROR:-http://deb.debian.org/debian}
 suite=bookworm
 packages=(python3 python3-dbg libc6-dbg gcc libc6-dev)
-build_packages=(cmake make g++ pkg-config libelf-dev libdw-dev libjson-c-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev
-	libdeflate-dev libsqlite3-dev)
+build_packages=(libelf-dev libdw-dev libjson-c-dev libzstd-dev liblz4-dev liblzma-dev zlib1g-dev libdeflate-dev
+	libsqlite3-dev)
 
 fail() {
 	echo "foreign.sh: $2" >&2
