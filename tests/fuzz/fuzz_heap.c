@@ -2,19 +2,12 @@
 // A whole session over a forged process with words written over: allocators, types, owners, the table, and a
 // command that asks it. First byte: the command; second: which glibc (bit 6: mimalloc too, bit 7: the dear checks);
 // third: about which address.
+#include "ask.h"
 #include "patches.h"
 #include "world.h"
 
-static bool swallow(void *payload, const char *text, size_t len)
-{
-	(void)payload;
-	(void)text;
-	(void)len;
-	return true;
-}
-
 // "@": an address.
-static const char *const commands[][8] = {
+static const char *const commands[][ASK_WORDS] = {
 	{ "all", "--format", "json" },
 	{ "census" },
 	{ "explain", "@", "--format", "json" },
@@ -42,21 +35,6 @@ static const char *const commands[][8] = {
 	{ "free", "--by", "state" },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(*commands) };
-
-static void run(struct hw_session *session, const char *const *command, uint64_t address)
-{
-	struct hw_output out = { .write = swallow };
-	const char *words[8];
-	char text[24];
-	int count = 0;
-	snprintf(text, sizeof(text), "%#" PRIx64, address);
-	for (; command[count]; count++)
-		words[count] = strcmp(command[count], "@") != 0 ? command[count] : text;
-	struct hw_error *err = hw_session_run(session, HW_OPTION_STYLE_GNU, count, words, &out);
-	if (err && (!*hw_error_message(err) || !hw_error_exit_status(err)))
-		abort();
-	hw_error_destroy(err);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -107,8 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!err) {
 		const char *const *command = commands[data[0] % COMMANDS];
 		if (!strcmp(command[0], "diff"))
-			run(session, (const char *const[]){ "label", "before", NULL }, 0);
-		run(session, command, words[data[2] % count]);
+			ask(session, (const char *const[]){ "label", "before", NULL }, 0);
+		ask(session, command, words[data[2] % count]);
 	}
 	hw_error_destroy(err);
 	hw_session_close(session);

@@ -23,7 +23,7 @@ MEMORY_MB = 2048
 # Larger inputs are slower, not better: a seed of the kind is a few KiB.
 LENGTHS = {"query": 512, "rules": 2048, "corefile": 1 << 16, "elf": 1 << 15}
 # Of a hundred inputs. They take from 20 µs (rules) to 2 ms (heap, a whole session).
-SHARES = {"corefile": 1, "elf": 7, "glibc": 8, "heap": 1, "mimalloc": 20, "objects": 19, "pymalloc": 14, "query": 14,
+SHARES = {"corefile": 1, "elf": 7, "glibc": 8, "heap": 1, "mimalloc": 20, "native": 1, "objects": 19, "pymalloc": 14, "python": 2, "query": 14,
           "rules": 14, "snapshot": 2}
 ROUND_INPUTS = 500000
 COLUMNS = ["fuzzer", "inputs", "seconds", "cpu_seconds", "mb", "status"]

@@ -3,7 +3,7 @@
 """Runs heapwalk on damaged copies of the cores of corefiles/: whatever a core says, heapwalk answers.
 
 A mutant is made from a seed and its number alone: `--seed S --only N` makes it again, `--keep FILE` keeps it.
-`--also CORE` damages a core of this machine's as well (of mimalloc, of another architecture, of no GIL).
+`--also CORE[:SYSROOT]` damages a core of this machine's as well (of mimalloc, of another architecture, of no GIL).
 Best with a build with sanitizers (-DHEAPWALK_SANITIZE=ON); HEAPWALK_BUILD names the build.
 """
 
@@ -249,10 +249,11 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--only", type=int, help="just this mutant, with every command")
     parser.add_argument("--core", help="only mutants of this core")
-    parser.add_argument("--also", metavar="CORE", action="append", default=[], help="a core of this machine's too")
+    parser.add_argument("--also", metavar="CORE[:SYSROOT]", action="append", default=[], help="a core of this machine's too")
     parser.add_argument("--keep", help="with --only: write the mutant here")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
+    also = {core: root or None for core, _, root in (word.partition(":") for word in options.also)}
     try:
         import tomllib
     except ImportError:
@@ -281,7 +282,7 @@ def main():
         address = "%#x" % mutant.random.choice([mutant.core.address(at), mutant.value(at)])
         for words in COMMANDS if options.only is not None else [command]:
             words = [address if word == "{address}" else word for word in words]
-            wrong = run(heapwalk, is_sanitized, path, None if name in options.also else sysroot, words)
+            wrong = run(heapwalk, is_sanitized, path, also.get(name, sysroot), words)
             if wrong:
                 with lock:
                     failed.append(number)
@@ -301,9 +302,9 @@ def main():
             if wrong:
                 raise SystemExit("FAIL %s, undamaged: %s" % (row["name"], wrong))
             os.unlink(path)
-        for name in options.also:
+        for name, root in also.items():
             cores.append((name, Core(name)))
-            wrong = run(heapwalk, is_sanitized, name, None, COMMANDS[0])
+            wrong = run(heapwalk, is_sanitized, name, root, COMMANDS[0])
             if wrong:
                 raise SystemExit("FAIL %s, undamaged: %s" % (name, wrong))
         numbers = range(options.first, options.first + options.count)
