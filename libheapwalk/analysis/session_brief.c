@@ -98,23 +98,17 @@ static bool hw_brief_walk_at_rest(struct hw_brief *brief, struct hw_error **ret_
 	return false;
 }
 
+// From the start: what an earlier call has found is dropped.
 static void hw_brief_run(void *payload)
 {
 	struct hw_brief *brief = payload;
 	struct hw_progress *progress = &brief->session->progress;
 	hw_progress_fn *report = progress->report;
+	hw_error_destroy(brief->err);
+	hw_brief_forget(brief);
 	progress->report = NULL; // it is for the caller's thread
 	brief->err = hw_brief_walk(brief);
 	progress->report = report;
-}
-
-static void hw_brief_rehearse(void *payload)
-{
-	struct hw_brief *brief = payload;
-	hw_brief_run(brief);
-	hw_error_destroy(brief->err);
-	brief->err = NULL;
-	hw_brief_forget(brief);
 }
 
 static struct hw_error *hw_brief_walk_stopped(struct hw_brief *brief)
@@ -124,8 +118,11 @@ static struct hw_error *hw_brief_walk_stopped(struct hw_brief *brief)
 	bool is_answer = false;
 	struct hw_error *err = NULL;
 	if (brief->is_prepared) {
-		HW_TRY(hw_target_run_stopped(session->target, hw_brief_rehearse, hw_brief_run,
-					     brief));
+		err = hw_target_run_stopped(session->target, hw_brief_run, brief);
+		if (err) {
+			hw_error_destroy(brief->err);
+			return err;
+		}
 		err = brief->err;
 		is_answer = !err || brief->read_failed || err->code == HW_ERROR_INTERRUPTED;
 	}

@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "target/live_private.h"
+#include "target/read_set.h"
 #include "target/rest.h"
 
 static size_t hw_live_read_mem(struct hw_live *live, hw_addr_t addr, void *buf, size_t len)
@@ -293,21 +294,78 @@ static struct hw_error *hw_live_stop(struct hw_target *self)
 	return err;
 }
 
-static struct hw_error *hw_live_run_stopped(struct hw_target *self, void (*rehearse)(void *payload),
-					    void (*run)(void *payload), void *payload)
+// One look at a process that is stopped for no longer than it takes to copy what the look reads.
+struct hw_live_look {
+	void (*run)(void *payload);
+	void *payload;
+	struct hw_read_set *reads; // owned by hw_live_look_once()
+	bool is_foreseen;          // what it reads: the rehearsals read the same
+	bool is_last; // the answer must come now: it looks while the process is stopped
+	bool is_done;
+};
+
+static void hw_live_rehearse(void *arg)
+{
+	struct hw_live_look *look = arg;
+	hw_read_set_begin_record(look->reads);
+	look->run(look->payload);
+	hw_read_set_end(look->reads);
+	look->is_foreseen = !look->is_last && hw_read_set_seal(look->reads) &&
+			    hw_read_set_fill(look->reads);
+	if (!look->is_foreseen)
+		return;
+	// What goes astray even now, because the heap grows all the time, would do so again.
+	hw_read_set_begin_replay(look->reads);
+	look->run(look->payload);
+	hw_read_set_end(look->reads);
+	look->is_foreseen = !hw_read_set_has_missed(look->reads) && hw_read_set_fill(look->reads);
+}
+
+static void hw_live_take(void *arg)
+{
+	struct hw_live_look *look = arg;
+	look->is_foreseen = look->is_foreseen && hw_read_set_fill(look->reads);
+	if (look->is_foreseen)
+		return;
+	look->run(look->payload);
+	look->is_done = true;
+}
+
+static struct hw_error *hw_live_look_once(struct hw_live *live, struct hw_live_look *look)
+{
+	struct hw_target *target = &live->target;
+	uint64_t nanoseconds = 0;
+	HW_TRY(hw_read_set_create(target, &look->reads));
+	struct hw_error *err = hw_tracer_run_stopped(target->pid, live->proc_fd, target->machine,
+						     hw_live_rehearse, hw_live_take, look,
+						     &nanoseconds);
+	target->stopped_nanoseconds += nanoseconds;
+	if (!err && !look->is_done) {
+		hw_read_set_begin_replay(look->reads);
+		look->run(look->payload);
+		look->is_done = !hw_read_set_has_missed(look->reads);
+	}
+	hw_read_set_destroy(look->reads);
+	return err;
+}
+
+static struct hw_error *hw_live_run_stopped(struct hw_target *self, void (*run)(void *payload),
+					    void *payload)
 {
 	struct hw_live *live = (struct hw_live *)self;
-	uint64_t nanoseconds = 0;
+	struct hw_live_look look = { .run = run, .payload = payload };
 	struct hw_error *err = NULL;
 	if (!hw_live_is_alive(self))
 		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited", (int)self->pid);
-	if (live->stop_count++ || live->no_stop)
+	if (live->stop_count++ || live->no_stop) {
 		run(payload);
-	else
-		err = hw_tracer_run_stopped(self->pid, live->proc_fd, self->machine, rehearse, run,
-					    payload, &nanoseconds);
+		look.is_done = true;
+	}
+	while (!err && !look.is_done) {
+		err = hw_live_look_once(live, &look);
+		look.is_last = true;
+	}
 	live->stop_count--;
-	self->stopped_nanoseconds += nanoseconds;
 	return err;
 }
 

@@ -71,11 +71,11 @@ struct hw_error *hw_target_stop(struct hw_target *target)
 	return target->ops->stop ? target->ops->stop(target) : NULL;
 }
 
-struct hw_error *hw_target_run_stopped(struct hw_target *target, void (*rehearse)(void *payload),
-				       void (*run)(void *payload), void *payload)
+struct hw_error *hw_target_run_stopped(struct hw_target *target, void (*run)(void *payload),
+				       void *payload)
 {
 	if (target->ops->run_stopped)
-		return target->ops->run_stopped(target, rehearse, run, payload);
+		return target->ops->run_stopped(target, run, payload);
 	HW_TRY(hw_target_stop(target));
 	run(payload);
 	hw_target_resume(target);

@@ -55,6 +55,7 @@ enum hw_target_kind {
 const char *hw_target_kind_word(enum hw_target_kind kind);
 
 struct hw_target;
+struct hw_read_set;
 
 // A small piece of the target among many.
 struct hw_span {
@@ -88,8 +89,8 @@ struct hw_reader_ops {
 	// Stop / let go all threads. Nested calls count. Slots may be NULL (cores, images).
 	struct hw_error *(*stop)(struct hw_target *self);
 	// See hw_target_run_stopped(). NULL: stop() does as well.
-	struct hw_error *(*run_stopped)(struct hw_target *self, void (*rehearse)(void *payload),
-					void (*run)(void *payload), void *payload);
+	struct hw_error *(*run_stopped)(struct hw_target *self, void (*run)(void *payload),
+					void *payload);
 	void (*resume)(struct hw_target *self);
 	// Read mappings and threads again. NULL: they never change.
 	struct hw_error *(*refresh)(struct hw_target *self);
@@ -119,6 +120,8 @@ struct hw_target {
 	uint64_t stopped_nanoseconds; // how long it stood still for us, stops that ended
 	uint64_t stop_began;          // of the stop under way, CLOCK_MONOTONIC; 0: none
 	char *shortfall; // why its bytes are not all there, a clause; NULL: nothing is known of that
+	struct hw_read_set
+		*read_set; // its reads are recorded or replayed (read_set.h); NULL: they are not
 	HW_VEC(struct hw_mapping) mappings; // sorted, disjoint
 	HW_VEC(struct hw_thread) threads;
 	struct hw_strtab strings; // owns the mappings' paths: they outlive a refresh
@@ -156,12 +159,13 @@ void hw_target_copy_when_stopped(struct hw_target *target, struct hw_issues *iss
 
 // The outermost stop also refreshes mappings and threads.
 struct hw_error *hw_target_stop(struct hw_target *target) HW_MUST_USE;
-// Calls run(payload), perhaps on another thread, while all threads stand still, for as short a time as can
-// be. Mappings and threads are as they were read last: for a look at addresses that are known already. An
-// error: it was not called. A live process runs while rehearse(payload) does the same on the same thread and
-// drops it: what the real one needs of ours, code and memory, is at hand then.
-struct hw_error *hw_target_run_stopped(struct hw_target *target, void (*rehearse)(void *payload),
-				       void (*run)(void *payload), void *payload) HW_MUST_USE;
+// Lets run(payload) see the target as it is at one moment, and stops it for as short a time as can be. Mappings and
+// threads are as they were read last: for a look at addresses that are known already. run() is called several
+// times, perhaps on other threads, and begins anew each time: the last call counts. Of a live process the first
+// ones are rehearsals while it runs, and to copy what they read is all that is done while it is stopped
+// (read_set.h). An error: the target could not be stopped, what run() has seen is worth nothing.
+struct hw_error *hw_target_run_stopped(struct hw_target *target, void (*run)(void *payload),
+				       void *payload) HW_MUST_USE;
 void hw_target_resume(struct hw_target *target);
 // For how long a live process stood still for us until now.
 uint64_t hw_target_stopped_nanoseconds(const struct hw_target *target);

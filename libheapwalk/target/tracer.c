@@ -115,10 +115,9 @@ static struct hw_error *hw_tracer_refused(const struct hw_tracer *tracer, pid_t 
 			   (int)tracer->pid);
 }
 
-// Seize and interrupt one thread. *ret_new: it was there.
-static struct hw_error *hw_tracer_seize(struct hw_tracer *tracer, pid_t tid, bool *ret_new)
+// Seize one thread, which runs on.
+static struct hw_error *hw_tracer_seize(struct hw_tracer *tracer, pid_t tid)
 {
-	*ret_new = false;
 	if (!hw_vec_reserve(&tracer->tracees, tracer->tracees.count + 1))
 		return &hw_enomem;
 	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
@@ -129,8 +128,6 @@ static struct hw_error *hw_tracer_seize(struct hw_tracer *tracer, pid_t tid, boo
 		return hw_tracer_refused(tracer, tid, os_errno);
 	}
 	hw_vec_push(&tracer->tracees, ((struct hw_tracee){ .tid = tid }));
-	*ret_new = true;
-	ptrace(PTRACE_INTERRUPT, tid, NULL, NULL); // fails only when it is ending: wait sees that
 	return NULL;
 }
 
@@ -189,30 +186,29 @@ static struct hw_error *hw_tracer_wait(struct hw_tracer *tracer, struct hw_trace
 	}
 }
 
-static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
+// Those that are listed and were not yet.
+static struct hw_error *hw_tracer_seize_new(struct hw_tracer *tracer, DIR *tasks)
+{
+	rewinddir(tasks);
+	for (pid_t tid; (tid = hw_proc_next_task(tasks));)
+		if (!hw_tracer_has(tracer, tid))
+			HW_TRY(hw_tracer_seize(tracer, tid));
+	return NULL;
+}
+
+static struct hw_error *hw_tracer_stop_listed(struct hw_tracer *tracer, DIR *tasks)
 {
 	// A thread made meanwhile is not ours by itself: look until a pass finds nobody new.
 	for (unsigned pass = 0; pass < HW_TRACER_PASSES; pass++) {
 		size_t first_new = tracer->tracees.count;
-		int fd = openat(tracer->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
-		if (!tasks) {
-			if (fd >= 0)
-				close(fd);
-			return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited",
-					       (int)tracer->pid);
-		}
-		struct hw_error *err = NULL;
-		for (pid_t tid; !err && (tid = hw_proc_next_task(tasks));) {
-			bool is_new;
-			if (!hw_tracer_has(tracer, tid))
-				err = hw_tracer_seize(tracer, tid, &is_new);
-		}
-		closedir(tasks);
-		for (size_t i = first_new; !err && i < tracer->tracees.count; i++)
-			err = hw_tracer_wait(tracer, &tracer->tracees.data[i]);
-		if (err)
-			return err;
+		HW_TRY(hw_tracer_seize_new(tracer, tasks));
+		if (!pass)
+			tracer->began = hw_now_nanoseconds();
+		// fails only for one that is ending: wait sees that
+		for (size_t i = first_new; i < tracer->tracees.count; i++)
+			ptrace(PTRACE_INTERRUPT, tracer->tracees.data[i].tid, NULL, NULL);
+		for (size_t i = first_new; i < tracer->tracees.count; i++)
+			HW_TRY(hw_tracer_wait(tracer, &tracer->tracees.data[i]));
 		if (first_new == tracer->tracees.count)
 			return tracer->tracees.count
 				       ? NULL
@@ -222,6 +218,22 @@ static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
 	return hw_error_create(HW_ERROR_OS,
 			       "process %d makes threads faster than they can be stopped",
 			       (int)tracer->pid);
+}
+
+static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
+{
+	tracer->began = hw_now_nanoseconds(); // in case nothing is stopped
+	int fd = openat(tracer->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
+	if (!tasks) {
+		if (fd >= 0)
+			close(fd);
+		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited",
+				       (int)tracer->pid);
+	}
+	struct hw_error *err = hw_tracer_stop_listed(tracer, tasks);
+	closedir(tasks);
+	return err;
 }
 
 static struct hw_error *hw_tracer_read_registers(struct hw_tracer *tracer)
@@ -265,7 +277,6 @@ static void hw_tracer_let_go(struct hw_tracer *tracer)
 static void *hw_tracer_run(void *arg)
 {
 	struct hw_tracer *tracer = arg;
-	tracer->began = hw_now_nanoseconds();
 	tracer->err = hw_tracer_stop_all(tracer);
 	if (!tracer->err)
 		tracer->err = hw_tracer_read_registers(tracer);
@@ -287,7 +298,6 @@ static void *hw_tracer_run_stopped_thread(void *arg)
 {
 	struct hw_tracer *tracer = arg;
 	tracer->rehearse(tracer->payload);
-	tracer->began = hw_now_nanoseconds();
 	tracer->err = hw_tracer_stop_all(tracer);
 	if (!tracer->err)
 		tracer->run(tracer->payload);

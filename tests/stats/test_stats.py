@@ -26,6 +26,22 @@ from process import PAUSE, heapwalk_command, run_heapwalk  # noqa: E402
 HEAPWALK = heapwalk_command()
 FOUND = [i for i in interpreters.find()[0] if i.version >= (3, 6) and not i.root]
 
+# Never waits: blocks come and go all the time, every now and then in number.
+CHANGING = """
+import sys
+kept, more, i = {}, None, 0
+while True:
+    kept[i % 5000] = (i, str(i))
+    if i % 50000 == 25000:
+        more = [[j] for j in range(20000)]
+    if i % 50000 == 40000:
+        more = None
+    if i == 100000:
+        print("ready")
+        sys.stdout.flush()
+    i += 1
+"""
+
 
 class Parts:
     """A target that goes on from part to part."""
@@ -102,6 +118,24 @@ class Stats(unittest.TestCase):
                 self.assertTrue(answer.stdout.decode().startswith(text + "\n"))
                 self.assertRegex(answer.stdout.decode(), r"the process was stopped for \d+\.\d+ ms\n$")
                 self.assertGreater(target.ask("--format", "json").report["stopped_seconds"], 0)
+
+    def test_a_heap_that_changes(self):
+        """Nobody can say what its text would be; but of one moment the lines add up, and nothing contradicts itself."""
+        for interpreter in FOUND[:1] + FOUND[-1:]:
+            with self.subTest(interpreter.name):
+                target = subprocess.Popen([interpreter.path, "-c", CHANGING], stdout=subprocess.PIPE)
+                try:
+                    self.assertEqual(target.stdout.readline(), b"ready\n")
+                    for _ in range(12):
+                        answer = run_heapwalk(HEAPWALK, ["-p", str(target.pid), "stats"])
+                        self.assertEqual((answer.returncode, answer.stderr), (0, ""))
+                        stats = oracles.PymallocStats(answer.stdout.decode())
+                        self.assertEqual(stats.allocated_bytes, sum(c.size * c.blocks_in_use for c in stats.classes))
+                        self.assertEqual(stats.total_bytes, stats.arenas_total_bytes)
+                finally:
+                    target.kill()
+                    target.wait()
+                    target.stdout.close()
 
     def test_a_process_that_sleeps(self):
         with Parts(FOUND[-1].path, "made_dropped_made", 10) as target:
