@@ -221,7 +221,8 @@ void hw_type_measure(struct hw_type *type, unsigned word_bytes)
 	type->room_min = type->basicsize;
 	// Modules/_datetimemodule.c: instances without a time zone lack the word for it, their last.
 	if (!(type->flags & HW_TPFLAGS_HEAPTYPE) && type->room_min > word_bytes &&
-	    (!strcmp(type->name, "datetime.datetime") || !strcmp(type->name, "datetime.time")))
+	    (type->absent_file || !strcmp(type->name, "datetime.datetime") ||
+	     !strcmp(type->name, "datetime.time")))
 		type->room_min -= word_bytes;
 	if (type->shape == HW_SHAPE_AT_LEAST || type->flags & HW_TPFLAGS_INLINE_VALUES)
 		type->room_max = UINT64_MAX;

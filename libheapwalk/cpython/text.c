@@ -100,6 +100,8 @@ bool hw_type_module_name(const struct hw_python_layout *layout, struct hw_pages 
 				      &item);
 		return item.is_found;
 	}
+	if (type->absent_file)
+		return false;
 	const char *dot = strrchr(type->name, '.');
 	// Objects/typeobject.c, type_module(): 2.7 calls it __builtin__, which is the same to people.
 	int len = dot ? snprintf(buf, size, "%.*s", (int)(dot - type->name), type->name)

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "cpython/owners.h"
 #include "cpython/references.h"
+#include "target/absences.h"
 
 enum {
 	HW_TYPE_BYTES_MAX = 1 << 24, // largest tp_basicsize that is believed
@@ -122,9 +123,20 @@ static enum hw_type_shape hw_type_shape_of(const struct hw_type *type)
 // A verdict is a function of the target's memory alone: not of what was asked about before, or by which
 // thread. And it costs a bounded number of reads, whatever that memory says.
 
+// The name of a type; one that is in a file that is not at hand is called after the file.
+static bool hw_type_read_name(struct hw_pages *pages, hw_addr_t addr, char *name, size_t name_size,
+			      const char **ret_absent)
+{
+	*ret_absent = NULL;
+	if (hw_pages_read_string(pages, addr, name, name_size))
+		return hw_type_name_is_sane(name);
+	*ret_absent = hw_target_absent_text(pages->target, addr);
+	return *ret_absent && hw_absent_name(name, name_size, "unknown type", *ret_absent) > 0;
+}
+
 // What a type object says of itself, without contradiction.
 static bool hw_type_read(struct hw_type_cache *cache, hw_addr_t addr, uint8_t *bytes, char *name,
-			 size_t name_size)
+			 size_t name_size, const char **ret_absent)
 {
 	const struct hw_python_layout *l = &cache->types->python->layout;
 	if ((size_t)l->type_size > HW_TYPE_STRUCT_MAX ||
@@ -136,9 +148,8 @@ static bool hw_type_read(struct hw_type_cache *cache, hw_addr_t addr, uint8_t *b
 	       hw_word(bytes + l->tp_itemsize, word) <= HW_TYPE_BYTES_MAX &&
 	       // 2.7 never makes some static types ready, method_descriptor for one.
 	       (flags & (HW_TPFLAGS_READY | HW_TPFLAGS_HEAPTYPE)) != HW_TPFLAGS_HEAPTYPE &&
-	       hw_pages_read_string(cache->pages, hw_word(bytes + l->tp_name, word), name,
-				    name_size) &&
-	       hw_type_name_is_sane(name);
+	       hw_type_read_name(cache->pages, hw_word(bytes + l->tp_name, word), name, name_size,
+				 ret_absent);
 }
 
 static struct hw_type_slot hw_type_verdict(struct hw_types *types, hw_addr_t addr)
@@ -157,6 +168,7 @@ static unsigned hw_type_metatypes(struct hw_type_cache *cache, hw_addr_t addr)
 	const struct hw_python_layout *l = &python->layout;
 	uint8_t bytes[HW_TYPE_STRUCT_MAX];
 	char name[256];
+	const char *absent_file;
 	for (unsigned n = 1; n <= HW_TYPE_METATYPES_MAX; n++) {
 		uint64_t metatype;
 		if (!hw_pages_read_word(cache->pages, addr + (uint64_t)l->ob_type, &metatype))
@@ -174,7 +186,7 @@ static unsigned hw_type_metatypes(struct hw_type_cache *cache, hw_addr_t addr)
 				       ? n
 				       : 0;
 		}
-		if (!hw_type_read(cache, metatype, bytes, name, sizeof(name)) ||
+		if (!hw_type_read(cache, metatype, bytes, name, sizeof(name), &absent_file) ||
 		    !(hw_u32(bytes + l->tp_flags) & HW_TPFLAGS_TYPE_SUBCLASS))
 			return 0;
 		addr = metatype;
@@ -205,9 +217,10 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 	const struct hw_python_layout *l = &cache->types->python->layout;
 	uint8_t bytes[HW_TYPE_STRUCT_MAX];
 	char name[256];
+	const char *absent_file;
 	// Cheapest first: most words that are asked about point at no type at all.
 	unsigned metatypes = hw_type_metatypes(cache, addr);
-	if (!metatypes || !hw_type_read(cache, addr, bytes, name, sizeof(name)))
+	if (!metatypes || !hw_type_read(cache, addr, bytes, name, sizeof(name), &absent_file))
 		return NULL;
 	const unsigned word = l->word_bytes;
 	uint32_t flags = hw_u32(bytes + l->tp_flags);
@@ -217,6 +230,7 @@ static struct hw_type *hw_type_create(struct hw_type_cache *cache, hw_addr_t add
 		return NULL;
 	}
 	type->address = addr;
+	type->absent_file = absent_file;
 	type->metatype_count = (uint8_t)metatypes;
 	type->basicsize = hw_u32(bytes + l->tp_basicsize);
 	type->itemsize = hw_u32(bytes + l->tp_itemsize);

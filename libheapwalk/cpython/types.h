@@ -74,7 +74,8 @@ struct hw_type {
 
 	hw_addr_t address;
 	const struct hw_type *base; // NULL: object, or not readable
-	char *name;                 // tp_name
+	char *name;                 // tp_name; of one that can't be read: hw_absent_name()
+	const char *absent_file;    // that has tp_name and is not at hand; NULL: the name is known
 	uint32_t index;
 	bool has_preheader, is_module, is_type, is_dict;
 	uint8_t metatype_count; // from it to PyType_Type: 1 for most
@@ -115,7 +116,8 @@ struct hw_error *hw_types_init(struct hw_types *types, const struct hw_python *p
 			       struct hw_rules *rules, struct hw_issues *issues) HW_MUST_USE;
 void hw_types_deinit(struct hw_types *types);
 
-// The type at addr, or NULL when what is there is no type. Borrowed from `types`.
+// The type at addr, or NULL when what is there is no type. Borrowed from `types`. A type that proves itself but
+// for its name, because that is in a file that is not at hand (target/absences.h), is one.
 const struct hw_type *hw_type_at_slow(struct hw_type_cache *cache, hw_addr_t addr);
 static inline const struct hw_type *hw_type_at(struct hw_type_cache *cache, hw_addr_t addr)
 {

@@ -293,6 +293,52 @@ static bool hw_heap_take_rows(struct hw_heap *heap, const struct hw_counter *cou
 	return true;
 }
 
+// The file for want of which blocks of this category can't be told, or not what they own; NULL: none.
+static const char *hw_category_absent_file(const struct hw_heap *heap,
+					   const struct hw_category *category)
+{
+	char name[4096];
+	const struct hw_type *type = category->type ? heap->types.all.data[category->type - 1]
+						    : NULL;
+	for (; type; type = type->base)
+		if (type->absent_file)
+			return type->absent_file;
+	hw_vec_foreach(absence, &heap->absences.list)
+	{
+		hw_absent_name(name, sizeof(name), "unknown class", absence->path);
+		if (!category->type && !strcmp(category->kind, name))
+			return absence->path;
+	}
+	return NULL;
+}
+
+static int hw_absence_order(const void *a, const void *b)
+{
+	const struct hw_absence *x = a, *y = b;
+	return strcmp(x->path, y->path);
+}
+
+// How much hangs on each file that is not at hand.
+static void hw_heap_count_absences(struct hw_heap *heap)
+{
+	hw_vec_foreach(row, &heap->census)
+	{
+		const char *path = hw_category_absent_file(heap,
+							   hw_heap_category(heap, row->category));
+		if (path)
+			hw_absences_add(&heap->absences, path, row->count, row->bytes);
+	}
+	if (heap->absences.list.count)
+		qsort(heap->absences.list.data, heap->absences.list.count,
+		      sizeof(*heap->absences.list.data), hw_absence_order);
+	hw_vec_foreach(absence, &heap->absences.list) hw_issues_add(
+		heap->in.issues, HW_ERROR_NOT_FOUND, 0,
+		"%s is not at hand, or is another build than the one that was mapped, and the "
+		"target lacks what is in it: %llu blocks of %llu bytes are known to hang on it",
+		absence->path, (unsigned long long)absence->block_count,
+		(unsigned long long)absence->bytes);
+}
+
 struct hw_error *hw_heap_count(struct hw_heap *heap)
 {
 	hw_cleanup_with(hw_count_work_deinit) struct hw_count_work work = {
@@ -314,6 +360,7 @@ struct hw_error *hw_heap_count(struct hw_heap *heap)
 	if (!hw_heap_take_rows(heap, counter, &rows_bytes))
 		return &hw_enomem;
 	hw_heap_count_coverage(heap);
+	hw_heap_count_absences(heap);
 	if (spans_bytes != heap->ledger.mapped_bytes || rows_bytes != heap->ledger.mapped_bytes)
 		hw_issues_add(heap->in.issues, HW_ERROR_INVARIANT, 0,
 			      "private writable mappings have %llu bytes, the spans of the table "

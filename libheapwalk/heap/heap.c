@@ -69,6 +69,7 @@ struct hw_error *hw_heap_open(const struct hw_heap_inputs *inputs, struct hw_hea
 	if (!heap)
 		return &hw_enomem;
 	heap->in = *inputs;
+	hw_absences_init(&heap->absences);
 	struct hw_error *err = hw_heap_open_into(heap);
 	if (err) {
 		hw_heap_destroy(heap);
@@ -120,6 +121,7 @@ void hw_heap_destroy(struct hw_heap *heap)
 	hw_vec_deinit(&heap->stack_chunks);
 	hw_vec_deinit(&heap->spans);
 	hw_vec_deinit(&heap->census);
+	hw_absences_deinit(&heap->absences);
 	free(heap);
 }
 
@@ -146,6 +148,12 @@ uint32_t hw_heap_category_count(const struct hw_heap *heap)
 const struct hw_ledger *hw_heap_ledger(const struct hw_heap *heap)
 {
 	return &heap->ledger;
+}
+
+const struct hw_absence *hw_heap_absences(const struct hw_heap *heap, size_t *ret_count)
+{
+	*ret_count = heap->absences.list.count;
+	return heap->absences.list.data;
 }
 
 const struct hw_census_row *hw_heap_census(const struct hw_heap *heap, size_t *ret_count)

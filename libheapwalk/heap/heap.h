@@ -14,6 +14,7 @@
 #include "cpython/mimalloc.h"
 #include "cpython/obmalloc.h"
 #include "glibc/malloc.h"
+#include "target/absences.h"
 
 enum hw_allocator {
 	HW_ALLOCATOR_NONE,
@@ -88,6 +89,8 @@ bool hw_heap_is_partial(const struct hw_heap *heap);
 const struct hw_category *hw_heap_category(const struct hw_heap *heap, uint32_t id);
 uint32_t hw_heap_category_count(const struct hw_heap *heap);
 const struct hw_ledger *hw_heap_ledger(const struct hw_heap *heap);
+// Files of the target that are not at hand, where something could not be told for want of them: by name; borrowed.
+const struct hw_absence *hw_heap_absences(const struct hw_heap *heap, size_t *ret_count);
 // One row a category that occurs, in category order; borrowed from the heap.
 const struct hw_census_row *hw_heap_census(const struct hw_heap *heap, size_t *ret_count);
 

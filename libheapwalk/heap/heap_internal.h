@@ -79,6 +79,7 @@ struct hw_heap {
 	hw_stretch_vec spans;
 	HW_VEC(struct hw_census_row) census;
 	struct hw_ledger ledger;
+	struct hw_absences absences;
 	_Atomic uint64_t conflict_count;
 	bool is_partial;
 };

@@ -14,7 +14,8 @@ struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
 	const struct hw_native native = { .target = heap->in.target,
 					  .modules = heap->in.modules,
 					  .rules = heap->in.rules,
-					  .issues = heap->in.issues };
+					  .issues = heap->in.issues,
+					  .absences = &heap->absences };
 	bool is_64 = hw_heap_word_bytes(heap) == 8;
 	if (!is_64)
 		hw_issues_add(heap->in.issues, HW_ERROR_UNSUPPORTED, 0,

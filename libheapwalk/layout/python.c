@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "layout/python_internal.h"
+#include "target/absences.h"
 
 // The module that holds the interpreter's code. PyType_Type alone does not tell: a non-PIE program
 // that links with libpython.so has a copy of it.
@@ -275,15 +276,22 @@ static bool hw_is_cpython_name(const char *path)
 }
 
 // Its files are mapped, and neither they nor what the core has of them tell where anything is: there is no
-// proof that CPython is not here. The interpreter's file is named before an extension module's.
-static struct hw_error *hw_find_hidden_names(const struct hw_target *target)
+// proof that CPython is not here. The interpreter's file is named before an extension module's, and one that
+// is not at hand before one that is.
+static struct hw_error *hw_find_hidden_names(struct hw_target *target)
 {
 	const struct hw_mapping *best = NULL;
+	int best_rank = -1;
 	hw_vec_foreach(m, &target->mappings)
 	{
-		if (*m->path == '/' && m->flags & HW_MAP_EXEC && hw_is_cpython_name(m->path) &&
-		    (!best || (strstr(best->path, ".cpython-") && !strstr(m->path, ".cpython-"))))
+		if (*m->path != '/' || !(m->flags & HW_MAP_EXEC) || !hw_is_cpython_name(m->path))
+			continue;
+		int rank = (strstr(m->path, ".cpython-") ? 0 : 2) +
+			   (hw_target_absent_file(target, m->start) ? 1 : 0);
+		if (rank > best_rank) {
 			best = m;
+			best_rank = rank;
+		}
 	}
 	if (!best)
 		return NULL;

@@ -11,6 +11,7 @@
 
 #include "base/rules.h"
 #include "symbols/modules.h"
+#include "target/absences.h"
 #include "target/window.h"
 
 // What classifiers are opened with. Borrowed until they are closed.
@@ -19,6 +20,7 @@ struct hw_native {
 	struct hw_modules *modules; // NULL: none
 	struct hw_rules *rules;     // the user's; NULL: none
 	struct hw_issues *issues;
+	struct hw_absences *absences; // files for want of which something could not be told
 };
 
 // A block in use, behind malloc's header and the debug hooks'.
@@ -120,6 +122,18 @@ extern const struct hw_classifier *const hw_classifiers[];
 // library was linked into it. NULL: the library is not in the process.
 struct hw_module *hw_native_library(const struct hw_native *native, const char *stem,
 				    const char *symbol);
+
+// A text at `addr`, which would have told what something is, could not be read: when that is for want of a
+// file, the report says so.
+static inline void hw_native_lacks(const struct hw_native *native, hw_addr_t addr)
+{
+	const char *path = hw_target_absent_text(native->target, addr);
+	if (path)
+		hw_absences_add(native->absences, path, 0, 0);
+}
+
+// What this module's file has was needed, and could not be found: the same.
+void hw_native_lacks_module(const struct hw_native *native, const struct hw_module *module);
 
 // Bytes of a module that are mapped, for pointers that must lead into it.
 static inline bool hw_native_is_inside(const struct hw_module *module, hw_addr_t addr)

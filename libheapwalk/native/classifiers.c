@@ -35,3 +35,17 @@ struct hw_module *hw_native_library(const struct hw_native *native, const char *
 	}
 	return NULL;
 }
+
+void hw_native_lacks_module(const struct hw_native *native, const struct hw_module *module)
+{
+	hw_vec_foreach(m, &native->target->mappings)
+	{
+		const char *path = m->start >= module->start && m->start < module->end
+					   ? hw_target_absent_file(native->target, m->start)
+					   : NULL;
+		if (!path)
+			continue;
+		hw_absences_add(native->absences, path, 0, 0);
+		return;
+	}
+}

@@ -17,7 +17,7 @@ struct hw_cxx {
 static struct hw_error *hw_cxx_open(const struct hw_native *native, void **ret)
 {
 	struct hw_vtables *vtables;
-	HW_TRY(hw_vtables_create(native->target, native->modules, &vtables));
+	HW_TRY(hw_vtables_create(native->target, native->modules, native->absences, &vtables));
 	if (!vtables)
 		return NULL;
 	struct hw_cxx *cxx = calloc(1, sizeof(*cxx));

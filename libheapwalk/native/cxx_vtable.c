@@ -41,6 +41,7 @@ struct hw_module_range {
 struct hw_vtables {
 	struct hw_target *target;
 	struct hw_modules *modules;
+	struct hw_absences *absences;
 	HW_VEC(struct hw_module_range) ranges; // sorted, merged
 	// Written once, under the lock; read without it.
 	_Atomic(struct hw_verdict *) slots[HW_VERDICT_SLOTS];
@@ -57,7 +58,7 @@ static int hw_compare_ranges(const void *a, const void *b)
 }
 
 struct hw_error *hw_vtables_create(struct hw_target *target, struct hw_modules *modules,
-				   struct hw_vtables **ret)
+				   struct hw_absences *absences, struct hw_vtables **ret)
 {
 	*ret = NULL;
 	size_t count = modules ? hw_modules_count(modules) : 0;
@@ -68,6 +69,7 @@ struct hw_error *hw_vtables_create(struct hw_target *target, struct hw_modules *
 		return &hw_enomem;
 	vtables->target = target;
 	vtables->modules = modules;
+	vtables->absences = absences;
 	pthread_mutex_init(&vtables->lock, NULL);
 	hw_strtab_init(&vtables->names);
 	hw_pages_init(&vtables->pages, target);
@@ -165,14 +167,21 @@ static const char *hw_name_class(struct hw_vtables *vtables, const char *mangled
 	return id == UINT32_MAX ? NULL : hw_strtab_get(&vtables->names, id);
 }
 
-// A typeinfo's name, "*" before it when it is of one file alone.
-static bool hw_typeinfo_name(struct hw_vtables *vtables, hw_addr_t typeinfo, char *buf, size_t size)
+// A typeinfo's name, "*" before it when it is of one file alone. False and *ret_absent not NULL: it is in that
+// file, which is not at hand.
+static bool hw_typeinfo_name(struct hw_vtables *vtables, hw_addr_t typeinfo, char *buf, size_t size,
+			     const char **ret_absent)
 {
 	uint64_t text;
-	return typeinfo && !(typeinfo & 7) && hw_is_in_module(vtables, typeinfo) &&
-	       hw_pages_read_u64(&vtables->pages, typeinfo + 8, &text) &&
-	       hw_is_in_module(vtables, text) &&
-	       hw_pages_read_string(&vtables->pages, text, buf, size);
+	*ret_absent = NULL;
+	if (!typeinfo || typeinfo & 7 || !hw_is_in_module(vtables, typeinfo) ||
+	    !hw_pages_read_u64(&vtables->pages, typeinfo + 8, &text) ||
+	    !hw_is_in_module(vtables, text))
+		return false;
+	if (hw_pages_read_string(&vtables->pages, text, buf, size))
+		return true;
+	*ret_absent = hw_target_absent_text(vtables->target, text);
+	return false;
 }
 
 // Is the object at `typeinfo` one of the classes that describe classes?
@@ -182,12 +191,17 @@ static bool hw_is_typeinfo(struct hw_vtables *vtables, hw_addr_t typeinfo)
 					       "N10__cxxabiv120__si_class_type_infoE",
 					       "N10__cxxabiv121__vmi_class_type_infoE" };
 	char name[64];
+	const char *absent_file;
 	uint64_t vtable, its_typeinfo;
 	if (!hw_pages_read_u64(&vtables->pages, typeinfo, &vtable) ||
 	    !hw_is_in_module(vtables, vtable) ||
-	    !hw_pages_read_u64(&vtables->pages, vtable - 8, &its_typeinfo) ||
-	    !hw_typeinfo_name(vtables, its_typeinfo, name, sizeof(name)))
+	    !hw_pages_read_u64(&vtables->pages, vtable - 8, &its_typeinfo))
 		return false;
+	if (!hw_typeinfo_name(vtables, its_typeinfo, name, sizeof(name), &absent_file)) {
+		if (absent_file) // libstdc++'s: no class can be told
+			hw_absences_add(vtables->absences, absent_file, 0, 0);
+		return false;
+	}
 	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
 		if (!strcmp(name, classes[i]))
 			return true;
@@ -213,6 +227,7 @@ static const char *hw_class_of_symbol(struct hw_vtables *vtables, hw_addr_t addr
 static const char *hw_class_of(struct hw_vtables *vtables, hw_addr_t addr)
 {
 	char name[HW_MANGLED_MAX + 1];
+	const char *absent_file;
 	uint64_t to_top, typeinfo;
 	if (!hw_pages_read_u64(&vtables->pages, addr - 16, &to_top) ||
 	    !hw_pages_read_u64(&vtables->pages, addr - 8, &typeinfo))
@@ -221,8 +236,16 @@ static const char *hw_class_of(struct hw_vtables *vtables, hw_addr_t addr)
 		return NULL; // of a base inside the object, or no vtable
 	if (!typeinfo)
 		return hw_class_of_symbol(vtables, addr);
-	if (!hw_typeinfo_name(vtables, typeinfo, name, sizeof(name)) ||
-	    !hw_is_typeinfo(vtables, typeinfo))
+	if (!hw_typeinfo_name(vtables, typeinfo, name, sizeof(name), &absent_file)) {
+		if (!absent_file || !hw_is_typeinfo(vtables, typeinfo))
+			return NULL;
+		hw_absences_add(vtables->absences, absent_file, 0, 0);
+		int len = hw_absent_name(name, sizeof(name), "unknown class", absent_file);
+		uint32_t id = len > 0 ? hw_strtab_intern(&vtables->names, name, strlen(name))
+				      : UINT32_MAX;
+		return id == UINT32_MAX ? NULL : hw_strtab_get(&vtables->names, id);
+	}
+	if (!hw_is_typeinfo(vtables, typeinfo))
 		return NULL;
 	const char *mangled = *name == '*' ? name + 1 : name;
 	return hw_name_class(vtables, mangled, strlen(mangled));

@@ -106,9 +106,13 @@ static bool hw_gtypes_quark(struct hw_gtypes *types, hw_addr_t quarks, uint32_t 
 			    size_t size)
 {
 	uint64_t text;
-	return quark && quark < QUARKS_MAX &&
-	       hw_gtypes_read_u64(types, quarks + 8 * (hw_addr_t)quark, &text) &&
-	       hw_pages_read_string(&types->pages, text, buf, size);
+	if (!quark || quark >= QUARKS_MAX ||
+	    !hw_gtypes_read_u64(types, quarks + 8 * (hw_addr_t)quark, &text))
+		return false;
+	if (hw_pages_read_string(&types->pages, text, buf, size))
+		return true;
+	hw_native_lacks(&types->native, text);
+	return false;
 }
 
 // Is `quarks` the table in which the known types' nodes find their names?
@@ -274,6 +278,8 @@ struct hw_error *hw_gtypes_find(const struct hw_native *native, struct hw_gtypes
 			      "the types of %s can't be found in its memory: GObjects stay "
 			      "uncategorized",
 			      gobject->path);
+		hw_native_lacks_module(native, gobject);
+		hw_native_lacks_module(native, glib);
 		hw_gtypes_destroy(types);
 		return NULL;
 	}

@@ -79,8 +79,11 @@ struct hw_error *hw_gslice_find(const struct hw_native *native, struct hw_gslice
 	struct hw_module *glib = hw_native_library(native, "libglib-2.0", "g_slice_alloc");
 	hw_addr_t addr;
 	uint64_t bytes;
-	if (!glib || !hw_module_section(glib, ".bss", &addr, &bytes) || bytes > SECTION_MAX)
+	if (!glib || !hw_module_section(glib, ".bss", &addr, &bytes) || bytes > SECTION_MAX) {
+		if (glib)
+			hw_native_lacks_module(native, glib);
 		return NULL;
+	}
 	struct hw_gslice *slices = calloc(1, sizeof(*slices));
 	uint8_t *bss = slices ? malloc(bytes + 1) : NULL;
 	if (!bss) {

@@ -34,6 +34,7 @@ enum {
 
 struct hw_openssl {
 	const struct hw_module *ssl, *crypto;
+	struct hw_native native; // its pointers outlive the classifier
 };
 
 static struct hw_error *hw_openssl_open(const struct hw_native *native, void **ret)
@@ -45,7 +46,7 @@ static struct hw_error *hw_openssl_open(const struct hw_native *native, void **r
 	struct hw_openssl *state = calloc(1, sizeof(*state));
 	if (!state)
 		return &hw_enomem;
-	*state = (struct hw_openssl){ ssl, crypto };
+	*state = (struct hw_openssl){ ssl, crypto, *native };
 	*ret = state;
 	return NULL;
 }
@@ -106,8 +107,13 @@ static bool hw_openssl_is_bio_method(const struct hw_openssl *ssl, struct hw_nat
 	    (use != BIO_TYPE_FILTER && use != BIO_TYPE_SOURCE_SINK))
 		return false;
 	hw_addr_t text = hw_u64(table + BIO_METHOD_NAME);
-	if (!hw_openssl_is_inside(ssl, text) ||
-	    !hw_pages_read_string(sink->pages, text, name, sizeof(name)) || !*name)
+	if (!hw_openssl_is_inside(ssl, text))
+		return false;
+	if (!hw_pages_read_string(sink->pages, text, name, sizeof(name))) {
+		hw_native_lacks(&ssl->native, text);
+		return false;
+	}
+	if (!*name)
 		return false;
 	for (const char *c = name; *c; c++)
 		if (*c < 0x20 || *c > 0x7e)

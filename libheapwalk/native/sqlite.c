@@ -57,7 +57,7 @@ struct hw_connection {
 };
 
 struct hw_sqlite {
-	struct hw_modules *modules;
+	struct hw_native native; // its pointers outlive the classifier
 	pthread_mutex_t lock;
 	HW_VEC(struct hw_connection) connections;
 };
@@ -79,7 +79,7 @@ static struct hw_error *hw_sqlite_open(const struct hw_native *native, void **re
 		return &hw_enomem;
 	if (!sqlite)
 		return NULL;
-	sqlite->modules = native->modules;
+	sqlite->native = *native;
 	pthread_mutex_init(&sqlite->lock, NULL);
 	*ret = sqlite;
 	return NULL;
@@ -111,10 +111,21 @@ static bool hw_sqlite_has_size(const struct hw_native_block *block)
 	return size && !(size & 7) && size <= room && room - size < MALLOC_SLACK;
 }
 
-static bool hw_sqlite_is_text(struct hw_native_sink *sink, hw_addr_t addr, const char *text)
+// A constant of the library. Where it can't be read, what everything else speaks for is not told.
+static bool hw_sqlite_read_text(const struct hw_sqlite *sqlite, struct hw_native_sink *sink,
+				hw_addr_t addr, char *buf, size_t size)
+{
+	if (hw_pages_read_string(sink->pages, addr, buf, size))
+		return true;
+	hw_native_lacks(&sqlite->native, addr);
+	return false;
+}
+
+static bool hw_sqlite_is_text(const struct hw_sqlite *sqlite, struct hw_native_sink *sink,
+			      hw_addr_t addr, const char *text)
 {
 	char buf[16];
-	return hw_pages_read_string(sink->pages, addr, buf, sizeof(buf)) && !strcmp(buf, text);
+	return hw_sqlite_read_text(sqlite, sink, addr, buf, sizeof(buf)) && !strcmp(buf, text);
 }
 
 static bool hw_sqlite_is_vfs(const struct hw_sqlite *sqlite, struct hw_native_sink *sink,
@@ -124,8 +135,8 @@ static bool hw_sqlite_is_vfs(const struct hw_sqlite *sqlite, struct hw_native_si
 	char name[64];
 	return addr && !(addr & 7) && hw_pages_read(sink->pages, addr, vfs, sizeof(vfs)) &&
 	       hw_u32(vfs + VFS_VERSION) - 1 < VFS_VERSION_MAX &&
-	       hw_modules_at(sqlite->modules, hw_u64(vfs + VFS_OPEN)) &&
-	       hw_pages_read_string(sink->pages, hw_u64(vfs + VFS_NAME), name, sizeof(name)) &&
+	       hw_modules_at(sqlite->native.modules, hw_u64(vfs + VFS_OPEN)) &&
+	       hw_sqlite_read_text(sqlite, sink, hw_u64(vfs + VFS_NAME), name, sizeof(name)) &&
 	       *name;
 }
 
@@ -140,7 +151,7 @@ static bool hw_sqlite_is_connection(const struct hw_sqlite *sqlite, struct hw_na
 	if (count < 2 || count > DB_COUNT_MAX || dbs & 7 ||
 	    !hw_sqlite_is_vfs(sqlite, sink, hw_u64(bytes + DB_VFS)) ||
 	    !hw_pages_read(sink->pages, dbs, two, sizeof(two)) ||
-	    !hw_sqlite_is_text(sink, hw_u64(two + DBS_BYTES + DBS_NAME), "temp"))
+	    !hw_sqlite_is_text(sqlite, sink, hw_u64(two + DBS_BYTES + DBS_NAME), "temp"))
 		return false;
 	hw_addr_t btree = hw_u64(two + DBS_BTREE);
 	return btree && hw_pages_read_u64(sink->pages, btree + BTREE_DB, &back) && back == db;
@@ -158,7 +169,7 @@ static bool hw_sqlite_is_cache(const struct hw_sqlite *sqlite, const uint8_t *by
 	    hash & (hash - 1) || hash > CACHE_HASH_MAX)
 		return false;
 	bool is_own = group == at + CACHE_BYTES;
-	if (!is_own && !hw_modules_at(sqlite->modules, group))
+	if (!is_own && !hw_modules_at(sqlite->native.modules, group))
 		return false;
 	// Counted in the group, or, for a cache that can't shrink, in itself.
 	return purgeable - group < CACHE_BYTES || purgeable - at < CACHE_BYTES;

@@ -152,8 +152,26 @@ static void hw_allocator_coverage(const struct hw_session *session, uint64_t *re
 	*ret_missing = missing;
 }
 
-static struct json_object *hw_json_coverage(const struct hw_session *session)
+static struct json_object *hw_json_missing_files(struct hw_report *report,
+						 const struct hw_heap *heap)
 {
+	size_t count;
+	const struct hw_absence *absences = hw_heap_absences(heap, &count);
+	struct json_object *array = json_object_new_array();
+	for (size_t i = 0; i < count; i++) {
+		struct json_object *object = json_object_new_object();
+		hw_json_add_text(report, object, "path", absences[i].path);
+		hw_json_add_number(object, "count", absences[i].block_count);
+		hw_json_add_number(object, "bytes", absences[i].bytes);
+		if (!array || json_object_array_add(array, object))
+			json_object_put(object);
+	}
+	return array;
+}
+
+static struct json_object *hw_json_coverage(struct hw_report *report)
+{
+	const struct hw_session *session = report->session;
 	struct json_object *object = json_object_new_object();
 	uint64_t heap = 0, missing = 0;
 	if (session->heap) {
@@ -164,10 +182,13 @@ static struct json_object *hw_json_coverage(const struct hw_session *session)
 	} else {
 		hw_json_add(object, "heap_bytes", NULL); // nothing was walked for this report
 		hw_json_add(object, "missing_bytes", NULL);
+		hw_json_add(object, "missing_files", NULL);
 		return object;
 	}
 	hw_json_add_number(object, "heap_bytes", heap);
 	hw_json_add_number(object, "missing_bytes", missing);
+	hw_json_add(object, "missing_files",
+		    session->heap ? hw_json_missing_files(report, session->heap) : NULL);
 	return object;
 }
 
@@ -178,7 +199,7 @@ void hw_report_begin(struct hw_report *report, const char *name)
 		return;
 	hw_sink_printf(&report->sink, "{\"schema\": \"heapwalk.%s/1\"", name);
 	hw_report_member(report, "target", hw_json_target(report));
-	hw_report_member(report, "coverage", hw_json_coverage(report->session));
+	hw_report_member(report, "coverage", hw_json_coverage(report));
 }
 
 // ---- the end ----

@@ -73,12 +73,14 @@ int main(int argc, char **argv)
 	struct hw_target *target;
 	struct hw_modules *modules;
 	struct hw_vtables *vtables;
+	struct hw_absences absences;
 	hw_issues_init(&issues);
+	hw_absences_init(&absences);
 	check_error(hw_target_open_live(pid, NULL, false, &target));
 	check_error(hw_target_stop(target));
 	check_error(hw_target_refresh(target));
 	check_error(hw_modules_open(target, NULL, "/nonexistent", &issues, &modules));
-	check_error(hw_vtables_create(target, modules, &vtables));
+	check_error(hw_vtables_create(target, modules, &absences, &vtables));
 	for (size_t i = 0; i < line_count; i++)
 		check_error(hw_target_read(target, lines[i].object, &lines[i].first_word, 8));
 	pthread_t threads[THREADS];
@@ -94,6 +96,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		failures += hw_vtable_class(vtables, words[i], &none, &members);
 	hw_vtables_destroy(vtables);
+	hw_absences_deinit(&absences);
 	hw_modules_close(modules);
 	hw_target_resume(target);
 	hw_target_close(target);
