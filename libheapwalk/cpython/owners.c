@@ -88,8 +88,9 @@ static void hw_visit_dict(const struct hw_owner *owner)
 static void hw_visit_str(const struct hw_owner *owner)
 {
 	const struct hw_python_layout *l = owner->layout;
-	if (l->str_state == HW_ABSENT) { // 2.7
-		hw_owner_claim_field(owner, l->unicode_str, "str", HW_CLAIM_STR_BUFFER);
+	if (l->str_state == HW_ABSENT) { // 2.7, whose "str" is bytes, with a hash in that place
+		if (owner->object->type->flags & HW_TPFLAGS_UNICODE_SUBCLASS)
+			hw_owner_claim_field(owner, l->unicode_str, "str", HW_CLAIM_STR_BUFFER);
 		return;
 	}
 	if (owner->len < (size_t)l->str_state + 4)
