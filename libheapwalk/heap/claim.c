@@ -9,14 +9,14 @@
 #include "base/bytes.h"
 #include "heap/heap_internal.h"
 
-// How far behind the start of a block's user data a pointer may lead: debug hooks put 16 or 32 bytes
+// How far behind the start of a block's user data a pointer may lead, in words: debug hooks put two or four
 // there, an object has its GC head and pre-header too, dict values of 3.11 and 3.12 their insertion order.
 // What is aligned to lines of the cache (3.14t) begins up to one later.
 enum {
-	HW_CLAIM_SLACK = 32,
-	HW_CLAIM_OBJECT_SLACK = 96,
-	HW_CLAIM_INTERIOR_SLACK = 96,
-	HW_CLAIM_ALIGNED_SLACK = 112
+	HW_CLAIM_SLACK = 4,
+	HW_CLAIM_OBJECT_SLACK = 12,
+	HW_CLAIM_INTERIOR_SLACK = 12,
+	HW_CLAIM_ALIGNED_SLACK = 14
 };
 
 uint32_t hw_heap_make_object_category(struct hw_heap *heap, const struct hw_type *type,
@@ -208,7 +208,8 @@ void hw_worker_claim_buffer(struct hw_worker *worker, hw_addr_t address, uint32_
 {
 	struct hw_heap *heap = worker->heap;
 	struct hw_slot slot = hw_heap_slot_at(heap, address);
-	if (slot.category && address >= slot.user && address - slot.user <= HW_CLAIM_SLACK)
+	if (slot.category && address >= slot.user &&
+	    address - slot.user <= HW_CLAIM_SLACK * heap->prover.word_bytes)
 		hw_slot_claim(heap, slot.category,
 			      hw_category_companion(&heap->categories, owner, kind), slot.start);
 }
@@ -222,10 +223,11 @@ struct hw_slot hw_heap_claimed_slot(const struct hw_heap *heap, const struct hw_
 		[HW_CLAIM_THREAD] = HW_CLAIM_ALIGNED_SLACK - HW_CLAIM_SLACK,
 		[HW_CLAIM_QSBR] = HW_CLAIM_ALIGNED_SLACK - HW_CLAIM_SLACK,
 	};
-	uint64_t slack = HW_CLAIM_SLACK + further[claim->kind];
+	uint32_t slack = HW_CLAIM_SLACK + further[claim->kind];
 	if (claim->is_interior)
 		slack = HW_CLAIM_INTERIOR_SLACK;
-	if (claim->address < slot.user || claim->address - slot.user > slack ||
+	if (claim->address < slot.user ||
+	    claim->address - slot.user > slack * heap->prover.word_bytes ||
 	    slot.start + slot.bytes + 8 - claim->address < claim->bytes_min)
 		slot.category = NULL;
 	return slot;

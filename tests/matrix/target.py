@@ -62,10 +62,12 @@ else:
                   bytearray: [("ob_bytes", 32)]})
     if sys.version_info < (3, 11):  # later, values have no block of their own or are their instance's
         OWNED[dict].append(("values", 40))
+if WORD == 4:  # half of it, but for ma_version_tag, of 64 bits, before a dict's keys and values
+    TAG = 4 if sys.version_info[0] > 2 else 0
+    OWNED = {kind: [(word, at // 2 + (TAG if kind is dict else 0)) for word, at in words]
+             for kind, words in OWNED.items()}
 if sys.version_info >= (3, 13):
-    OWNED = {kind: [(word, at + object.__basicsize__ - 16) for word, at in words] for kind, words in OWNED.items()}
-if WORD == 4:  # half of it, but for ma_version_tag, of 64 bits, before a dict's keys and values (to 3.11)
-    OWNED = {kind: [(word, at // 2 + (4 if kind is dict else 0)) for word, at in words]
+    OWNED = {kind: [(word, at + object.__basicsize__ - 2 * WORD) for word, at in words]
              for kind, words in OWNED.items()}
 
 
