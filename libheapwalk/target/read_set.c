@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // What a piece costs the kernel is the look-up of its page, some 0.4 us, and hardly depends on its length: pieces of
-// one page are taken as one. Two processors need for many pieces two thirds of the time of one (they share the lock
-// of the target's mappings), for some hundreds as much as one. Helpers are woken when the process stands still and
-// not before: one that is awake keeps the threads that are to stop from getting there.
+// one page are taken as one. Two processors need two thirds of the time of one, not half: they share the lock of the
+// target's mappings. Helpers are woken when the process stands still and not before: one that is awake keeps the
+// threads that are to stop from getting there.
 #include "target/read_set.h"
 
 #include <errno.h>
@@ -19,8 +19,8 @@
 
 enum {
 	HW_READ_SET_HELPERS_MAX = 7,
-	HW_READ_SET_SPANS_PER_HELPER = 640, // it takes some 40 us to wake one
-	HW_READ_SET_CHUNK = 128,            // spans taken at once where there are helpers
+	HW_READ_SET_SPANS_PER_HELPER = 256, // it takes some 40 us to wake one
+	HW_READ_SET_CHUNK = 64,             // spans taken at once where there are helpers
 	HW_READ_SET_CHUNK_ALONE = 1024,     // IOV_MAX: the most that one system call takes
 };
 
