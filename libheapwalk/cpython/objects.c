@@ -52,12 +52,16 @@ uint64_t hw_refcount_split(const struct hw_python_layout *l, const uint8_t *obje
 }
 
 bool hw_object_refcount(const struct hw_object_prover *prover, struct hw_pages *pages,
-			hw_addr_t object, uint64_t *ret)
+			hw_addr_t object, uint64_t *ret, bool *ret_is_part)
 {
+	struct hw_split_count count = { 0 };
 	uint8_t header[HW_OBJECT_HEADER_MAX];
 	if (!hw_pages_read(pages, object, header, prover->object_size))
 		return false;
 	*ret = hw_refcount(prover->refcount_bits, prover->layout, header, prover->word_bytes);
+	if (prover->refcount_bits.is_split)
+		hw_split_count_read(prover->layout, header, &count);
+	*ret_is_part = count.is_deferred;
 	return true;
 }
 

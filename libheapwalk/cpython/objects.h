@@ -80,9 +80,12 @@ struct hw_object_prover {
 	bool shrinks_to_half;
 };
 
-// The same of an object in the target, whose header is read through `pages`. False: it can't be read.
+// The same of an object in the target, whose header is read through `pages`. *ret_is_part: there are more
+// references than it says, for those on threads' stacks are not counted, nor those that each thread counts for
+// itself (deferred, in builds without the GIL: what has a count of each thread is deferred, Python/uniqueid.c).
+// False: it can't be read.
 bool hw_object_refcount(const struct hw_object_prover *prover, struct hw_pages *pages,
-			hw_addr_t object, uint64_t *ret);
+			hw_addr_t object, uint64_t *ret, bool *ret_is_part);
 void hw_object_prover_init(struct hw_object_prover *prover, const struct hw_python *python,
 			   const struct hw_target *target);
 

@@ -101,7 +101,7 @@ bool hw_heap_visit(const struct hw_heap *heap, hw_addr_t from, hw_addr_t to,
 bool hw_heap_find(const struct hw_heap *heap, hw_addr_t addr, struct hw_row *ret);
 
 // The object in a row of a Python category: what id() gives, and its reference count (-1: immortal, or
-// not known). False: no object starts there. Reads the target through `pages`.
+// not known, as where references are not all counted). False: no object starts there. Reads the target through `pages`.
 bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct hw_pages *pages,
 		    hw_addr_t *ret_object, int64_t *ret_refcount);
 

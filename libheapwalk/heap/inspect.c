@@ -115,7 +115,9 @@ bool hw_inspect_object(struct hw_inspector *inspector, hw_addr_t addr,
 	const struct hw_heap *heap = worker->heap;
 	const struct hw_type *type = hw_inspect_type(inspector, addr);
 	uint64_t refcount;
-	if (!type || !hw_object_refcount(&heap->prover, &worker->pages, addr, &refcount) ||
+	bool is_part;
+	if (!type ||
+	    !hw_object_refcount(&heap->prover, &worker->pages, addr, &refcount, &is_part) ||
 	    !refcount || !hw_refcount_is_sane(&heap->prover, refcount))
 		return false;
 	uint8_t header[HW_OBJECT_HEADER_MAX];

@@ -17,6 +17,9 @@ enum {
 	HW_TCB_SEARCH =
 		16 << 10, // above the stack there are the thread's control block and variables
 	HW_TCB_ALIGNMENT = 64,
+	HW_TLS_MODULES_MAX = 1 << 12,
+	// What ld.so maps at once for the main thread's variables, and has room left in for its own.
+	HW_TLS_BESIDE_MAX = 16 << 10,
 };
 
 // ---- ld.so's own ----
@@ -184,6 +187,51 @@ static hw_addr_t hw_plain_stack_tcb(struct hw_plain *plain, hw_addr_t start, hw_
 	return 0;
 }
 
+// ---- variables of threads without a stack of their own mapping: the main thread's ----
+
+// tcbhead_t.dtv, the control block's second word (sysdeps/x86_64/nptl/tls.h, sysdeps/i386/nptl/tls.h; dtv_t is two
+// words): what the loaded modules' variables are of this thread, those below the control block in one piece with
+// it. Else they are blocks of malloc's, or not there yet. Where the first of them begins, or tcb.
+static hw_addr_t hw_tls_first(struct hw_plain *plain, hw_addr_t start, hw_addr_t tcb)
+{
+	const unsigned word = plain->pages.target->machine->word_bytes;
+	hw_addr_t dtv, count, at, first = tcb;
+	if (!hw_pages_read_word(&plain->pages, tcb + word, &dtv) || dtv < 2 * word ||
+	    !hw_pages_read_word(&plain->pages, dtv - 2 * word, &count))
+		return tcb; // dtv[-1].counter
+	count = hw_min(count, HW_TLS_MODULES_MAX);
+	for (hw_addr_t i = 1; i <= count; i++)
+		if (hw_pages_read_word(&plain->pages, dtv + i * 2 * word, &at) && at >= start &&
+		    at < first)
+			first = at;
+	return first;
+}
+
+// The pages of [start, end) that are a thread's variables for sure. What ld.so maps for them it fills up with
+// its own; but the kernel joins mappings that touch, and then most may be anybody's. False: no thread's.
+static bool hw_plain_find_tls(struct hw_plain *plain, hw_addr_t start, hw_addr_t end,
+			      hw_addr_t *ret_start, hw_addr_t *ret_end)
+{
+	const struct hw_target *target = plain->pages.target;
+	hw_addr_t tcb = end - start <= HW_LOADER_MAPPING_MAX ? hw_plain_next_tcb(plain, start, end)
+							     : 0;
+	for (size_t i = 0; i < target->threads.count && !tcb; i++) {
+		hw_addr_t tp = target->threads.data[i].tp;
+		if (tp >= start && tp < end && hw_plain_next_tcb(plain, tp, tp + 1) == tp)
+			tcb = tp;
+	}
+	if (!tcb)
+		return false;
+	*ret_start = hw_max(hw_align_down(hw_tls_first(plain, start, tcb), target->page_bytes),
+			    start);
+	*ret_end = hw_min(hw_align_up(tcb + HW_PTHREAD_BYTES, target->page_bytes), end);
+	if (end - start - (*ret_end - *ret_start) <= HW_TLS_BESIDE_MAX) {
+		*ret_start = start;
+		*ret_end = end;
+	}
+	return true;
+}
+
 // ---- thread heaps ----
 
 bool hw_heap_add_tails(struct hw_heap *heap, hw_stretch_vec *claims)
@@ -281,8 +329,20 @@ void hw_plain_report(const struct hw_plain *plain, struct hw_issues *issues)
 
 // ---- all of it ----
 
+// What a mapping has that a thread's variables are in, besides them: ld.so's, or anybody's.
+static uint32_t hw_anonymous_beside(const struct hw_heap *heap, struct hw_plain *plain,
+				    const struct hw_mapping *m, hw_addr_t start, hw_addr_t end)
+{
+	if (m->flags & HW_MAP_EXEC)
+		return HW_CATEGORY_CODE;
+	return hw_plain_is_unlisted(plain, heap, start, end) ? HW_CATEGORY_UNLISTED_ARENA
+							     : plain->anonymous;
+}
+
+// HW_CATEGORY_TLS: of that part of it, [*ret_tls, *ret_tls_end).
 static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *plain,
-				      const struct hw_mapping *m, hw_addr_t start, hw_addr_t end)
+				      const struct hw_mapping *m, hw_addr_t start, hw_addr_t end,
+				      hw_addr_t *ret_tls, hw_addr_t *ret_tls_end)
 {
 	if (start == m->start && hw_heap_has_stack(heap, start, end))
 		return HW_CATEGORY_THREAD_STACK;
@@ -293,8 +353,8 @@ static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *pla
 	// Without malloc's own walk, the brk area may be malloc's.
 	if (!strcmp(m->path, "[heap]") && heap->in.glibc->is_initialized)
 		return HW_CATEGORY_BRK_OTHER;
-	if (end - start <= HW_LOADER_MAPPING_MAX && plain->pages.target->machine->has_tls_below &&
-	    hw_plain_next_tcb(plain, start, end))
+	if (plain->pages.target->machine->has_tls_below &&
+	    hw_plain_find_tls(plain, start, end, ret_tls, ret_tls_end))
 		return HW_CATEGORY_TLS;
 	if (hw_plain_is_loader(plain, start, end))
 		return HW_CATEGORY_LOADER;
@@ -306,16 +366,22 @@ static uint32_t hw_anonymous_category(struct hw_heap *heap, struct hw_plain *pla
 							     : plain->anonymous;
 }
 
+static bool hw_plain_push(struct hw_heap *heap, hw_addr_t start, hw_addr_t end, uint32_t id)
+{
+	struct hw_stretch span = { start, end, HW_STRETCH_PLAIN, id };
+	return start == end || hw_vec_push(&heap->spans, span);
+}
+
 bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struct hw_mapping *m,
 		       const struct hw_mapping *data, hw_addr_t start, hw_addr_t end)
 {
 	uint32_t id;
+	hw_addr_t tls = start, tls_end = end;
 	hw_addr_t bss_end = start == m->start && !*m->path ? hw_bss_end(heap, m, data) : start;
 	bss_end = hw_min(bss_end, end);
 	if (bss_end > start) {
 		id = hw_file_category(heap, data->path, "bss");
-		if (!hw_vec_push(&heap->spans,
-				 ((struct hw_stretch){ start, bss_end, HW_STRETCH_PLAIN, id })))
+		if (!hw_plain_push(heap, start, bss_end, id))
 			return false;
 		start = bss_end;
 	}
@@ -326,6 +392,12 @@ bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struc
 	else if (!strcmp(m->path, "[stack]"))
 		id = HW_CATEGORY_STACK;
 	else
-		id = hw_anonymous_category(heap, plain, m, start, end);
-	return hw_vec_push(&heap->spans, ((struct hw_stretch){ start, end, HW_STRETCH_PLAIN, id }));
+		id = hw_anonymous_category(heap, plain, m, start, end, &tls, &tls_end);
+	if (id != HW_CATEGORY_TLS)
+		return hw_plain_push(heap, start, end, id);
+	return (start == tls ||
+		hw_plain_push(heap, start, tls, hw_anonymous_beside(heap, plain, m, start, tls))) &&
+	       hw_plain_push(heap, tls, tls_end, id) &&
+	       (tls_end == end || hw_plain_push(heap, tls_end, end,
+						hw_anonymous_beside(heap, plain, m, tls_end, end)));
 }

@@ -166,10 +166,11 @@ bool hw_heap_object(const struct hw_heap *heap, const struct hw_row *row, struct
 		object += type->head_bytes;
 	}
 	uint64_t refcount;
-	if (!hw_object_refcount(&heap->prover, pages, object, &refcount))
+	bool is_part;
+	if (!hw_object_refcount(&heap->prover, pages, object, &refcount, &is_part))
 		return false;
 	*ret_object = object;
-	*ret_refcount = hw_heap_is_immortal(heap, refcount) ? -1 : (int64_t)refcount;
+	*ret_refcount = is_part || hw_heap_is_immortal(heap, refcount) ? -1 : (int64_t)refcount;
 	return true;
 }
 

@@ -208,7 +208,8 @@ struct hw_block {
 	const char *state_word; /**< "in use", or which kind of free */
 	const char *domain, *kind, *detail;
 	hw_addr_t object; /**< what Python's id() gives, 0 when it is no Python object */
-	int64_t refcount; /**< of that object; -1: immortal, not known, or no object */
+	int64_t refcount; /**< of that object; -1: immortal, not known (also: not all are counted, in a
+				* build without the GIL), or no object */
 };
 
 /** Return false to stop. `block` itself is valid for the call. */

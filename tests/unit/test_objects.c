@@ -151,6 +151,34 @@ static void test_split_counts(void)
 	CHECK_EQUAL(sum, 0);
 }
 
+// A row has no count where only some references are counted.
+static void test_part_counts(void)
+{
+	const hw_addr_t at = BASE + 0xe000;
+	struct hw_python_layout layout;
+	uint64_t count;
+	bool is_part = true;
+	forged_layout(&layout);
+	layout.ob_tid = 0;
+	layout.ob_gc_bits = 11;
+	layout.ob_ref_local = 12;
+	layout.ob_ref_shared = 16;
+	const struct hw_object_prover split = { .layout = &layout,
+						.object_size = 32,
+						.word_bytes = 8,
+						.refcount_bits = { .is_split = true } };
+	put(at + 8, (uint64_t)2 << 32 | HW_GC_TRACKED << 24);
+	put(at + 16, 3 << 2);
+	CHECK(hw_object_refcount(&split, &pages, at, &count, &is_part) && count == 5 && !is_part);
+	put(at + 8, (uint64_t)2 << 32 | (HW_GC_TRACKED | HW_GC_DEFERRED) << 24);
+	CHECK(hw_object_refcount(&split, &pages, at, &count, &is_part) && count == 5 && is_part);
+	put(at + 8, (uint64_t)UINT32_MAX << 32 | HW_GC_DEFERRED << 24); // immortal: that is known
+	CHECK(hw_object_refcount(&split, &pages, at, &count, &is_part) && !is_part);
+	CHECK(!hw_object_refcount(&split, &pages, BASE + BYTES, &count, &is_part));
+	CHECK(hw_object_refcount(&prover, &pages, at, &count, &is_part) && !is_part);
+	memset(image + (at - BASE), 0, 32);
+}
+
 // Where 3.14t has what a string says of its text: a byte further on.
 static void test_moved_state(void)
 {
@@ -418,6 +446,7 @@ int main(void)
 	start();
 	test_types();
 	test_split_counts();
+	test_part_counts();
 	test_moved_state();
 	test_damaged_types();
 	test_long_ways();
