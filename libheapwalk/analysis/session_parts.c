@@ -165,8 +165,11 @@ static struct hw_error *hw_session_walk_pymalloc(struct hw_session *session, boo
 		session->pymalloc = (struct hw_pymalloc){ .target = session->target };
 	}
 	HW_TRY(hw_session_tolerate(session, err, &session->pymalloc_error));
-	HW_TRY(hw_mimalloc_find(session->target, &session->python, &session->issues,
-				&session->progress, &session->mimalloc));
+	if (session->target->machine->word_bytes == 8)
+		HW_TRY(hw_mimalloc_find(session->target, &session->python, &session->issues,
+					&session->progress, &session->mimalloc));
+	else if (session->pymalloc.in_force == HW_IN_FORCE_MIMALLOC)
+		session->python.has_objects = false;
 	// An interpreter that uses pymalloc has an arena before it runs its first line.
 	struct hw_pymalloc *pymalloc = &session->pymalloc;
 	if (pymalloc->is_in_force_inferred && !pymalloc->arenas.count &&

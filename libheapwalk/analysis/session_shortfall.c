@@ -82,12 +82,12 @@ static struct hw_error *hw_session_other_shortfall(const struct hw_session *sess
 		return hw_session_lacks(session, "objects", session->python_error);
 	if (session->pymalloc_error)
 		return hw_session_lacks(session, "arenas", session->pymalloc_error);
-	if (session->heap && session->python.module && !session->python.has_objects)
+	if (session->has_pymalloc && session->python.module && !session->python.has_objects)
 		return hw_error_create(
 			HW_ERROR_PARTIAL,
-			"the report is partial, Python's objects are not in it: this is "
-			"a 32-bit program (%s) of a CPython without the GIL, of which "
-			"heapwalk reads the allocators alone",
+			"the report is partial, Python's objects are not in it: CPython "
+			"allocates from mimalloc, which heapwalk reads in 64-bit programs, "
+			"and this is a 32-bit one (%s)",
 			session->target->machine->name);
 	if (session->files_cut != hw_files_cut())
 		return hw_error_create(HW_ERROR_PARTIAL,

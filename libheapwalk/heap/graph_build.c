@@ -564,9 +564,9 @@ struct hw_error *hw_graph_build(struct hw_heap *heap, struct hw_graph **ret)
 	if (heap->in.python->module && !heap->has_python)
 		return hw_error_create(
 			HW_ERROR_UNSUPPORTED,
-			"this is a 32-bit program (%s) of a CPython without the GIL, "
-			"of which heapwalk reads the allocators alone: who holds its "
-			"objects is not known",
+			"CPython allocates from mimalloc, which heapwalk reads in 64-bit "
+			"programs, and this is a 32-bit one (%s): who holds its objects is "
+			"not known",
 			heap->in.target->machine->name);
 	if (!heap->has_python)
 		return hw_error_create(

@@ -35,13 +35,13 @@ struct hw_python {
 	uint32_t version_hex;     // PY_VERSION_HEX, 0x030b07f0
 	bool is_debug;            // Py_DEBUG
 	bool is_free_threaded;
-	char version[32];   // "3.11.7"
-	char build[32];     // "release", "debug", "free-threaded", "free-threaded debug"
-	char facts[256];    // where the layout came from
-	bool has_objects;   // false: a 32-bit program without the GIL: only its allocators are read
-	bool is_from_table; // rows.def: nothing in the target's files told
-	hw_addr_t runtime;  // _PyRuntime, 0 before 3.7
-	hw_addr_t type_type;            // &PyType_Type
+	char version[32];    // "3.11.7"
+	char build[32];      // "release", "debug", "free-threaded", "free-threaded debug"
+	char facts[256];     // where the layout came from
+	bool has_objects;    // false: a 32-bit program that allocates from mimalloc
+	bool is_from_table;  // rows.def: nothing in the target's files told
+	hw_addr_t runtime;   // _PyRuntime, 0 before 3.7
+	hw_addr_t type_type; // &PyType_Type
 	HW_VEC(hw_addr_t) interpreters; // PyInterpreterState, main first
 	struct hw_python_layout layout;
 };
