@@ -157,6 +157,11 @@ static void hw_count_slot_block(const struct hw_heap *heap, hw_addr_t chunk,
 			hw_count(counter, block->header, 1, block->first - block->chunk);
 		if (block->chunk_end > end)
 			hw_count(counter, block->padding, 1, block->chunk_end - end);
+		else if (block->count) // the last one's end is in the next chunk's row
+			counter->rows[HW_SLOT_CATEGORY(
+					      heap->slot_categories
+						      .data[block->slots + block->count - 1])]
+				.bytes -= end - block->chunk_end;
 		chunk = block->chunk_end;
 		is_continued = block->is_continued;
 	}

@@ -27,7 +27,7 @@ typedef HW_VEC(struct hw_stretch) hw_stretch_vec;
 
 // A chunk of malloc, or a part of one, that its owner cuts into slots. 2.7: int or float objects side by
 // side (struct _intblock, Objects/intobject.c; struct _floatblock, Objects/floatobject.c). Others:
-// struct hw_native_slab.
+// struct hw_native_slab. The last slot may end in the next chunk's prev_size.
 struct hw_slot_block {
 	hw_addr_t chunk, chunk_end, first; // first: of slot 0
 	uint32_t slot_bytes, count;

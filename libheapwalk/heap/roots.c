@@ -250,12 +250,18 @@ void hw_heap_claim_static_types(struct hw_heap *heap, struct hw_worker *worker)
 
 // ---- 2.7: int and float blocks -------------------------------------------------------------------
 
+// Objects/intobject.c, floatobject.c: BLOCK_SIZE - BHEAD_SIZE, which N_INTOBJECTS and N_FLOATOBJECTS divide.
+enum { HW_SLOT_BLOCK_BYTES = 1000 - 8 };
+
 struct hw_slot_block_visit {
 	struct hw_worker *worker;
+	hw_addr_t
+		floats; // the variable with the list of their blocks, 0: floats are as large as ints
 	struct hw_error *err;
 };
 
-static struct hw_error *hw_heap_add_slot_block(struct hw_worker *worker, const struct hw_slot *slot)
+static struct hw_error *hw_heap_add_slot_block(struct hw_worker *worker, const struct hw_slot *slot,
+					       uint32_t slot_bytes)
 {
 	struct hw_heap *heap = worker->heap;
 	const struct hw_python_layout *l = &heap->in.python->layout;
@@ -263,13 +269,14 @@ static struct hw_error *hw_heap_add_slot_block(struct hw_worker *worker, const s
 		.chunk = slot->start,
 		.chunk_end = slot->start + slot->bytes,
 		.first = slot->user + (uint64_t)l->int_block_objects,
-		.slot_bytes = (uint32_t)l->int_size,
-		.count = (uint32_t)((l->int_block_size - l->int_block_objects) / l->int_size),
+		.slot_bytes = slot_bytes,
+		.count = HW_SLOT_BLOCK_BYTES / slot_bytes,
 		.slots = (uint32_t)heap->slot_categories.count,
 		.header = HW_CATEGORY_SLOT_HEADER,
 		.padding = HW_CATEGORY_SLOT_PADDING,
 	};
-	if (block.first + (uint64_t)block.count * block.slot_bytes > block.chunk_end)
+	// Data runs on over the next chunk's prev_size, where 32-bit ints do.
+	if (block.first + (uint64_t)block.count * slot_bytes > block.chunk_end + l->word_bytes)
 		return NULL; // the chunk is no such block
 	for (uint32_t i = 0; i < block.count; i++) {
 		hw_addr_t object = block.first + (uint64_t)i * block.slot_bytes;
@@ -296,6 +303,9 @@ static bool hw_visit_block_list(void *payload, const struct hw_symbol *symbol)
 {
 	struct hw_slot_block_visit *visit = payload;
 	struct hw_worker *worker = visit->worker;
+	const struct hw_python_layout *l = &worker->heap->in.python->layout;
+	const int32_t slot_bytes = visit->floats && symbol->address == visit->floats ? l->float_size
+										     : l->int_size;
 	uint64_t block;
 	if (symbol->is_function || !hw_pages_read_word(&worker->pages, symbol->address, &block))
 		return true;
@@ -305,7 +315,7 @@ static bool hw_visit_block_list(void *payload, const struct hw_symbol *symbol)
 		// Not a block in use, or met already: the list is damaged, or is another's.
 		if (!slot.category || slot.user != block || *slot.category != HW_CATEGORY_NONE)
 			break;
-		visit->err = hw_heap_add_slot_block(worker, &slot);
+		visit->err = hw_heap_add_slot_block(worker, &slot, (uint32_t)slot_bytes);
 		if (!hw_pages_read_word(&worker->pages, block, &block))
 			break;
 	}
@@ -331,6 +341,9 @@ struct hw_error *hw_heap_find_slot_blocks(struct hw_heap *heap, struct hw_worker
 	struct hw_slot_block_visit visit = { .worker = worker };
 	if (l->int_block_size <= 0 || l->int_size <= 0 || l->int_block_objects < 0)
 		return NULL;
+	if (l->float_size > 0 && l->float_size != l->int_size &&
+	    !hw_python_static(heap->in.python, "floatobject.c", "block_list", &visit.floats))
+		visit.floats = heap->statics.float_blocks;
 	hw_module_visit_symbols(heap->in.python->module, "block_list", hw_visit_block_list, &visit);
 	const hw_addr_t lists[] = { heap->statics.int_blocks, heap->statics.float_blocks };
 	for (size_t i = 0; i < 2 && !visit.err; i++)

@@ -75,7 +75,9 @@ static bool hw_emit_slot_block(struct hw_row_visit *v, hw_addr_t chunk)
 		if (!hw_heap_emit_row(v, block->chunk, at, HW_ALLOCATOR_GLIBC, block->header))
 			return false;
 		for (uint32_t i = 0; i < block->count; i++, at += block->slot_bytes)
-			if (!hw_heap_emit_row(v, at, at + block->slot_bytes, HW_ALLOCATOR_GLIBC,
+			if (!hw_heap_emit_row(v, at,
+					      hw_min(at + block->slot_bytes, block->chunk_end),
+					      HW_ALLOCATOR_GLIBC,
 					      v->heap->slot_categories.data[block->slots + i]))
 				return false;
 		if (!hw_heap_emit_row(v, at, block->chunk_end, HW_ALLOCATOR_GLIBC, block->padding))
