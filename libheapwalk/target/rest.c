@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -34,21 +35,65 @@ static ssize_t hw_rest_read(int proc_fd, pid_t tid, const char *name, char *buf,
 	return n;
 }
 
+// What `fd`, a thread's schedstat, says; 0: nothing.
+static uint64_t hw_rest_turns(int fd)
+{
+	char stat[HW_REST_LINE_BYTES];
+	unsigned long long ran, waited, turns;
+	ssize_t n = pread(fd, stat, sizeof(stat) - 1, 0);
+	stat[n > 0 ? n : 0] = 0;
+	// A kernel without these numbers has zeros.
+	return sscanf(stat, "%llu %llu %llu", &ran, &waited, &turns) == 3 ? turns : 0;
+}
+
+// After its turns were read.
+static bool hw_rest_is_off(int proc_fd, pid_t tid)
+{
+	char where[256];
+	// An uninterruptible sleep may be vfork(2)'s, and its child runs in the same memory.
+	char state = hw_proc_state(proc_fd, tid);
+	return (state == 'S' || state == 'T') &&
+	       hw_rest_read(proc_fd, tid, "syscall", where, sizeof(where)) > 0 &&
+	       strncmp(where, "running", 7) != 0;
+}
+
+bool hw_sleeper_find(int proc_fd, pid_t tid, struct hw_sleeper *ret)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "task/%d/schedstat", (int)tid);
+	struct hw_sleeper sleeper = { .tid = tid };
+	sleeper.turns_fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	if (sleeper.turns_fd < 0)
+		return false;
+	sleeper.turns = hw_rest_turns(sleeper.turns_fd);
+	if (!sleeper.turns || !hw_rest_is_off(proc_fd, tid)) {
+		hw_sleeper_close(&sleeper);
+		return false;
+	}
+	*ret = sleeper;
+	return true;
+}
+
+bool hw_sleeper_has_slept(const struct hw_sleeper *sleeper)
+{
+	return hw_rest_turns(sleeper->turns_fd) == sleeper->turns;
+}
+
+void hw_sleeper_close(struct hw_sleeper *sleeper)
+{
+	close(sleeper->turns_fd);
+	sleeper->turns_fd = -1;
+}
+
 // The thread sleeps, and `line` says since which of its turns; false: it runs, or nothing tells.
 static bool hw_rest_of_thread(int proc_fd, pid_t tid, char *line)
 {
-	char stat[HW_REST_LINE_BYTES - 16], where[256];
-	unsigned long long ran, waited, turns;
-	if (hw_rest_read(proc_fd, tid, "schedstat", stat, sizeof(stat)) <= 0 ||
-	    sscanf(stat, "%llu %llu %llu", &ran, &waited, &turns) != 3 || !turns)
-		return false; // a kernel without these numbers has zeros
-	// An uninterruptible sleep may be vfork(2)'s, and its child runs in the same memory.
-	char state = hw_proc_state(proc_fd, tid);
-	if ((state != 'S' && state != 'T') ||
-	    hw_rest_read(proc_fd, tid, "syscall", where, sizeof(where)) <= 0 ||
-	    !strncmp(where, "running", 7))
+	struct hw_sleeper sleeper;
+	if (!hw_sleeper_find(proc_fd, tid, &sleeper))
 		return false;
-	snprintf(line, HW_REST_LINE_BYTES, "%d %llu %llu\n", (int)tid, turns, ran);
+	hw_sleeper_close(&sleeper);
+	snprintf(line, HW_REST_LINE_BYTES, "%d %llu\n", (int)tid,
+		 (unsigned long long)sleeper.turns);
 	return true;
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "target/rest.h"
 
 enum {
 	// A program that makes threads faster than they are stopped: give up after so many passes.
@@ -28,7 +29,8 @@ enum {
 	HW_TRACER_SPIN_US = 100,
 	// A thread that neither stops nor sleeps.
 	HW_TRACER_DEADLINE_MS = 10000,
-	HW_REGISTERS_BYTES = 1024, // more than any NT_PRSTATUS that hw_machine has
+	HW_TRACER_SLEEPERS_MAX = 256, // each has a descriptor
+	HW_REGISTERS_BYTES = 1024,    // more than any NT_PRSTATUS that hw_machine has
 };
 
 struct hw_tracee {
@@ -50,6 +52,7 @@ struct hw_tracer {
 	void *payload;
 	HW_VEC(struct hw_tracee) tracees;
 	HW_VEC(struct hw_thread) threads;
+	HW_VEC(struct hw_sleeper) sleepers;
 };
 
 char hw_proc_state(int proc_fd, pid_t tid)
@@ -82,7 +85,25 @@ static bool hw_tracer_has(const struct hw_tracer *tracer, pid_t tid)
 	for (size_t i = tracer->tracees.count; i-- > 0;)
 		if (tracer->tracees.data[i].tid == tid && !tracer->tracees.data[i].is_gone)
 			return true;
+	for (size_t i = tracer->sleepers.count; i-- > 0;)
+		if (tracer->sleepers.data[i].tid == tid)
+			return true;
 	return false;
+}
+
+// Those that have run since; `all`: the others too. False: there was none.
+static bool hw_tracer_drop_sleepers(struct hw_tracer *tracer, bool all)
+{
+	size_t kept = 0, count = tracer->sleepers.count;
+	hw_vec_foreach(sleeper, &tracer->sleepers)
+	{
+		if (all || !hw_sleeper_has_slept(sleeper))
+			hw_sleeper_close(sleeper);
+		else
+			tracer->sleepers.data[kept++] = *sleeper;
+	}
+	tracer->sleepers.count = kept;
+	return kept < count;
 }
 
 static struct hw_error *hw_tracer_refused(const struct hw_tracer *tracer, pid_t tid, int os_errno)
@@ -186,9 +207,24 @@ static struct hw_error *hw_tracer_wait(struct hw_tracer *tracer, struct hw_trace
 	}
 }
 
-// Those that are listed and were not yet.
+// Before anybody is stopped: it takes longer than to stop one.
+static struct hw_error *hw_tracer_find_sleepers(struct hw_tracer *tracer, DIR *tasks)
+{
+	struct hw_sleeper sleeper;
+	for (pid_t tid;
+	     tracer->sleepers.count < HW_TRACER_SLEEPERS_MAX && (tid = hw_proc_next_task(tasks));) {
+		if (!hw_vec_reserve(&tracer->sleepers, tracer->sleepers.count + 1))
+			return &hw_enomem;
+		if (hw_sleeper_find(tracer->proc_fd, tid, &sleeper))
+			hw_vec_push(&tracer->sleepers, sleeper);
+	}
+	return NULL;
+}
+
+// Those that are listed and were not yet, and sleepers that woke.
 static struct hw_error *hw_tracer_seize_new(struct hw_tracer *tracer, DIR *tasks)
 {
+	hw_tracer_drop_sleepers(tracer, false);
 	rewinddir(tasks);
 	for (pid_t tid; (tid = hw_proc_next_task(tasks));)
 		if (!hw_tracer_has(tracer, tid))
@@ -202,7 +238,7 @@ static struct hw_error *hw_tracer_stop_listed(struct hw_tracer *tracer, DIR *tas
 	for (unsigned pass = 0; pass < HW_TRACER_PASSES; pass++) {
 		size_t first_new = tracer->tracees.count;
 		HW_TRY(hw_tracer_seize_new(tracer, tasks));
-		if (!pass)
+		if (!tracer->began)
 			tracer->began = hw_now_nanoseconds();
 		// fails only for one that is ending: wait sees that
 		for (size_t i = first_new; i < tracer->tracees.count; i++)
@@ -210,7 +246,7 @@ static struct hw_error *hw_tracer_stop_listed(struct hw_tracer *tracer, DIR *tas
 		for (size_t i = first_new; i < tracer->tracees.count; i++)
 			HW_TRY(hw_tracer_wait(tracer, &tracer->tracees.data[i]));
 		if (first_new == tracer->tracees.count)
-			return tracer->tracees.count
+			return tracer->tracees.count + tracer->sleepers.count
 				       ? NULL
 				       : hw_error_create(HW_ERROR_NOT_FOUND,
 							 "process %d has exited", (int)tracer->pid);
@@ -220,9 +256,9 @@ static struct hw_error *hw_tracer_stop_listed(struct hw_tracer *tracer, DIR *tas
 			       (int)tracer->pid);
 }
 
-static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
+// `leaves_sleepers`: those that sleep are not stopped, but watched.
+static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer, bool leaves_sleepers)
 {
-	tracer->began = hw_now_nanoseconds(); // in case nothing is stopped
 	int fd = openat(tracer->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
 	if (!tasks) {
@@ -231,7 +267,9 @@ static struct hw_error *hw_tracer_stop_all(struct hw_tracer *tracer)
 		return hw_error_create(HW_ERROR_NOT_FOUND, "process %d has exited",
 				       (int)tracer->pid);
 	}
-	struct hw_error *err = hw_tracer_stop_listed(tracer, tasks);
+	struct hw_error *err = leaves_sleepers ? hw_tracer_find_sleepers(tracer, tasks) : NULL;
+	if (!err)
+		err = hw_tracer_stop_listed(tracer, tasks);
 	closedir(tasks);
 	return err;
 }
@@ -277,7 +315,7 @@ static void hw_tracer_let_go(struct hw_tracer *tracer)
 static void *hw_tracer_run(void *arg)
 {
 	struct hw_tracer *tracer = arg;
-	tracer->err = hw_tracer_stop_all(tracer);
+	tracer->err = hw_tracer_stop_all(tracer, false);
 	if (!tracer->err)
 		tracer->err = hw_tracer_read_registers(tracer);
 	bool failed = tracer->err != NULL;
@@ -298,9 +336,16 @@ static void *hw_tracer_run_stopped_thread(void *arg)
 {
 	struct hw_tracer *tracer = arg;
 	tracer->rehearse(tracer->payload);
-	tracer->err = hw_tracer_stop_all(tracer);
+	tracer->err = hw_tracer_stop_all(tracer, true);
 	if (!tracer->err)
 		tracer->run(tracer->payload);
+	if (!tracer->err && hw_tracer_drop_sleepers(tracer, false)) {
+		// Somebody woke meanwhile: again, and everybody stops.
+		hw_tracer_drop_sleepers(tracer, true);
+		tracer->err = hw_tracer_stop_all(tracer, false);
+		if (!tracer->err)
+			tracer->run(tracer->payload);
+	}
 	hw_tracer_let_go(tracer);
 	tracer->ended = hw_now_nanoseconds();
 	return NULL;
@@ -310,6 +355,8 @@ static void hw_tracer_destroy(struct hw_tracer *tracer)
 {
 	sem_destroy(&tracer->is_settled);
 	sem_destroy(&tracer->may_resume);
+	hw_tracer_drop_sleepers(tracer, true);
+	hw_vec_deinit(&tracer->sleepers);
 	hw_vec_deinit(&tracer->tracees);
 	hw_vec_deinit(&tracer->threads);
 	free(tracer);
@@ -371,7 +418,7 @@ struct hw_error *hw_tracer_run_stopped(pid_t pid, int proc_fd, const struct hw_m
 	if (!err) {
 		pthread_join(tracer->thread, NULL);
 		err = tracer->err;
-		*ret_nanoseconds = tracer->ended - tracer->began;
+		*ret_nanoseconds = tracer->began ? tracer->ended - tracer->began : 0;
 	}
 	hw_tracer_destroy(tracer);
 	return err;

@@ -23,7 +23,8 @@ uint64_t hw_tracer_resume(struct hw_tracer *tracer);
 uint64_t hw_tracer_began(const struct hw_tracer *tracer);
 
 // Calls rehearse(payload), stops all threads, calls run(payload), lets them go: all of it on another thread than
-// the caller's. *ret_nanoseconds: how long they stood still. An error: run() was not called.
+// the caller's. Threads that sleep are left alone (rest.h): should one wake, all are stopped and run() is called once
+// more. *ret_nanoseconds: how long they stood still. An error: what run() has seen, if it was called, is worth nothing.
 struct hw_error *hw_tracer_run_stopped(pid_t pid, int proc_fd, const struct hw_machine *machine,
 				       void (*rehearse)(void *payload), void (*run)(void *payload),
 				       void *payload, uint64_t *ret_nanoseconds) HW_MUST_USE;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 // Live processes: maps, reads, stops that leave no trace, and every refusal.
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -501,85 +500,6 @@ static void test_permission(void)
 	child_kill(&child);
 }
 
-enum { STEPS = 1 << 10 };
-
-// A thread counts in two places, far apart, one after the other; and leaves a trail, a page a step.
-static void *count_twice(void *arg)
-{
-	volatile uint64_t *words = arg;
-	for (uint64_t step = 1;; step++) {
-		words[0] = step;
-		words[(step % STEPS + 1) * 512] = step;
-		words[(STEPS + 1) * 512] = step;
-	}
-	return NULL;
-}
-
-static void body_counting(int ready, int go)
-{
-	pthread_t thread;
-	void *words = mmap(NULL, (STEPS + 2) * 4096, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	memset(words, 0, (STEPS + 2) * 4096);
-	if (pthread_create(&thread, NULL, count_twice, words))
-		_exit(3);
-	child_report(ready, (uintptr_t)words);
-	char byte;
-	while (read(go, &byte, 1) != 1)
-		;
-}
-
-struct counting {
-	struct hw_target *target;
-	hw_addr_t words;
-	unsigned follows_after; // so many calls the trail: each time another page is asked for
-	unsigned calls;
-	uint64_t first, last, trail;
-};
-
-static void look_at_counters(void *payload)
-{
-	struct counting *counting = payload;
-	counting->calls++;
-	counting->trail = 0;
-	CHECK(hw_target_read_word(counting->target, counting->words, &counting->first));
-	// Missed in a replay: the answer is not of that one.
-	if (counting->calls > counting->follows_after)
-		(void)hw_target_read_word(counting->target,
-					  counting->words + (counting->first % STEPS + 1) * 4096,
-					  &counting->trail);
-	CHECK(hw_target_read_word(counting->target, counting->words + (STEPS + 1) * 4096,
-				  &counting->last));
-}
-
-// The last of the looks is of one moment, whether what it asks for could be foreseen or not.
-static void test_run_stopped(void)
-{
-	struct child child = child_start(body_counting);
-	struct counting counting = { .words = child_receive(&child), .target = open_child(&child) };
-	// Never; from the first on; only when the two rehearsals are over, and have foreseen something else.
-	static const unsigned afters[] = { UINT_MAX, 0, 2 };
-	for (int i = 0; i < 21; i++) {
-		counting.follows_after = afters[i % 3];
-		counting.calls = 0;
-		uint64_t before = hw_target_stopped_nanoseconds(counting.target);
-		CHECK_OK(hw_target_run_stopped(counting.target, look_at_counters, &counting));
-		CHECK(counting.first - counting.last <= 1, "%llu and %llu",
-		      (unsigned long long)counting.first, (unsigned long long)counting.last);
-		CHECK(counting.calls >= 2, "a rehearsal and a look");
-		CHECK(hw_target_stopped_nanoseconds(counting.target) > before);
-		if (i % 3)
-			CHECK(counting.trail == counting.first ||
-				      counting.trail + STEPS == counting.first ||
-				      (!counting.trail && counting.first <= STEPS),
-			      "%llu in the trail of %llu", (unsigned long long)counting.trail,
-			      (unsigned long long)counting.first);
-	}
-	CHECK(state_of(child.pid) != 't');
-	hw_target_close(counting.target);
-	child_kill(&child);
-}
-
 int main(void)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -593,7 +513,6 @@ int main(void)
 	test_refusals();
 	test_exit_while_read();
 	test_other_tracer();
-	test_run_stopped();
 	test_odd_names();
 	test_permission();
 	return check_finish();
