@@ -191,12 +191,14 @@ static void hw_reference_generator(const struct hw_reference_visit *v)
 	hw_reference_words(v, (uint64_t)l->ob_type, (uint64_t)l->gen_iframe,
 			   owner->type->weaklistoffset ? (uint64_t)owner->type->weaklistoffset
 						       : UINT64_MAX);
-	if (l->gen_frame_state == HW_ABSENT || (uint32_t)l->gen_frame_state >= owner->len)
+	if (l->gen_frame_state == HW_ABSENT || (uint32_t)l->gen_frame_state >= owner->len ||
+	    l->frame_executing == HW_ABSENT)
 		return;
-	// Include/internal/pycore_frame.h, enum _framestate: below 0 it waits, above 0 it has ended.
+	// Include/internal/pycore_frame.h, enum _framestate: below FRAME_EXECUTING it waits, above it has
+	// ended. That is 0 up to 3.14, 4 in 3.15.
 	int8_t state = (int8_t)owner->bytes[l->gen_frame_state];
-	if (state <= 0)
-		hw_reference_iframe(v, (uint64_t)l->gen_iframe, state == 0);
+	if (state <= l->frame_executing)
+		hw_reference_iframe(v, (uint64_t)l->gen_iframe, state == l->frame_executing);
 }
 
 void hw_references_visit(const struct hw_reference_owner *owner, hw_reference_run_fn *visit,

@@ -7,7 +7,8 @@
 
 // One question. `type` is a struct/union tag or a typedef; `member` a dotted path through members
 // ("state.kind", "gc.generations"), anonymous ones passed through by themselves; NULL asks for the
-// type's own size.
+// type's own size. Of an enumeration `member` is one of its constants, `offset` then its value; one below 0
+// is not found.
 struct hw_dwarf_query {
 	const char *unit; // base name of the source file to look in first ("dictobject.c"), or NULL
 	const char *type;

@@ -298,11 +298,34 @@ static bool hw_die_step(Dwarf_Die *type, const char *name, size_t len, Dwarf_Die
 	return hw_die_find_member(&body, name, len, ret_member, offset, 0, &left);
 }
 
+static void hw_die_answer_constant(Dwarf_Die *type, struct hw_dwarf_query *query)
+{
+	Dwarf_Die constant;
+	if (dwarf_child(type, &constant))
+		return;
+	do {
+		const char *name = dwarf_tag(&constant) == DW_TAG_enumerator
+					   ? dwarf_diename(&constant)
+					   : NULL;
+		if (!name || strcmp(name, query->member) != 0)
+			continue;
+		query->found = hw_die_number(&constant, DW_AT_const_value, &query->offset) &&
+			       query->offset <= INT64_MAX;
+		query->size = hw_die_size(type);
+		query->count = 1;
+		return;
+	} while (!dwarf_siblingof(&constant, &constant));
+}
+
 void hw_die_answer(Dwarf_Die *type, struct hw_dwarf_query *query)
 {
 	Dwarf_Die body = *type, member, member_type;
 	uint64_t offset = 0, last_offset;
 	bool has_member = false;
+	if (query->member && dwarf_tag(type) == DW_TAG_enumeration_type) {
+		hw_die_answer_constant(type, query);
+		return;
+	}
 	for (const char *path = query->member; path && *path;) {
 		size_t len = strcspn(path, ".");
 		if (!hw_die_step(&body, path, len, &member, &offset) ||

@@ -6,6 +6,7 @@ static ShapeObject shape_statics[3]; // .bss
 const ShapeAlias *const shape_pointer = &shape_statics[1];
 __thread int shape_tls = 5;
 int shape_global = 11;
+enum shape_state shape_state = SHAPE_READY;
 static void *shape_table[4] = { &shape_counter, &shape_global, shape_statics, 0 };
 
 __attribute__((noinline)) static int shape_helper(int x)

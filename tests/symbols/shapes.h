@@ -7,6 +7,8 @@
 
 struct shape_opaque; // only declared in shapes.c, defined in shapes_more.c
 
+enum shape_state { SHAPE_GONE = -2, SHAPE_NEW, SHAPE_READY, SHAPE_BUSY = 200, SHAPE_LARGE = 70000 };
+
 struct shape_inner {
 	char first;
 	uint64_t second[3][5];

@@ -197,6 +197,12 @@ static void check_sections(struct setup *s)
 			sizeof(((c_type *)0)->dotted), member_count, pointer, 0, 0                 \
 	}
 
+#define CONSTANT(name)                                                                             \
+	{                                                                                          \
+		{ .unit = "shapes.c", .type = "shape_state", .member = #name }, name,              \
+			sizeof(enum shape_state), 1, false, 0, 0                                   \
+	}
+
 struct question {
 	struct hw_dwarf_query query;
 	uint64_t offset, size, count;
@@ -275,6 +281,9 @@ static void check_types(struct setup *s)
 		  0,
 		  0 },
 		{ { .unit = "no_such_unit.c", .type = "shape_opaque" }, 0, 24, 1, false, 0, 0 },
+		CONSTANT(SHAPE_READY),
+		CONSTANT(SHAPE_BUSY),
+		CONSTANT(SHAPE_LARGE),
 		// through an array
 		{ { .unit = "shapes.c", .type = "ShapeObject", .member = "table.second" },
 		  offsetof(ShapeObject, table) + offsetof(struct shape_inner, second),
@@ -285,7 +294,8 @@ static void check_types(struct setup *s)
 		  0 },
 	};
 	enum { COUNT = sizeof(questions) / sizeof(*questions) };
-	struct hw_dwarf_query queries[COUNT + 3];
+	enum { ABSENT = 5 };
+	struct hw_dwarf_query queries[COUNT + ABSENT];
 	for (size_t i = 0; i < COUNT; i++)
 		queries[i] = questions[i].query;
 	queries[COUNT] = (struct hw_dwarf_query){ .unit = "shapes.c", .type = "no_such_type" };
@@ -294,8 +304,11 @@ static void check_types(struct setup *s)
 						      .member = "inner.third" };
 	queries[COUNT + 2] = (struct hw_dwarf_query){ .type = "ShapeObject",
 						      .member = "tag.deeper" };
+	queries[COUNT + 3] = (struct hw_dwarf_query){ .type = "shape_state",
+						      .member = "SHAPE_NEW" };
+	queries[COUNT + 4] = (struct hw_dwarf_query){ .type = "shape_state", .member = "SHAPE" };
 	for (int round = 0; round < 2; round++) {
-		CHECK_EQUAL(hw_dwarf_resolve(s->module, queries, COUNT + 3), COUNT);
+		CHECK_EQUAL(hw_dwarf_resolve(s->module, queries, COUNT + ABSENT), COUNT);
 		for (size_t i = 0; i < COUNT; i++) {
 			const struct hw_dwarf_query *got = &queries[i];
 			const struct question *want = &questions[i];
@@ -311,7 +324,7 @@ static void check_types(struct setup *s)
 			CHECK_EQUAL(got->bit_offset, want->bit_offset);
 			CHECK_EQUAL(got->bit_size, want->bit_size);
 		}
-		for (size_t i = COUNT; i < COUNT + 3; i++)
+		for (size_t i = COUNT; i < COUNT + ABSENT; i++)
 			CHECK(!queries[i].found);
 	}
 }
