@@ -2,6 +2,7 @@
 #include "heap/heap.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -48,12 +49,33 @@ static void hw_heap_make_page_provers(struct hw_heap *heap)
 	}
 }
 
+// A library of which the target does not even have the ELF header is no module: nothing can be told of what it
+// may have given out, or of its .bss.
+static void hw_heap_note_lost_modules(struct hw_heap *heap)
+{
+	struct hw_target *target = heap->in.target;
+	hw_vec_foreach(m, &target->mappings)
+	{
+		// Programs map code of other formats too, which no ELF header is missing of.
+		const char *slash = strrchr(m->path, '/');
+		if (!(m->flags & HW_MAP_EXEC) || !slash ||
+		    (!strstr(slash, ".so") &&
+		     (!target->exe || strcmp(m->path, target->exe) != 0)) ||
+		    (heap->in.modules && hw_modules_at(heap->in.modules, m->start)))
+			continue;
+		const char *path = hw_target_absent_file(target, m->start);
+		if (path)
+			hw_absences_add(&heap->absences, path, 0, 0);
+	}
+}
+
 static struct hw_error *hw_heap_open_into(struct hw_heap *heap)
 {
 	const struct hw_heap_inputs *in = &heap->in;
 	HW_TRY(hw_categories_init(&heap->categories));
 	for (size_t i = 0; in->rules && i < in->rules->list.count; i++)
 		in->rules->list.data[i].is_used = false;
+	hw_heap_note_lost_modules(heap);
 	HW_TRY(hw_heap_open_classifiers(heap));
 	heap->lookers = calloc(HW_PARALLEL_MAX, sizeof(*heap->lookers));
 	if (!heap->lookers)

@@ -391,6 +391,10 @@ bool hw_heap_add_plain(struct hw_heap *heap, struct hw_plain *plain, const struc
 		id = hw_file_category(heap, m->path, "data");
 	else if (!strcmp(m->path, "[stack]"))
 		id = HW_CATEGORY_STACK;
+	else if (start == m->start && !*m->path && data &&
+		 !hw_modules_at(heap->in.modules, data->start) &&
+		 hw_absences_have(&heap->absences, data->path))
+		id = plain->anonymous; // how much of it is .bss, that file would tell
 	else
 		id = hw_anonymous_category(heap, plain, m, start, end, &tls, &tls_end);
 	if (id != HW_CATEGORY_TLS)

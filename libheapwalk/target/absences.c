@@ -25,8 +25,9 @@ const char *hw_target_absent_file(struct hw_target *target, hw_addr_t addr)
 	if (target->ops->is_live)
 		return NULL;
 	const struct hw_mapping *m = hw_target_find_mapping(target, addr);
-	return m && *m->path == '/' && !hw_target_read_some(target, addr, &byte, 1) ? m->path
-										    : NULL;
+	if (!m || *m->path != '/' || m->flags & HW_MAP_SHARED)
+		return NULL;
+	return hw_target_read_some(target, addr, &byte, 1) ? NULL : m->path;
 }
 
 const char *hw_target_absent_text(struct hw_target *target, hw_addr_t addr)
@@ -37,17 +38,26 @@ const char *hw_target_absent_text(struct hw_target *target, hw_addr_t addr)
 	return hw_target_absent_file(target, hw_align_up(addr + 1, HW_ABSENT_PAGE_BYTES));
 }
 
+// Few files, and their names are interned: equal text, equal pointer. The caller holds the lock.
+static struct hw_absence *hw_absences_find(struct hw_absences *absences, const char *path)
+{
+	hw_vec_foreach(absence, &absences->list) if (absence->path == path) return absence;
+	return NULL;
+}
+
+bool hw_absences_have(struct hw_absences *absences, const char *path)
+{
+	pthread_mutex_lock(&absences->lock);
+	bool is_there = hw_absences_find(absences, path);
+	pthread_mutex_unlock(&absences->lock);
+	return is_there;
+}
+
 void hw_absences_add(struct hw_absences *absences, const char *path, uint64_t block_count,
 		     uint64_t bytes)
 {
 	pthread_mutex_lock(&absences->lock);
-	struct hw_absence *found = NULL;
-	// Few files, and their names are interned: equal text, equal pointer.
-	hw_vec_foreach(absence, &absences->list) if (absence->path == path)
-	{
-		found = absence;
-		break;
-	}
+	struct hw_absence *found = hw_absences_find(absences, path);
 	struct hw_absence absence = { .path = path };
 	if (!found && absences->list.count < HW_ABSENCES_MAX &&
 	    hw_vec_push(&absences->list, absence))

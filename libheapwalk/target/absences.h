@@ -24,7 +24,7 @@ void hw_absences_init(struct hw_absences *absences);
 void hw_absences_deinit(struct hw_absences *absences);
 
 // The file whose byte at `addr` the target's source does not have; NULL: that byte can be read, or no file is
-// mapped there, or the target is a live process, which has all of its files.
+// mapped there privately, or the target is a live process, which has all of its files.
 const char *hw_target_absent_file(struct hw_target *target, hw_addr_t addr);
 // The same of a text at `addr` that could not be read as a whole: it may begin in the page before.
 const char *hw_target_absent_text(struct hw_target *target, hw_addr_t addr);
@@ -32,6 +32,9 @@ const char *hw_target_absent_text(struct hw_target *target, hw_addr_t addr);
 // Once more, for `block_count` blocks of `bytes` together; both 0: which blocks can't be told.
 void hw_absences_add(struct hw_absences *absences, const char *path, uint64_t block_count,
 		     uint64_t bytes);
+
+// Was it noted, by that very pointer?
+bool hw_absences_have(struct hw_absences *absences, const char *path);
 
 // What a thing is called whose name is in such a file: "unknown type (_decimal.so)". As snprintf().
 int hw_absent_name(char *buf, size_t size, const char *what, const char *path);
