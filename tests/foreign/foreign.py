@@ -2,7 +2,9 @@
 """Targets of another machine: a chroot by tests/matrix/foreign.sh, its processes and their cores."""
 
 import glob
+import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -17,8 +19,8 @@ from process import Target, TestError, wait_until_paused  # noqa: E402
 # Of each architecture: are its processes the kernel's own (else qemu-user's), how wide their words are, and in which
 # system call of this machine a thread sits that waits in pause(2).
 ARCHITECTURES = {
-    "arm64": {"is_native": False, "width": checks.WIDTH_64, "pythons": ["python3.11", "python3.11d"], "pause": "271"},  # ppoll(2), made by qemu for the guest
-    "i386": {"is_native": True, "width": checks.WIDTH_32, "pythons": ["python3.11", "python3.11d"], "pause": "29"},
+    "arm64": {"is_native": False, "width": checks.WIDTH_64, "pause": "271"},  # ppoll(2), made by qemu for the guest
+    "i386": {"is_native": True, "width": checks.WIDTH_32, "pause": "29"},
 }
 NT_FILE = 0x46494C45
 PT_LOAD, PT_NOTE = 1, 4
@@ -40,6 +42,13 @@ def roots():
         else:
             found.append((architecture, places[0]))
     return found, missing
+
+
+def pythons(root):
+    """{name: version} of the chroot's own Pythons: python3.11, python3.11d, of other suites python2.7, python3.13."""
+    names = [n for n in sorted(os.listdir(root + "/usr/bin")) if re.match(r"python[23]\.\d+d?$", n)]
+    said = {n: subprocess.check_output(["chroot", root, n, "-c", "import sys; print(list(sys.version_info[:3]))"]) for n in names}
+    return {n: tuple(json.loads(said[n])) for n in names}
 
 
 class ForeignTarget(Target):

@@ -154,7 +154,7 @@ def main():
     parser.add_argument("--architecture", action="append", choices=sorted(ARCHITECTURES))
     parser.add_argument("--workload", action="append", help="only this one (with + for a mixture)")
     parser.add_argument("--mode", action="append", help="PYTHONMALLOC; '' is the default")
-    parser.add_argument("--python", action="append", help="of those that the chroot has: python3.11, python3.11d")
+    parser.add_argument("--python", action="append", help="of those that the chroot has: python3.11, python3.11d, …")
     parser.add_argument("--page-bytes", type=int, choices=[4096, 16384, 65536], help="of qemu-user's machine (arm64)")
     options = parser.parse_args()
     if options.page_bytes:
@@ -167,15 +167,18 @@ def main():
     for architecture, root in found:
         if options.architecture and architecture not in options.architecture:
             continue
-        if not options.workload:
+        if not os.path.exists(root + "/usr/bin/gcc"):
+            say("skip: %s: no gcc in %s" % (architecture, root))
+        elif not options.workload:
             started = time.monotonic()
             failed += report("malloc-" + architecture, started, attempt(run_malloc, architecture, root, options))
             count += 1
-        for name in options.python or ARCHITECTURES[architecture]["pythons"]:
-            if not os.path.exists(root + "/usr/bin/" + name):
+        versions = foreign.pythons(root)
+        for name in options.python or versions:
+            if name not in versions:
                 say("skip: %s: no %s in %s" % (architecture, name, root))
                 continue
-            interpreter = Interpreter("%s-%s" % (name, architecture), "/usr/bin/" + name, (3, 11, 2), name[-1] == "d", "", root, True)
+            interpreter = Interpreter("%s-%s" % (name, architecture), "/usr/bin/" + name, versions[name], name[-1] == "d", "", root, True)
             # qemu-user takes a quarter of an hour for all of it with the checks of a debug build.
             is_slow = interpreter.debug and not ARCHITECTURES[architecture]["is_native"]
             for workload in options.workload or ["small+strings+classes" if is_slow else EVERYTHING]:

@@ -27,7 +27,7 @@ EXACT_TYPES = {"float", "complex", "function", "cell", "member_descriptor", "get
 
 # A 32-bit main arena begins 8 bytes behind a multiple of 16, a thread's with heap_info and malloc_state.
 WIDTH_64 = Width(8, 16, 48, 16, GLIBCS, None)
-WIDTH_32 = Width(4, 8, 32, 8, [GlibcFacts((2, 35), 0x18 + 1116 + 4, 0x18 + 0x18, [0x190], 0)], "the program is a 32-bit one")
+WIDTH_32 = Width(4, 8, 32, 8, [GlibcFacts((2, 30), 0x18 + 1116 + 4, 0x18 + 0x18, [0x190], 0)], "the program is a 32-bit one")
 
 
 def address(text):
@@ -431,9 +431,8 @@ def glibc(report, oracles, width=WIDTH_64):
         # the fences behind them, fences of the main arena where others called sbrk,
         # and the tcache structs that malloc makes for itself.
         # Up to 2.31 the break may begin at any byte: what alignment costs there is in no chunk.
-        overhead = t.system_bytes // 16 * 16 - free - a["in_use_bytes"] - a["tcache_bytes"]
-        if t.number == 0:
-            overhead -= 16 - width.chunk_header_bytes
+        lost = 0 if t.number else (t.system_bytes + 16 - width.chunk_header_bytes) % 16
+        overhead = t.system_bytes - lost - free - a["in_use_bytes"] - a["tcache_bytes"]
         if a["overhead_bytes"] != overhead or a["unknown_bytes"]:
             yield "%s: %d bytes are neither in use, cached, free nor overhead" % (who, overhead - a["overhead_bytes"])
         rest = overhead - (facts.arena_header_bytes + (t.heaps - 1) * facts.heap_bytes if t.number else 0)

@@ -1,19 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Makes chroots of Debian 12 for other machines, whose processes and cores tests/foreign reads:
+# Makes chroots of Debian for other machines, whose processes and cores tests/foreign reads:
 # HEAPWALK_TEST_FOREIGN=DIR/bookworm-arm64:DIR/bookworm-i386 tests/foreign/run.py
 # and against whose libraries tests/foreign/host.py compiles heapwalk for aarch64.
 set -euo pipefail
 
 usage() {
 	cat <<'TEXT'
-Usage: tests/matrix/foreign.sh [--build] ARCHITECTURE...
+Usage: tests/matrix/foreign.sh [--build] [--suite SUITE] ARCHITECTURE...
 
   ARCHITECTURE  arm64 (by qemu-user-static) or i386 (which an x86-64 kernel runs itself)
   --build       with the libraries that heapwalk is compiled against: tests/foreign/host.py does it, from outside
+  --suite       bookworm, unless it is named: trixie, bullseye
 
 As root, with the packages debootstrap and, for arm64, qemu-user-static: i386 takes two minutes, arm64 ten,
-0.6 GB each, below $HEAPWALK_CHROOTS (default /var/tmp/heapwalk-chroots) as bookworm-ARCHITECTURE. What is
+0.6 GB each, below $HEAPWALK_CHROOTS (default /var/tmp/heapwalk-chroots) as SUITE-ARCHITECTURE. What is
 there already is brought up to date. The mirror is $HEAPWALK_MIRROR (default http://deb.debian.org/debian).
 TEXT
 }
@@ -66,6 +67,11 @@ make_chroot() {
 if [ "${1:-}" = --build ]; then
 	packages+=("${build_packages[@]}")
 	shift
+fi
+if [ "${1:-}" = --suite ]; then
+	[ $# -gt 2 ] || fail 2 "--suite needs a name, and an architecture behind it"
+	suite=$2
+	shift 2
 fi
 case ${1:-} in
 "" | -*)
