@@ -47,22 +47,34 @@ struct hw_read_set {
 
 // ---- record ----
 
-// `got` of `len` bytes could be read.
+// What is looked at twice in a row is remembered once.
+static bool hw_read_set_has_just_read(const struct hw_read_set *set, hw_addr_t addr, size_t len)
+{
+	if (!set->spans.count)
+		return false;
+	const struct hw_span last = set->spans.data[set->spans.count - 1];
+	return addr >= last.addr && addr - last.addr <= last.len &&
+	       len <= last.len - (addr - last.addr);
+}
+
+// `got` of `len` bytes could be read. False: that is too much to remember.
+static bool hw_read_set_push(struct hw_read_set *set, hw_addr_t addr, size_t len, size_t got)
+{
+	if (got && !hw_read_set_has_just_read(set, addr, got)) {
+		const struct hw_span span = { .addr = addr, .len = (uint32_t)got };
+		if (got > HW_READ_SET_BYTES_MAX || addr + got < addr ||
+		    set->spans.count >= HW_READ_SET_SPANS_MAX || !hw_vec_push(&set->spans, span))
+			return false;
+	}
+	return got == len ||
+	       (set->holes.count < HW_READ_SET_HOLES_MAX && hw_vec_push(&set->holes, addr + got));
+}
+
 static void hw_read_set_note(struct hw_read_set *set, hw_addr_t addr, size_t len, size_t got)
 {
 	pthread_mutex_lock(&set->lock);
-	struct hw_span *last = set->spans.count ? &set->spans.data[set->spans.count - 1] : NULL;
-	bool is_known = last && addr >= last->addr && addr - last->addr <= last->len &&
-			got <= last->len - (addr - last->addr);
-	if (got && !is_known)
-		set->is_too_much |=
-			got > HW_READ_SET_BYTES_MAX || addr + got < addr ||
-			set->spans.count >= HW_READ_SET_SPANS_MAX ||
-			!hw_vec_push(&set->spans,
-				     ((struct hw_span){ .addr = addr, .len = (uint32_t)got }));
-	if (got < len)
-		set->is_too_much |= set->holes.count >= HW_READ_SET_HOLES_MAX ||
-				    !hw_vec_push(&set->holes, addr + got);
+	if (!set->is_too_much && !hw_read_set_push(set, addr, len, got))
+		set->is_too_much = true;
 	pthread_mutex_unlock(&set->lock);
 }
 
