@@ -339,6 +339,19 @@ static void hw_references_visit_keys(const struct hw_reference_buffer *buffer,
 	hw_reference_run(v, entries.first + entries.value_at, entries.count, entries.bytes);
 }
 
+// 3.11 and 3.12, Objects/dictobject.c new_values(): are the block's first bytes the order of as many values as it has
+// room for? The order takes a byte a value, two for numbers, and is a multiple of words. What is not used of it is
+// whatever the block held before, and may end in the same number.
+static bool hw_is_values_prefix(const struct hw_reference_buffer *buffer, uint64_t prefix)
+{
+	enum { ROUNDED_BYTES = 32 }; // at most, by which an allocator's block is larger
+	const unsigned word = buffer->layout->word_bytes;
+	const uint64_t most = prefix - 2, fewest = most > word - 1 ? most - (word - 1) : 0;
+	return buffer->bytes[prefix - 1] == prefix && buffer->bytes[prefix - 2] <= most &&
+	       prefix + fewest * word <= buffer->room &&
+	       buffer->room <= prefix + most * word + ROUNDED_BYTES;
+}
+
 // Objects/dictobject.c. 3.11 and 3.12: the values stand behind the bytes of their insertion order, the length
 // of which is right before them; 3.13: behind their capacity.
 static void hw_references_visit_values(const struct hw_reference_buffer *buffer,
@@ -356,7 +369,7 @@ static void hw_references_visit_values(const struct hw_reference_buffer *buffer,
 		// Each place in the order is an index; what was never set is NULL. Prefixes are as long
 		// as their last byte says: look for the one that agrees.
 		for (first = word; first <= 40 && first <= buffer->len; first += word)
-			if (buffer->bytes[first - 1] == first)
+			if (hw_is_values_prefix(buffer, first))
 				break;
 		if (first > 40 || first > buffer->len)
 			return;

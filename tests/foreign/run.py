@@ -10,6 +10,7 @@ differs, 77 nothing to test.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -131,6 +132,35 @@ def run_malloc(architecture, root, options):
     return failures, tested
 
 
+def check_held(source, where, ways, options, failures):
+    """`path` names each step from the main module to the object."""
+    for address, wanted in sorted(ways.items()):
+        answer = run_heapwalk(options.heapwalk, where + ["path", address, "--format", "json"])
+        if answer.returncode:
+            failures.append("%s: path ends with status %d: %s" % (source, answer.returncode, answer.stderr[:300]))
+            continue
+        rows = [r for r in answer.report["rows"] if r["path"] == 1]
+        steps = [[r["kind"], r["holds"]] for r in rows if r["holds"]]
+        if steps != wanted or not rows or rows[-1]["object"] != address:
+            failures.append("%s: path to %s is %r, not %r" % (source, address, rows, wanted))
+
+
+def run_held(architecture, root, name, options):
+    """held_target.py: who holds what."""
+    failures, tested = matrix.Failures(), []
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "held_target.py")) as f:
+        command = ["/usr/bin/" + name, "-c", f.read(), "{directory}/ways"]
+    with ForeignTarget(architecture, command, {}, root) as target:
+        with open(target.directory + "/ways") as f:
+            ways = json.load(f)
+        if ARCHITECTURES[architecture]["is_native"]:
+            check_held("live", ["-p", str(target.pid)], ways, options, failures)
+            tested.append("live")
+        check_held("core", ["-c", target.core(), "--sysroot", root], ways, options, failures)
+        tested.append("core")
+    return failures, tested
+
+
 def report(name, started, result):
     failures, tested = result
     say("%s %s (%s, %.1f s)" % ("FAIL" if failures else "ok  ", name, ", ".join(tested), time.monotonic() - started))
@@ -179,6 +209,10 @@ def main():
                 say("skip: %s: no %s in %s" % (architecture, name, root))
                 continue
             interpreter = Interpreter("%s-%s" % (name, architecture), "/usr/bin/" + name, versions[name], name[-1] == "d", "", root, True)
+            if not options.workload:
+                started = time.monotonic()
+                failed += report("held-%s-%s" % (name, architecture), started, attempt(run_held, architecture, root, name, options))
+                count += 1
             # qemu-user takes a quarter of an hour for all of it with the checks of a debug build.
             is_slow = interpreter.debug and not ARCHITECTURES[architecture]["is_native"]
             for workload in options.workload or ["small+strings+classes" if is_slow else EVERYTHING]:
