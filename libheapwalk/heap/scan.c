@@ -11,6 +11,7 @@
 enum {
 	// Far more than a heap has blocks in deques and ordered dicts; seconds, when a forged one has them.
 	HW_WORKER_LINKS_MAX = 1 << 27,
+	HW_NATIVE_LINKS_MIN = 1 << 12, // of libraries whose blocks are not malloc's
 };
 
 struct hw_scan {
@@ -19,6 +20,15 @@ struct hw_scan {
 	struct hw_worker *workers; // one a thread
 	_Atomic size_t next;
 };
+
+// A library's lists are of malloc's blocks or of parts of them, of some words each. A forged ring has no end, and
+// each turn of it may be a claim that is kept: it has no more links than the heap has room for.
+static uint64_t hw_native_links(const struct hw_heap *heap)
+{
+	uint64_t bytes = 0;
+	hw_vec_foreach(region, &heap->in.glibc->regions) bytes += region->end - region->start;
+	return hw_min(bytes / 8 + HW_NATIVE_LINKS_MIN, HW_WORKER_LINKS_MAX);
+}
 
 struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 {
@@ -33,7 +43,7 @@ struct hw_error *hw_worker_init(struct hw_worker *worker, struct hw_heap *heap)
 	worker->sink.claim = hw_worker_claim;
 	worker->sink.cache = &worker->cache;
 	worker->sink.links_left = HW_WORKER_LINKS_MAX;
-	hw_worker_native_init(&worker->native, heap, &worker->pages, HW_WORKER_LINKS_MAX);
+	hw_worker_native_init(&worker->native, heap, &worker->pages, hw_native_links(heap));
 	if (heap->in.mimalloc->segments.count) {
 		worker->page_blocks = malloc(HW_MI_BLOCKS_MAX);
 		if (!worker->page_blocks)
@@ -268,10 +278,9 @@ struct hw_error *hw_heap_scan(struct hw_heap *heap)
 		const struct hw_worker *worker = &workers[i];
 		if (worker->heap && (!worker->sink.links_left || !worker->native.sink.links_left))
 			hw_issues_add(heap->in.issues, HW_ERROR_CORRUPT, 0,
-				      "linked lists of %s have more than %d links: the rest of "
-				      "them was not followed",
-				      worker->sink.links_left ? "a library" : "the interpreter",
-				      HW_WORKER_LINKS_MAX);
+				      "linked lists of %s have more links than there can be: the "
+				      "rest of them was not followed",
+				      worker->sink.links_left ? "a library" : "the interpreter");
 		hw_worker_deinit(&workers[i]);
 	}
 	free(workers);
