@@ -47,6 +47,8 @@ struct hw_arena {
 	uint32_t interpreter; // into hw_pymalloc.states
 	bool is_read;         // its pools are known
 	bool is_missing;      // no pool header of it can be read; an issue was added
+	// Its memory is gone: all pools were free, obmalloc unmapped them, and forgets the arena next.
+	bool is_given_back;
 };
 
 struct hw_size_class_stats {

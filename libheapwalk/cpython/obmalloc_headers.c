@@ -165,6 +165,16 @@ static void hw_add_sums(struct hw_pymalloc_state *to, const struct hw_pymalloc_s
 	}
 }
 
+// Objects/obmalloc.c, PyObject_Free() and insert_to_freepool(): the last block of an arena is freed, the arena is
+// unmapped, then its object loses the address. A process is likely to be met there: on its way out of munmap().
+static bool hw_arena_is_given_back(const struct hw_pymalloc *pm, const struct hw_arena *arena,
+				   uint32_t missing)
+{
+	const struct hw_target *target = pm->target;
+	return missing && missing == arena->pool_count && arena->pools_free == arena->pools_total &&
+	       (target->ops->is_live || !hw_target_find_mapping(target, arena->start));
+}
+
 static void hw_decode_arena_pools(struct hw_pool_reader *reader, struct hw_arena *arena,
 				  const struct hw_pool_headers *headers)
 {
@@ -182,10 +192,19 @@ static void hw_decode_arena_pools(struct hw_pool_reader *reader, struct hw_arena
 			missing++;
 		}
 	}
-	uint32_t empty = hw_mark_empty_pools(reader, arena, pools, headers);
+	if (hw_arena_is_given_back(pm, arena, missing)) {
+		arena->is_given_back = true;
+		for (uint32_t i = 0; i < arena->pool_count; i++)
+			pools[i].is_empty = true, pools[i].is_bad = false;
+	}
+	// There is nothing to read of such an arena, and nothing wrong with that.
+	const bool is_gone = arena->is_given_back;
+	missing = is_gone ? 0 : missing;
+	uint32_t empty = is_gone ? arena->pool_count
+				 : hw_mark_empty_pools(reader, arena, pools, headers);
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
 		struct hw_pool *pool = &pools[i];
-		if (headers->spans && headers->spans[i].is_missing)
+		if (is_gone || (headers->spans && headers->spans[i].is_missing))
 			continue;
 		if (!pool->is_empty && !pool->ref_count && !pool->is_bad) {
 			// Stopped between two steps of malloc: off the list, not yet in use.

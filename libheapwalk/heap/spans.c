@@ -22,6 +22,8 @@ static bool hw_heap_claimed_spans(struct hw_heap *heap, hw_stretch_vec *spans)
 	const struct hw_glibc *glibc = heap->in.glibc;
 	for (uint32_t i = 0; i < pm->arenas.count; i++) {
 		hw_addr_t start = pm->arenas.data[i].start;
+		if (pm->arenas.data[i].is_given_back)
+			continue; // its memory may be somebody else's by now
 		if (!hw_vec_push(spans, ((struct hw_stretch){ start, start + pm->arena_bytes,
 							      HW_STRETCH_ARENA, i })))
 			return false;

@@ -451,6 +451,22 @@ static void test_missing_memory(void)
 	end_world(&w);
 }
 
+// Stopped between munmap() and the line that forgets the arena: nothing is missing.
+static void test_given_back(void)
+{
+	struct world w;
+	make_healthy(&w);
+	make_arena(&w, 3, HEAP + ARENA, 1, 1);
+	w.heap_readable = ARENA;
+	CHECK(!walk(&w));
+	CHECK(!w.issues.list.count && w.pm.arenas.count == 2);
+	CHECK(w.pm.arenas.data[1].is_given_back && !w.pm.arenas.data[1].is_missing);
+	CHECK(w.pm.pools.data[5].is_empty && !w.pm.pools.data[5].is_bad);
+	CHECK(w.pm.states.data[0].arena_count == 2);
+	CHECK(w.pm.states.data[0].unused_pools == ARENA / POOL - 4 + ARENA / POOL);
+	end_world(&w);
+}
+
 static void test_interpreters(void)
 {
 	struct world w;
@@ -523,6 +539,7 @@ int main(void)
 	test_every_offset();
 	test_bad_arenas();
 	test_missing_memory();
+	test_given_back();
 	test_interpreters();
 	test_hostile_layout();
 	return check_finish();
