@@ -196,7 +196,7 @@ static struct hw_error *hw_prove_some_pools(struct hw_pymalloc *pm)
 	return hw_prove_pools(pm, pools);
 }
 
-static struct hw_error *hw_find_all(struct hw_walk *walk, const struct hw_python *python)
+static struct hw_error *hw_find_arenas(struct hw_walk *walk, const struct hw_python *python)
 {
 	HW_TRY(hw_check_layout(python));
 	HW_TRY(hw_collect_states(walk, python));
@@ -221,7 +221,7 @@ static struct hw_error *hw_find_only(struct hw_target *target, const struct hw_p
 		.issues = issues,
 		.pm = ret,
 	};
-	return hw_find_all(&walk, python);
+	return hw_find_arenas(&walk, python);
 }
 
 struct hw_error *hw_pymalloc_find(struct hw_target *target, const struct hw_python *python,

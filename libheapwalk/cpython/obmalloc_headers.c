@@ -192,19 +192,20 @@ static void hw_decode_arena_pools(struct hw_pool_reader *reader, struct hw_arena
 			missing++;
 		}
 	}
-	if (hw_arena_is_given_back(pm, arena, missing)) {
-		arena->is_given_back = true;
+	arena->is_given_back = hw_arena_is_given_back(pm, arena, missing);
+	uint32_t empty;
+	if (arena->is_given_back) {
+		// Nothing to read, and nothing wrong with that.
+		missing = 0;
+		empty = arena->pool_count;
 		for (uint32_t i = 0; i < arena->pool_count; i++)
-			pools[i].is_empty = true, pools[i].is_bad = false;
+			pools[i] = (struct hw_pool){ .start = pools[i].start, .is_empty = true };
+	} else {
+		empty = hw_mark_empty_pools(reader, arena, pools, headers);
 	}
-	// There is nothing to read of such an arena, and nothing wrong with that.
-	const bool is_gone = arena->is_given_back;
-	missing = is_gone ? 0 : missing;
-	uint32_t empty = is_gone ? arena->pool_count
-				 : hw_mark_empty_pools(reader, arena, pools, headers);
 	for (uint32_t i = 0; i < arena->pool_count; i++) {
 		struct hw_pool *pool = &pools[i];
-		if (is_gone || (headers->spans && headers->spans[i].is_missing))
+		if (arena->is_given_back || (headers->spans && headers->spans[i].is_missing))
 			continue;
 		if (!pool->is_empty && !pool->ref_count && !pool->is_bad) {
 			// Stopped between two steps of malloc: off the list, not yet in use.

@@ -23,9 +23,9 @@ struct hw_slab {
 
 struct hw_pool_slots {
 	struct hw_pymalloc *pm;
-	uint32_t **of_pool;      // NULL: the pool has no blocks, or its arena isn't ready
-	_Atomic bool *is_ready;  // by arena
-	_Atomic bool is_missing; // there was no memory for an arena's
+	uint32_t **of_pool;     // NULL: the pool has no blocks, or its arena isn't ready
+	_Atomic bool *is_ready; // by arena
+	_Atomic bool is_out_of_memory;
 	pthread_mutex_t arena_locks[HW_ARENA_LOCKS];
 	pthread_mutex_t lock; // of what follows
 	HW_VEC(struct hw_slab) slabs;
@@ -135,7 +135,7 @@ bool hw_pool_slots_need_arena(struct hw_pool_slots *slots, struct hw_arena *aren
 		if (is_ready)
 			atomic_store_explicit(&slots->is_ready[index], true, memory_order_release);
 		else
-			atomic_store(&slots->is_missing, true);
+			atomic_store(&slots->is_out_of_memory, true);
 	}
 	pthread_mutex_unlock(lock);
 	return is_ready;
@@ -164,5 +164,5 @@ struct hw_error *hw_pool_slots_finish(struct hw_pool_slots *slots)
 	if (err)
 		hw_issues_take(pm->issues, err);
 	hw_vec_foreach(arena, &pm->arenas) hw_pool_slots_need_arena(slots, arena, NULL);
-	return atomic_load(&slots->is_missing) ? &hw_enomem : NULL;
+	return atomic_load(&slots->is_out_of_memory) ? &hw_enomem : NULL;
 }

@@ -35,6 +35,19 @@ enum {
 	MI_HEAP_BYTES = 256,
 };
 
+// A target of one writable mapping, whose bytes are borrowed. Once in a program.
+static inline struct hw_error *forged_open(hw_addr_t base, const uint8_t *bytes, size_t len,
+					   struct hw_target **ret)
+{
+	static struct hw_image_piece piece;
+	piece = (struct hw_image_piece){ .addr = base,
+					 .bytes = bytes,
+					 .len = len,
+					 .flags = HW_MAP_READ | HW_MAP_WRITE,
+					 .path = "" };
+	return hw_target_open_image(&piece, 1, ret);
+}
+
 static inline void put64(void *at, uint64_t value)
 {
 	memcpy(at, &value, sizeof(value));

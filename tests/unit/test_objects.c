@@ -46,11 +46,6 @@ static void make_type(hw_addr_t at, const char *name, hw_addr_t metatype, uint64
 
 static void start(void)
 {
-	static struct hw_image_piece piece = { .addr = BASE,
-					       .bytes = image,
-					       .len = BYTES,
-					       .flags = HW_MAP_READ | HW_MAP_WRITE,
-					       .path = "" };
 	forged_layout(&python.layout);
 	forged_layout_objects(&python.layout);
 	python.type_type = TYPE;
@@ -62,7 +57,7 @@ static void start(void)
 	make_type(MANAGED, "Managed", TYPE,
 		  HW_TPFLAGS_HAVE_GC | HW_TPFLAGS_HEAPTYPE | HW_TPFLAGS_MANAGED_DICT, 16);
 	make_type(LIST, "list", TYPE, HW_TPFLAGS_HAVE_GC, 40);
-	struct hw_error *err = hw_target_open_image(&piece, 1, &target);
+	struct hw_error *err = forged_open(BASE, image, BYTES, &target);
 	if (!err)
 		err = hw_types_init(&types, &python, NULL, NULL);
 	if (err) {

@@ -72,11 +72,6 @@ static void make_type(hw_addr_t at, const char *name, uint32_t flags, uint32_t b
 
 static void start(void)
 {
-	static struct hw_image_piece piece = { .addr = BASE,
-					       .bytes = image,
-					       .len = BYTES,
-					       .flags = HW_MAP_READ | HW_MAP_WRITE,
-					       .path = "" };
 	static struct hw_module module = { .start = BASE, .end = BASE + BYTES };
 	forge_layout(&python.layout);
 	python.type_type = TYPE;
@@ -89,7 +84,7 @@ static void start(void)
 	make_type(LIST, "list", HW_TPFLAGS_HAVE_GC, 20, 0);
 	make_type(WIDE, "Wide", HW_TPFLAGS_LONG_SUBCLASS | HW_TPFLAGS_HEAPTYPE, 16, 4);
 	put(WIDE + (hw_addr_t)python.layout.tp_dictoffset, (uint32_t)-4);
-	struct hw_error *err = hw_target_open_image(&piece, 1, &target);
+	struct hw_error *err = forged_open(BASE, image, BYTES, &target);
 	if (!err)
 		err = hw_types_init(&types, &python, NULL, NULL);
 	if (err) {

@@ -66,11 +66,6 @@ static void make_layout(struct hw_python_layout *l)
 
 static void start(void)
 {
-	static struct hw_image_piece piece = { .addr = BASE,
-					       .bytes = image,
-					       .len = BYTES,
-					       .flags = HW_MAP_READ | HW_MAP_WRITE,
-					       .path = "" };
 	make_layout(&python.layout);
 	python.type_type = TYPE;
 	python.module = &module;
@@ -84,7 +79,7 @@ static void start(void)
 	make_type(FLOAT, "float", 0, 24, 0);
 	make_type(NONE, "NoneType", 0, 16, 0);
 	make_type(BYTEARRAY, "bytearray", 0, 56, 0);
-	CHECK_OK(hw_target_open_image(&piece, 1, &target));
+	CHECK_OK(forged_open(BASE, image, BYTES, &target));
 	CHECK_OK(hw_types_init(&types, &python, NULL, NULL));
 	hw_pages_init(&pages, target);
 	cache = (struct hw_type_cache){ .types = &types, .pages = &pages };
