@@ -281,7 +281,9 @@ static struct hw_error *hw_sight_chunk(struct hw_region_builder *b, struct hw_vi
 	struct hw_glibc_walker *w = b->w;
 	const struct hw_glibc_picks *picks = &w->picks;
 	const hw_addr_t mem = addr + HW_GLIBC_HEADER;
-	size_t len = (size_t)hw_min(size - HW_GLIBC_HEADER, HW_CHUNK_LOOK_BYTES);
+	// its data runs on over the next chunk's prev_size
+	const uint64_t capacity = size - HW_GLIBC_WORD;
+	size_t len = (size_t)hw_min(capacity, HW_CHUNK_LOOK_BYTES);
 	if (!hw_view_has(view, addr, HW_GLIBC_HEADER + len)) {
 		hw_addr_t was = view->start;
 		if (size > HW_SPARSE_BYTES)
@@ -293,9 +295,8 @@ static struct hw_error *hw_sight_chunk(struct hw_region_builder *b, struct hw_vi
 			return NULL;
 	}
 	const uint8_t *bytes = view->data + (mem - view->start);
-	if (w->in.look) // its data runs on over the next chunk's prev_size
-		*state = w->in.look(w->in.look_payload, w->worker, mem, bytes, len,
-				    size - HW_GLIBC_WORD);
+	if (w->in.look)
+		*state = w->in.look(w->in.look_payload, w->worker, mem, bytes, len, capacity);
 	if (picks->is_on && size <= HW_LARGEST_FASTBIN_CHUNK) {
 		hw_addr_t to = hw_glibc_word(bytes) ^ (picks->is_mangled ? mem >> 12 : 0);
 		if (to && (!hw_glibc_is_chunk_place(to) || to < picks->low || to >= picks->high))

@@ -109,25 +109,19 @@ static bool hw_visit_page_blocks(const struct hw_block_visitor *v, const struct 
 static bool hw_visit_chunks(const struct hw_block_visitor *v, const struct hw_region *region,
 			    uint32_t from, uint32_t to)
 {
-	const bool is_mmapped = region->kind == HW_REGION_MMAPPED;
-	const uint32_t header_bytes = v->heap->in.glibc->header_bytes;
 	for (uint32_t i = from; i < to; i++) {
 		if (!v->wants(v->heap, region->state[i]))
 			continue;
-		hw_addr_t end = hw_region_chunk_end(region, i);
-		hw_addr_t user = (is_mmapped ? region->mmapped_chunk
-					     : hw_region_chunk_start(region, i)) +
-				 header_bytes;
 		size_t len;
-		if (user >= end)
+		hw_addr_t user;
+		const uint64_t capacity = hw_chunk_data(v->heap, region, i, &user);
+		if (!capacity)
 			continue;
-		const size_t want = (size_t)hw_min(end - user, HW_BLOCK_LOOK_BYTES);
+		const size_t want = (size_t)hw_min(capacity, HW_BLOCK_LOOK_BYTES);
 		const uint8_t *bytes = hw_window_get_some(v->window, user, want, &len);
-		// What the application has of a chunk runs on into the next one's first word.
 		if (bytes && len &&
 		    !v->visit(v->payload, &(struct hw_seen_block){
-						  user, bytes, (size_t)hw_min(len, want),
-						  end + (is_mmapped ? 0 : header_bytes / 2) - user,
+						  user, bytes, (size_t)hw_min(len, want), capacity,
 						  &region->state[i], &v->heap->prover }))
 			return false;
 	}

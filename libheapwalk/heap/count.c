@@ -13,6 +13,9 @@ enum { HW_POOLS_A_PIECE = 64, HW_CHUNKS_A_PIECE = 1 << 16 };
 // One thread's sums.
 struct hw_counter {
 	struct hw_census_row *rows; // by category id; owned
+	// The same for every other chunk: neighbours are of one kind often, and a sum is slow to add to while the
+	// last addition is on its way to memory.
+	struct hw_census_row *odd_rows;
 	// Blocks of one size class by category id: the size is multiplied in when the next one begins.
 	uint32_t *blocks; // owned
 	uint32_t class;
@@ -50,11 +53,12 @@ static struct hw_error *hw_count_work_init(struct hw_count_work *work)
 		return &hw_enomem;
 	for (unsigned i = 0; i < work->threads; i++) {
 		struct hw_counter *counter = &work->counters[i];
-		counter->rows = calloc(categories, sizeof(*counter->rows));
+		counter->rows = calloc(2 * (size_t)categories, sizeof(*counter->rows));
 		counter->blocks = calloc(categories, sizeof(*counter->blocks));
 		counter->category_count = categories;
 		if (!counter->rows || !counter->blocks)
 			return &hw_enomem;
+		counter->odd_rows = counter->rows + categories;
 	}
 	hw_vec_foreach(pool, &pm->pools) if (!pool->is_empty && !pool->is_bad)
 		first[pool->szidx + 1]++;
@@ -66,11 +70,15 @@ static struct hw_error *hw_count_work_init(struct hw_count_work *work)
 	return NULL;
 }
 
-static void hw_count(struct hw_counter *counter, uint32_t slot, uint64_t count, uint64_t bytes)
+static inline void hw_count_row_add(struct hw_census_row *row, uint64_t count, uint64_t bytes)
 {
-	struct hw_census_row *row = &counter->rows[HW_SLOT_CATEGORY(slot)];
 	row->count += count;
 	row->bytes += bytes;
+}
+
+static void hw_count(struct hw_counter *counter, uint32_t slot, uint64_t count, uint64_t bytes)
+{
+	hw_count_row_add(&counter->rows[HW_SLOT_CATEGORY(slot)], count, bytes);
 }
 
 // What an arena has beside blocks.
@@ -170,14 +178,19 @@ static void hw_count_slot_block(const struct hw_heap *heap, hw_addr_t chunk,
 static void hw_count_chunks(const struct hw_heap *heap, const struct hw_region *region,
 			    uint32_t from, uint32_t to, struct hw_counter *counter)
 {
+	struct hw_census_row *rows = counter->rows, *others = counter->odd_rows;
 	hw_addr_t end = hw_region_chunk_start(region, from);
 	for (uint32_t i = from; i < to; i++) {
-		hw_addr_t start = end;
+		const hw_addr_t start = end;
+		const uint32_t id = HW_SLOT_CATEGORY(region->state[i]);
 		end = hw_region_chunk_end(region, i);
-		if (HW_SLOT_CATEGORY(region->state[i]) == HW_CATEGORY_SLOT_HEADER)
+		if (id == HW_CATEGORY_SLOT_HEADER)
 			hw_count_slot_block(heap, start, counter);
 		else
-			hw_count(counter, region->state[i], 1, end - start);
+			hw_count_row_add(&rows[id], 1, end - start);
+		struct hw_census_row *swap = rows;
+		rows = others;
+		others = swap;
 	}
 }
 
@@ -232,10 +245,14 @@ static void hw_count_run(void *payload, unsigned worker)
 static struct hw_counter *hw_count_work_sum(struct hw_count_work *work)
 {
 	struct hw_counter *sum = &work->counters[0];
-	for (unsigned i = 1; i < work->threads; i++)
-		for (uint32_t id = 0; id < sum->category_count; id++)
-			hw_count(sum, id, work->counters[i].rows[id].count,
-				 work->counters[i].rows[id].bytes);
+	for (unsigned i = 0; i < work->threads; i++)
+		for (uint32_t id = 0; id < sum->category_count; id++) {
+			const struct hw_census_row *row = &work->counters[i].rows[id];
+			const struct hw_census_row *odd = &work->counters[i].odd_rows[id];
+			hw_count(sum, id, odd->count, odd->bytes);
+			if (i)
+				hw_count(sum, id, row->count, row->bytes);
+		}
 	return sum;
 }
 

@@ -46,6 +46,7 @@ struct hw_stack_chunk {
 struct hw_open_classifier {
 	const struct hw_classifier *classifier;
 	void *state;
+	struct hw_beginnings beginnings; // for hw_heap_look()
 };
 
 // statics.c: where the interpreter keeps what no structure of its leads to; 0: not found, or not needed.
@@ -296,6 +297,19 @@ static inline void hw_slot_set(uint32_t *slot, uint32_t id)
 }
 enum { HW_BLOCK_LOOK_BYTES = HW_CHUNK_LOOK_BYTES }; // of a large block
 
+// Where what the application has of a chunk in use begins, and how many bytes that are: they run on over the next
+// chunk's prev_size, but for an mmapped one's. 0: none.
+static inline uint64_t hw_chunk_data(const struct hw_heap *heap, const struct hw_region *region,
+				     uint32_t i, hw_addr_t *ret_user)
+{
+	const uint32_t header_bytes = heap->in.glibc->header_bytes;
+	const bool is_mmapped = region->kind == HW_REGION_MMAPPED;
+	const hw_addr_t end = hw_region_chunk_end(region, i) + (is_mmapped ? 0 : header_bytes / 2);
+	*ret_user = (is_mmapped ? region->mmapped_chunk : hw_region_chunk_start(region, i)) +
+		    header_bytes;
+	return *ret_user < end ? end - *ret_user : 0;
+}
+
 // blocks.c: the heap in pieces of work: arenas [from, to), segments [from, to), or chunks [from, to) of a
 // region. Blocks of a piece that comes first have lower slots.
 struct hw_item {
@@ -332,6 +346,13 @@ struct hw_error *hw_heap_count(struct hw_heap *heap) HW_MUST_USE;
 static inline uint32_t hw_slot_load(const uint32_t *slot)
 {
 	return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+}
+
+// Is it known for sure what is there? Else nothing is known, or what an owner says.
+static inline bool hw_slot_is_settled(uint32_t slot)
+{
+	_Static_assert(HW_CATEGORY_NONE == 0, "one comparison tells");
+	return slot - 1 < HW_SLOT_CLAIMED - 1;
 }
 
 #endif

@@ -9,6 +9,17 @@
 #include "base/bytes.h"
 #include "heap/heap_internal.h"
 
+// One that does not say how its blocks begin wants to see them all.
+static struct hw_open_classifier hw_opened(const struct hw_classifier *classifier, void *state)
+{
+	struct hw_open_classifier open = { .classifier = classifier, .state = state };
+	if (classifier->beginnings)
+		classifier->beginnings(state, &open.beginnings);
+	else
+		memset(open.beginnings.bytes, 0xff, sizeof(open.beginnings.bytes));
+	return open;
+}
+
 struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
 {
 	const struct hw_native native = { .target = heap->in.target,
@@ -33,8 +44,7 @@ struct hw_error *hw_heap_open_classifiers(struct hw_heap *heap)
 		}
 		if (err)
 			return err;
-		if (state &&
-		    !hw_vec_push(&heap->classifiers, ((struct hw_open_classifier){ *at, state }))) {
+		if (state && !hw_vec_push(&heap->classifiers, hw_opened(*at, state))) {
 			(*at)->close(state);
 			return &hw_enomem;
 		}
@@ -75,7 +85,9 @@ static struct hw_native_block hw_native_block_of(const struct hw_heap *heap, hw_
 						 const uint8_t *bytes, size_t len,
 						 uint64_t capacity)
 {
-	uint32_t head = hw_debug_head(bytes, len, capacity, hw_heap_word_bytes(heap), &capacity);
+	uint32_t head = 0;
+	if (heap->in.python->module) // else nobody puts debug hooks' bytes before a block
+		head = hw_debug_head(bytes, len, capacity, hw_heap_word_bytes(heap), &capacity);
 	return (struct hw_native_block){ .start = user + head,
 					 .bytes = bytes + head,
 					 .len = (size_t)hw_min(len - head, capacity),
@@ -119,6 +131,8 @@ uint32_t hw_heap_look(void *payload, unsigned worker, hw_addr_t user, const uint
 	{
 		struct hw_native_kind kind;
 		enum hw_glance glance = HW_GLANCE_LATER;
+		if (block.len >= 8 && !hw_begins_so(&open->beginnings, block.bytes))
+			continue;
 		if (open->classifier->glance)
 			glance = open->classifier->glance(open->state, &block, &kind);
 		if (glance == HW_GLANCE_KNOWN)

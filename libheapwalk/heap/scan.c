@@ -167,22 +167,11 @@ static void hw_worker_arena(struct hw_worker *worker, struct hw_arena *arena)
 static void hw_worker_chunk(struct hw_worker *worker, const struct hw_region *region, uint32_t i)
 {
 	uint32_t *slot = &region->state[i];
-	if (HW_SLOT_CATEGORY(hw_slot_load(slot)) != HW_CATEGORY_NONE &&
-	    !(hw_slot_load(slot) & HW_SLOT_CLAIMED))
-		return; // free, or malloc's own
-	hw_addr_t start = hw_region_chunk_start(region, i), end = hw_region_chunk_end(region, i);
-	const uint32_t header_bytes = worker->heap->in.glibc->header_bytes;
-	hw_addr_t user = start + header_bytes,
-		  limit = end +
-			  header_bytes / 2; // an in-use chunk runs into the next one's prev_size
-	if (region->kind == HW_REGION_MMAPPED) {
-		user = region->mmapped_chunk + header_bytes;
-		limit = end;
-	}
-	if (user >= limit)
+	hw_addr_t user;
+	const uint64_t capacity = hw_chunk_data(worker->heap, region, i, &user);
+	if (!capacity)
 		return;
-	uint64_t capacity = limit - user;
-	size_t want = (size_t)hw_min(hw_min(capacity, end - user), HW_BLOCK_LOOK_BYTES), len;
+	size_t want = (size_t)hw_min(capacity, HW_BLOCK_LOOK_BYTES), len;
 	const uint8_t *bytes = hw_window_get_some(&worker->window, user, want, &len);
 	if (!bytes || !len) {
 		hw_slot_set(slot, HW_CATEGORY_MISSING);
@@ -207,8 +196,10 @@ static void hw_worker_item(struct hw_worker *worker, const struct hw_item *item)
 		return;
 	}
 	const struct hw_region *region = &heap->in.glibc->regions.data[item->region];
+	// Free ones are settled, malloc's own, and most of all where chunks were looked at as they were found.
 	for (uint32_t i = item->from; i < item->to; i++)
-		hw_worker_chunk(worker, region, i);
+		if (!hw_slot_is_settled(hw_slot_load(&region->state[i])))
+			hw_worker_chunk(worker, region, i);
 }
 
 static void hw_scan_run(void *payload, unsigned index)

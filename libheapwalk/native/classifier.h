@@ -9,6 +9,7 @@
 #ifndef HW_NATIVE_CLASSIFIER_H
 #define HW_NATIVE_CLASSIFIER_H
 
+#include "base/bytes.h"
 #include "base/rules.h"
 #include "symbols/modules.h"
 #include "target/absences.h"
@@ -87,6 +88,18 @@ enum hw_glance {
 	HW_GLANCE_LATER    // classify() is to be asked, when all blocks are known
 };
 
+// How blocks begin that are worth a glance: by their first byte, or by their first word.
+struct hw_beginnings {
+	uint64_t bytes[4];   // a bit for each of its values
+	hw_addr_t low, high; // from low to below high
+};
+
+static inline bool hw_begins_so(const struct hw_beginnings *beginnings, const uint8_t bytes[8])
+{
+	return beginnings->bytes[*bytes / 64] >> *bytes % 64 & 1 ||
+	       hw_u64(bytes) - beginnings->low < beginnings->high - beginnings->low;
+}
+
 struct hw_classifier {
 	const char *name;  // of the library, for messages
 	bool reads_32_bit; // what it looks for is the same in a program whose pointers have 4 bytes
@@ -106,6 +119,9 @@ struct hw_classifier {
 	// block a second time. NULL: always HW_GLANCE_LATER.
 	enum hw_glance (*glance)(void *state, const struct hw_native_block *block,
 				 struct hw_native_kind *ret);
+	// How every block begins of which glance() says more than HW_GLANCE_NOTHING: most of a heap need no glance
+	// then. *ret is zeroed before. NULL: anyhow.
+	void (*beginnings)(void *state, struct hw_beginnings *ret);
 	// After all blocks were shown, on one thread: splits and claims that needed them all. May be NULL.
 	void (*finish)(void *state, struct hw_native_sink *sink);
 	// Was anything proven that shows the library at work? Asked last, where it suspected blocks.

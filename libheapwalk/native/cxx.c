@@ -101,10 +101,17 @@ static enum hw_glance hw_cxx_glance(void *state, const struct hw_native_block *b
 	return HW_GLANCE_KNOWN;
 }
 
+static void hw_cxx_beginnings(void *state, struct hw_beginnings *ret)
+{
+	const struct hw_cxx *cxx = state;
+	hw_vtables_bounds(cxx->vtables, &ret->low, &ret->high);
+}
+
 const struct hw_classifier hw_cxx_classifier = {
 	.name = "C++",
 	.open = hw_cxx_open,
 	.close = hw_cxx_close,
 	.classify = hw_cxx_classify,
 	.glance = hw_cxx_glance,
+	.beginnings = hw_cxx_beginnings,
 };

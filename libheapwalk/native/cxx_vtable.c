@@ -114,6 +114,12 @@ void hw_vtables_destroy(struct hw_vtables *vtables)
 	free(vtables);
 }
 
+void hw_vtables_bounds(const struct hw_vtables *vtables, hw_addr_t *ret_low, hw_addr_t *ret_high)
+{
+	*ret_low = vtables->ranges.data[0].start;
+	*ret_high = vtables->ranges.data[vtables->ranges.count - 1].end;
+}
+
 static bool hw_is_in_module(const struct hw_vtables *vtables, hw_addr_t addr)
 {
 	const struct hw_module_range *ranges = vtables->ranges.data;

@@ -15,6 +15,8 @@ struct hw_error *hw_vtables_create(struct hw_target *target, struct hw_modules *
 				   struct hw_absences *absences,
 				   struct hw_vtables **ret) HW_MUST_USE;
 void hw_vtables_destroy(struct hw_vtables *vtables); // accepts NULL
+// No word below *ret_low or from *ret_high on leads to a vtable.
+void hw_vtables_bounds(const struct hw_vtables *vtables, hw_addr_t *ret_low, hw_addr_t *ret_high);
 
 // Does a block whose first word is `first_word` hold an object of a C++ class? The word that leads to the
 // vtable of a base inside an object (multiple inheritance) is no object's first. *ret_class is its

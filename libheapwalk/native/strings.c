@@ -1,24 +1,55 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "native/strings.h"
 
-#include "base/bytes.h"
+#include <string.h>
+
 #include "native/classifiers.h"
 
-enum { HW_STRING_MIN = 3 };
+enum { HW_STRING_MIN = 3, HW_UTF8_MAX = 4, HW_PIECE_BYTES = 4096 };
 
-static const uint64_t hw_high_bits = 0x8080808080808080u, hw_ones = 0x0101010101010101u;
+// Sixteen bytes at once; GNU C's vectors are two words where the machine has none.
+typedef uint8_t hw_bytes16 __attribute__((vector_size(16)));
+typedef uint64_t hw_words2 __attribute__((vector_size(16)));
+typedef char hw_chars16 __attribute__((vector_size(16)));
 
-// Are all eight bytes from 0x20 to 0x7e? Borrows and carries run only from bytes that fail themselves.
-static bool hw_is_plain_ascii(uint64_t word)
+// A bit for each of the sixteen bytes at p that is neither white space nor from 0x20 to 0x7e, the first one's the
+// lowest.
+static inline unsigned hw_odd_bytes(const uint8_t *p)
 {
-	return !((word | (word - 0x20 * hw_ones) | (word + hw_ones)) & hw_high_bits);
+	hw_bytes16 bytes;
+	memcpy(&bytes, p, sizeof(bytes));
+	bytes = (hw_bytes16)((bytes - 0x20 > 0x7e - 0x20) & (bytes - '\t' > '\r' - '\t'));
+#ifdef __SSE2__
+	return (unsigned)__builtin_ia32_pmovmskb128((hw_chars16)bytes);
+#else
+	const uint64_t ones = 0x0101010101010101u, diagonal = 0x0102040810204080u;
+	const hw_words2 odd = (hw_words2)bytes;
+	return (unsigned)((odd[0] & ones) * diagonal >> 56 | (odd[1] & ones) * diagonal >> 56 << 8);
+#endif
 }
 
-// Bytes in front of the first that is 0; 8: none is.
-static unsigned hw_bytes_before_nul(uint64_t word)
+static bool hw_is_plain(uint8_t c)
 {
-	uint64_t nuls = (word - hw_ones) & ~word & hw_high_bits; // exact up to the first
-	return nuls ? (unsigned)__builtin_ctzll(nuls) / 8 : 8;
+	return (c >= 0x20 && c <= 0x7e) || (c >= '\t' && c <= '\r');
+}
+
+// Where the first byte from `i` on is that is not plain ASCII: len, none is.
+static inline size_t hw_skip_plain(const uint8_t *bytes, size_t i, size_t len)
+{
+	unsigned odd;
+	for (; i + 16 <= len; i += 16) {
+		odd = hw_odd_bytes(bytes + i);
+		if (odd)
+			return i + (unsigned)__builtin_ctz(odd);
+	}
+	if (i == len || len < 16) {
+		while (i < len && hw_is_plain(bytes[i]))
+			i++;
+		return i;
+	}
+	odd = hw_odd_bytes(bytes + len - 16) >>
+	      (16 - (len - i)); // the last sixteen, but for those before i
+	return odd ? i + (unsigned)__builtin_ctz(odd) : len;
 }
 
 // Bytes of the UTF-8 sequence at p (2 … 4), 0 when it is none. `len` > 0.
@@ -41,48 +72,47 @@ static size_t hw_utf8_sequence(const uint8_t *p, size_t len)
 static const uint64_t hw_text_starts[4] = { 0xffffffff00003e00u, 0x7fffffffffffffffu, 0,
 					    0x001ffffffffffffcu };
 
+enum hw_text {
+	HW_TEXT_NONE,
+	HW_TEXT_ENDS, // with a NUL
+	HW_TEXT_OPEN, // as far as can be seen, to the last byte or into the last character
+};
+
+// Reads text from *at on, and moves *at and *characters.
+static enum hw_text hw_read_text(const uint8_t *bytes, size_t len, size_t *at, size_t *characters)
+{
+	for (;;) {
+		const size_t from = *at;
+		*at = hw_skip_plain(bytes, from, len);
+		*characters += *at - from;
+		for (; *at < len && bytes[*at] >= 0x80; ++*characters) {
+			size_t n = hw_utf8_sequence(bytes + *at, len - *at);
+			if (!n)
+				return len - *at < HW_UTF8_MAX ? HW_TEXT_OPEN : HW_TEXT_NONE;
+			*at += n;
+		}
+		if (*at == len)
+			return HW_TEXT_OPEN;
+		if (!bytes[*at])
+			return HW_TEXT_ENDS;
+		if (!hw_is_plain(bytes[*at]))
+			return HW_TEXT_NONE;
+	}
+}
+
+static inline bool hw_may_be_text(const uint8_t *bytes, size_t len)
+{
+	return len && hw_text_starts[bytes[0] / 64] >> bytes[0] % 64 & 1;
+}
+
 bool hw_is_c_string(const uint8_t *bytes, size_t len, size_t *ret_len)
 {
-	size_t i = 0, characters = 0;
-	if (!len || !(hw_text_starts[bytes[0] / 64] >> bytes[0] % 64 & 1))
+	size_t at = 0, characters = 0;
+	if (!hw_may_be_text(bytes, len) ||
+	    hw_read_text(bytes, len, &at, &characters) != HW_TEXT_ENDS ||
+	    characters < HW_STRING_MIN)
 		return false;
-	// most of a long text, or a look at what is none
-	while (i + 32 <= len && hw_is_plain_ascii(hw_u64(bytes + i)) &&
-	       hw_is_plain_ascii(hw_u64(bytes + i + 8)) &&
-	       hw_is_plain_ascii(hw_u64(bytes + i + 16)) &&
-	       hw_is_plain_ascii(hw_u64(bytes + i + 24)))
-		i = characters += 32;
-	while (i < len && bytes[i]) {
-		if (i + 8 <= len) {
-			uint64_t word = hw_u64(bytes + i);
-			if (hw_is_plain_ascii(word)) {
-				i += 8;
-				characters += 8;
-				continue;
-			}
-			unsigned n = hw_bytes_before_nul(word);
-			// spaces in place of what is behind the end
-			uint64_t rest = n < 8 ? ~(uint64_t)0 << 8 * n : 0;
-			if (n < 8 && hw_is_plain_ascii((word & ~rest) | (0x20 * hw_ones & rest))) {
-				i += n;
-				characters += n;
-				break;
-			}
-		}
-		uint8_t c = bytes[i];
-		size_t n = 1;
-		if (c >= 0x80)
-			n = hw_utf8_sequence(bytes + i, len - i);
-		else if ((c < 0x20 && (c < '\t' || c > '\r')) || c == 0x7f)
-			n = 0;
-		if (!n)
-			return false;
-		i += n;
-		characters++;
-	}
-	if (i == len || characters < HW_STRING_MIN)
-		return false;
-	*ret_len = i;
+	*ret_len = at;
 	return true;
 }
 
@@ -99,22 +129,56 @@ static void hw_strings_close(void *state)
 	(void)state;
 }
 
+// What is at hand of the block, from its first byte to *ret_at.
+static enum hw_text hw_block_text(const struct hw_native_block *block, size_t *ret_at)
+{
+	size_t characters = *ret_at = 0;
+	if (!hw_may_be_text(block->bytes, block->len))
+		return HW_TEXT_NONE;
+	enum hw_text text = hw_read_text(block->bytes, block->len, ret_at, &characters);
+	if (text == HW_TEXT_ENDS && characters < HW_STRING_MIN)
+		return HW_TEXT_NONE;
+	return text == HW_TEXT_OPEN && block->capacity <= block->len ? HW_TEXT_NONE : text;
+}
+
+static const struct hw_native_kind hw_string_kind = { "C", "string data", "" };
+
+// A long text's end is read when all blocks are known.
 static enum hw_glance hw_strings_glance(void *state, const struct hw_native_block *block,
 					struct hw_native_kind *ret)
 {
-	size_t text_len;
+	size_t at;
 	(void)state;
-	if (!hw_is_c_string(block->bytes, block->len, &text_len))
-		return HW_GLANCE_NOTHING;
-	*ret = (struct hw_native_kind){ "C", "string data", "" };
+	enum hw_text text = hw_block_text(block, &at);
+	if (text != HW_TEXT_ENDS)
+		return text == HW_TEXT_OPEN ? HW_GLANCE_LATER : HW_GLANCE_NOTHING;
+	*ret = hw_string_kind;
 	return HW_GLANCE_KNOWN;
 }
 
 static bool hw_strings_classify(void *state, struct hw_native_sink *sink,
 				const struct hw_native_block *block, struct hw_native_kind *ret)
 {
-	(void)sink;
-	return hw_strings_glance(state, block, ret) == HW_GLANCE_KNOWN;
+	size_t offset, at = 0, characters = HW_STRING_MIN;
+	(void)state;
+	enum hw_text text = hw_block_text(block, &offset);
+	for (; text == HW_TEXT_OPEN; offset += at, at = 0) {
+		uint8_t bytes[HW_PIECE_BYTES];
+		size_t len = (size_t)hw_min(block->capacity - offset, sizeof(bytes));
+		if (!hw_pages_read(sink->pages, block->start + offset, bytes, len))
+			return false;
+		text = hw_read_text(bytes, len, &at, &characters);
+		if (offset + len == block->capacity && text == HW_TEXT_OPEN)
+			return false;
+	}
+	*ret = hw_string_kind;
+	return text == HW_TEXT_ENDS;
+}
+
+static void hw_strings_beginnings(void *state, struct hw_beginnings *ret)
+{
+	(void)state;
+	memcpy(ret->bytes, hw_text_starts, sizeof(ret->bytes));
 }
 
 const struct hw_classifier hw_string_classifier = {
@@ -124,4 +188,5 @@ const struct hw_classifier hw_string_classifier = {
 	.close = hw_strings_close,
 	.classify = hw_strings_classify,
 	.glance = hw_strings_glance,
+	.beginnings = hw_strings_beginnings,
 };
