@@ -149,7 +149,9 @@ static uint32_t hw_peek_fastbin(struct hw_glibc_walker *w, hw_addr_t chunk, unsi
 	uint32_t seen = 0;
 	while (chunk && hw_glibc_is_chunk_place(chunk) && seen < HW_LONG_FASTBIN) {
 		uint8_t bytes[HW_GLIBC_FD + HW_GLIBC_WORD];
-		if (!hw_pages_read(&w->pages, chunk, bytes, sizeof(bytes)) ||
+		// They are on a page each: not worth a page's bytes.
+		if (hw_target_read_some(w->in.target, chunk, bytes, sizeof(bytes)) <
+			    sizeof(bytes) ||
 		    (hw_glibc_word(bytes + HW_GLIBC_WORD) & ~(uint64_t)HW_GLIBC_FLAGS) !=
 			    hw_fastbin_chunk_bytes(bin))
 			break;

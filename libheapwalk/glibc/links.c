@@ -3,9 +3,15 @@
 // sum over its bk; here fds become ordinals of free chunks, the edges of fd and bk are compared as sets,
 // and the lists are followed in this process's memory. Anything odd: bins.c follows them with care.
 #include "base/bytes.h"
+#include "base/parallel.h"
 #include "glibc/walker.h"
 
-enum { HW_CHUNKS_PER_BUCKET = 2, HW_MARKED_UNSORTED = 254, HW_MARKED_SORTED = 255 };
+enum {
+	HW_CHUNKS_PER_BUCKET = 2,
+	HW_MARKED_UNSORTED = 254,
+	HW_MARKED_SORTED = 255,
+	HW_LINKS_A_THREAD = 1 << 14, // fewer are done before a thread has started
+};
 
 // Ordinals from here on are bin heads: hw_ordinal_heads + bin.
 static const uint32_t hw_ordinal_heads = UINT32_MAX - HW_GLIBC_BINS;
@@ -18,16 +24,25 @@ struct hw_free_span {
 	uint32_t first;
 	uint32_t *offset8; // of each; owned
 	uint32_t *bucket;  // first local ordinal at or behind the bucket's start; owned
-	unsigned shift;    // offset8 to bucket
+	uint64_t bucket_count;
+	unsigned shift; // offset8 to bucket
 	// The bin that its size belongs to; HW_MARKED_* once a list was found to hold it. Owned. Lists
 	// lead all over memory: a byte a chunk stays in cache where the table itself would not.
 	uint8_t *bin;
+	uint64_t forward_sum; // of hw_link_hash(fd, chunk)
+	bool is_odd;          // what it says can't be
 };
 
+// Spans are filled and resolved by several threads, each span by one.
 struct hw_free_table {
 	HW_VEC(struct hw_free_span) spans; // by address
 	uint32_t count;
-	hw_addr_t bins; // address of bin 1's head
+	const struct hw_glibc *glibc;
+	bool of_candidates;
+	bool is_whole; // candidates: every list has been followed to its end
+	unsigned threads;
+	hw_addr_t
+		bins; // address of bin 1's head; of a table of candidates the arena's: no chunk is there
 	const uint8_t *state;
 	size_t state_bins; // offset of bins[] in state
 };
@@ -61,48 +76,85 @@ static bool hw_is_linked(uint32_t state, bool is_candidate)
 	return is_candidate ? state & HW_CHUNK_CANDIDATE : state == HW_CHUNK_FREE;
 }
 
-// False in *ret_fits: a chunk is not free any more, or no candidate (a region left out,
-// and another that starts alike).
+// An empty span of the region, for hw_fill_span().
 static struct hw_error *hw_add_span(struct hw_free_table *table, struct hw_region *region,
-				    struct hw_free_links *links, bool of_candidates, bool *ret_fits)
+				    struct hw_free_links *links)
 {
 	struct hw_free_span span = { .region = region, .links = links, .first = table->count };
 	uint64_t extent = (region->end - region->start) / HW_CHUNK_UNIT;
 	uint64_t buckets = links->count / HW_CHUNKS_PER_BUCKET + 1;
 	while (extent >> span.shift >= buckets)
 		span.shift++;
-	buckets = (extent >> span.shift) + 2;
+	span.bucket_count = (extent >> span.shift) + 2;
 	span.offset8 = malloc(links->count * sizeof(*span.offset8));
-	span.bucket = malloc(buckets * sizeof(*span.bucket));
+	span.bucket = malloc(span.bucket_count * sizeof(*span.bucket));
 	span.bin = malloc(links->count);
-	if (!hw_vec_push(&table->spans, span)) {
-		free(span.offset8);
-		free(span.bucket);
-		free(span.bin);
-		return &hw_enomem;
-	}
-	if (!span.offset8 || !span.bucket || !span.bin)
-		return &hw_enomem;
+	table->count += links->count;
+	if (hw_vec_push(&table->spans, span))
+		return span.offset8 && span.bucket && span.bin ? NULL : &hw_enomem;
+	free(span.offset8);
+	free(span.bucket);
+	free(span.bin);
+	return &hw_enomem;
+}
+
+// is_odd: a chunk is not free any more, or no candidate (a region left out, and another that starts alike).
+static void hw_fill_span(const struct hw_free_table *table, struct hw_free_span *span)
+{
+	const struct hw_region *region = span->region;
+	const struct hw_free_links *links = span->links;
 	uint64_t filled = 0;
 	for (uint32_t i = 0; i < links->count; i++) {
 		uint32_t chunk = links->chunk[i];
-		if (chunk >= region->count || !hw_is_linked(region->state[chunk], of_candidates)) {
-			*ret_fits = false;
-			return NULL;
+		if (chunk >= region->count ||
+		    !hw_is_linked(region->state[chunk], table->of_candidates)) {
+			span->is_odd = true;
+			return;
 		}
-		while (filled <= (uint64_t)region->offset8[chunk] >> span.shift)
-			span.bucket[filled++] = i;
-		span.offset8[i] = region->offset8[chunk];
+		while (filled <= (uint64_t)region->offset8[chunk] >> span->shift)
+			span->bucket[filled++] = i;
+		span->offset8[i] = region->offset8[chunk];
 		// what a thread's cache holds is on no list: of no bin
-		span.bin[i] = of_candidates && hw_region_state(region, chunk) != HW_CHUNK_IN_USE
-				      ? 0
-				      : (uint8_t)hw_glibc_bin_of(
-						HW_GLIBC_WORD, hw_region_chunk_size(region, chunk));
+		span->bin[i] =
+			table->of_candidates && hw_region_state(region, chunk) != HW_CHUNK_IN_USE
+				? 0
+				: (uint8_t)hw_glibc_bin_of(HW_GLIBC_WORD,
+							   hw_region_chunk_size(region, chunk));
 	}
-	while (filled < buckets)
-		span.bucket[filled++] = links->count;
-	table->count += links->count;
-	return NULL;
+	while (filled < span->bucket_count)
+		span->bucket[filled++] = links->count;
+}
+
+typedef void hw_span_step(const struct hw_free_table *table, struct hw_free_span *span);
+
+struct hw_span_work {
+	const struct hw_free_table *table;
+	hw_span_step *step;
+	atomic_size_t next;
+};
+
+static void hw_span_work_run(void *payload, unsigned worker)
+{
+	struct hw_span_work *work = payload;
+	size_t i;
+	(void)worker;
+	while ((i = atomic_fetch_add(&work->next, 1)) < work->table->spans.count)
+		work->step(work->table, &work->table->spans.data[i]);
+}
+
+static unsigned hw_table_threads(const struct hw_free_table *table)
+{
+	return hw_min(table->threads, 1 + table->count / HW_LINKS_A_THREAD);
+}
+
+// False: of some span is_odd.
+static bool hw_each_span(const struct hw_free_table *table, hw_span_step *step)
+{
+	struct hw_span_work work = { .table = table, .step = step };
+	bool is_odd = false;
+	hw_parallel(hw_table_threads(table), hw_span_work_run, &work);
+	hw_vec_foreach(span, &table->spans) is_odd |= span->is_odd;
+	return !is_odd;
 }
 
 static const struct hw_free_span *hw_span_at(const struct hw_free_table *table, hw_addr_t addr)
@@ -179,7 +231,25 @@ static void hw_set_next_ordinal(const struct hw_free_span *span, uint32_t i, uin
 	memcpy((char *)span->links->fd + sizeof(next) * (size_t)i, &next, sizeof(next));
 }
 
-// Turns each fd into an ordinal, in place, and compares what fd and bk say.
+// Turns each fd into an ordinal, in place. is_odd: one leads to what is no free chunk.
+static void hw_resolve_span(const struct hw_free_table *table, struct hw_free_span *span)
+{
+	const struct hw_free_span *hint = span;
+	const struct hw_region *region = span->region;
+	for (uint32_t i = 0; i < span->links->count; i++) {
+		hw_addr_t fd = span->links->fd[i];
+		uint32_t next = hw_ordinal_of(table, &hint, fd);
+		if (next == hw_ordinal_none) {
+			span->is_odd = true;
+			return;
+		}
+		hw_set_next_ordinal(span, i, next);
+		span->forward_sum += hw_link_hash(
+			fd, region->start + HW_CHUNK_UNIT * (hw_addr_t)span->offset8[i]);
+	}
+}
+
+// Resolves all links, and compares what fd and bk say.
 static bool hw_resolve_links(const struct hw_free_table *table)
 {
 	uint64_t forward_sum = 0, back_sum = 0;
@@ -191,19 +261,11 @@ static bool hw_resolve_links(const struct hw_free_table *table)
 		forward_sum += hw_link_hash(fd, head);
 		back_sum += hw_link_hash(head, bk);
 	}
+	if (!hw_each_span(table, hw_resolve_span))
+		return false;
 	hw_vec_foreach(span, &table->spans)
 	{
-		const struct hw_free_span *hint = span;
-		const struct hw_region *region = span->region;
-		for (uint32_t i = 0; i < span->links->count; i++) {
-			hw_addr_t fd = span->links->fd[i];
-			uint32_t next = hw_ordinal_of(table, &hint, fd);
-			if (next == hw_ordinal_none)
-				return false;
-			hw_set_next_ordinal(span, i, next);
-			forward_sum += hw_link_hash(
-				fd, region->start + HW_CHUNK_UNIT * (hw_addr_t)span->offset8[i]);
-		}
+		forward_sum += span->forward_sum;
 		back_sum += span->links->back_sum;
 	}
 	return forward_sum == back_sum;
@@ -253,6 +315,8 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 {
 	struct hw_glibc *glibc = w->glibc;
 	hw_cleanup_with(hw_free_table_deinit) struct hw_free_table table = {
+		.glibc = glibc,
+		.threads = w->in.threads,
 		.bins = glibc->arenas.data[arena_index].address + w->layout->bins - HW_GLIBC_HEADER,
 		.state = w->states.data[arena_index]->bytes,
 		.state_bins = w->layout->bins,
@@ -263,15 +327,14 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 		if (region->arena_index != arena_index || region->kind == HW_REGION_MMAPPED)
 			continue;
 		struct hw_free_links *links = hw_links_of(&w->free_links, region->start);
-		bool fits = true;
 		if (!links)
 			continue;
 		if ((uint64_t)table.count + links->count >= hw_ordinal_heads)
 			return NULL;
-		HW_TRY(hw_add_span(&table, region, links, false, &fits));
-		if (!fits)
-			return NULL;
+		HW_TRY(hw_add_span(&table, region, links));
 	}
+	if (!hw_each_span(&table, hw_fill_span))
+		return NULL;
 	bool is_whole = table.spans.count == 0;
 	for (unsigned bin = 1; is_whole && bin < HW_GLIBC_BINS; bin++) {
 		// no free chunk: every list must be empty
@@ -294,19 +357,15 @@ struct hw_error *hw_glibc_mark_by_links(struct hw_glibc_walker *w, uint32_t aren
 
 // ---- fastbins ---------------------------------------------------------------------------------
 
-static void hw_resolve_candidates(const struct hw_free_table *table, const struct hw_glibc *glibc)
+static void hw_resolve_candidates(const struct hw_free_table *table, struct hw_free_span *span)
 {
-	hw_vec_foreach(span, &table->spans)
-	{
-		const struct hw_free_span *hint = span;
-		for (uint32_t i = 0; i < span->links->count; i++) {
-			hw_addr_t field = span->region->start +
-					  HW_CHUNK_UNIT * (hw_addr_t)span->offset8[i] +
-					  HW_GLIBC_HEADER;
-			hw_addr_t to = hw_glibc_decode_link(glibc, field, span->links->fd[i]);
-			hw_set_next_ordinal(
-				span, i, to ? hw_ordinal_of(table, &hint, to) : hw_ordinal_heads);
-		}
+	const struct hw_free_span *hint = span;
+	for (uint32_t i = 0; i < span->links->count; i++) {
+		hw_addr_t field = span->region->start +
+				  HW_CHUNK_UNIT * (hw_addr_t)span->offset8[i] + HW_GLIBC_HEADER;
+		hw_addr_t to = hw_glibc_decode_link(table->glibc, field, span->links->fd[i]);
+		hw_set_next_ordinal(span, i,
+				    to ? hw_ordinal_of(table, &hint, to) : hw_ordinal_heads);
 	}
 }
 
@@ -333,31 +392,66 @@ static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, h
 	return ordinal == hw_ordinal_heads;
 }
 
+struct hw_fast_lists {
+	const struct hw_free_table *table;
+	const uint8_t *heads;
+	atomic_uint next;
+	atomic_bool is_odd;
+};
+
+static void hw_fast_lists_run(void *payload, unsigned worker)
+{
+	struct hw_fast_lists *lists = payload;
+	unsigned bin;
+	(void)worker;
+	while ((bin = atomic_fetch_add(&lists->next, 1)) < HW_GLIBC_FASTBINS)
+		if (!hw_mark_fast_list(lists->table, bin,
+				       hw_glibc_word(lists->heads + HW_GLIBC_WORD * (size_t)bin)))
+			atomic_store(&lists->is_odd, true);
+}
+
+// No two lists have chunks of one size: each is followed by a thread of its own. True: all are whole.
+static bool hw_mark_fast_lists(const struct hw_free_table *table, const uint8_t *heads)
+{
+	struct hw_fast_lists lists = { .table = table, .heads = heads };
+	hw_parallel(hw_table_threads(table), hw_fast_lists_run, &lists);
+	return !lists.is_odd;
+}
+
 // Candidates become members or are in use after all; of a list that is not whole, none is a member.
+static void hw_settle_links(struct hw_region *region, const struct hw_free_links *links,
+			    const uint8_t *bin)
+{
+	for (uint32_t i = 0; i < links->count && links->chunk[i] < region->count; i++) {
+		uint32_t *state = &region->state[links->chunk[i]];
+		*state = bin && bin[i] == HW_MARKED_SORTED ? HW_CHUNK_FASTBIN
+							   : *state & ~HW_CHUNK_CANDIDATE;
+	}
+}
+
+static void hw_settle_span(const struct hw_free_table *table, struct hw_free_span *span)
+{
+	hw_settle_links(span->region, span->links, table->is_whole ? span->bin : NULL);
+}
+
 static void hw_settle_candidates(struct hw_glibc_walker *w, const struct hw_free_table *table,
-				 uint32_t arena_index, bool is_whole)
+				 uint32_t arena_index)
 {
 	const struct hw_free_span *span = table->spans.data;
 	const struct hw_free_span *end = span ? span + table->spans.count : NULL;
+	hw_each_span(table, hw_settle_span);
+	// Those that are in no span, and of a region that was left out, too, when it starts at the same place.
 	hw_vec_foreach(region, &w->glibc->regions)
 	{
-		// of a region that was left out, too, when it starts at the same place
 		hw_vec_foreach(links, &w->candidate_links)
 		{
 			if (links->region_start != region->start ||
 			    region->arena_index != arena_index)
 				continue;
-			const uint8_t *bin = NULL;
-			if (is_whole && span < end && span->links == links)
-				bin = span++->bin;
-			for (uint32_t i = 0; i < links->count; i++) {
-				uint32_t chunk = links->chunk[i];
-				if (chunk >= region->count)
-					break;
-				if (bin && bin[i] == HW_MARKED_SORTED)
-					region->state[chunk] = HW_CHUNK_FASTBIN;
-				region->state[chunk] &= ~HW_CHUNK_CANDIDATE;
-			}
+			if (span < end && span->links == links)
+				span++;
+			else
+				hw_settle_links(region, links, NULL);
 		}
 	}
 }
@@ -368,7 +462,10 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 	struct hw_glibc *glibc = w->glibc;
 	const uint8_t *heads = w->states.data[arena_index]->bytes + w->layout->fastbins;
 	hw_cleanup_with(hw_free_table_deinit) struct hw_free_table table = {
-		.bins = glibc->arenas.data[arena_index].address, // no chunk is there
+		.glibc = glibc,
+		.of_candidates = true,
+		.threads = w->in.threads,
+		.bins = glibc->arenas.data[arena_index].address,
 	};
 	struct hw_error *err = NULL;
 	bool fits = w->picks.is_mangled == glibc->safe_linking;
@@ -381,17 +478,14 @@ struct hw_error *hw_glibc_mark_fastbins_by_links(struct hw_glibc_walker *w, uint
 			continue;
 		fits = (uint64_t)table.count + links->count < hw_ordinal_heads;
 		if (fits)
-			err = hw_add_span(&table, region, links, true, &fits);
+			err = hw_add_span(&table, region, links);
 	}
-	bool is_whole = !err && fits;
-	if (is_whole) {
-		hw_resolve_candidates(&table, glibc);
-		for (unsigned bin = 0; is_whole && bin < HW_GLIBC_FASTBINS; bin++)
-			is_whole = hw_mark_fast_list(
-				&table, bin, hw_glibc_word(heads + HW_GLIBC_WORD * (size_t)bin));
+	if (!err && fits && hw_each_span(&table, hw_fill_span)) {
+		hw_each_span(&table, hw_resolve_candidates);
+		table.is_whole = hw_mark_fast_lists(&table, heads);
 	}
-	hw_settle_candidates(w, &table, arena_index, is_whole);
+	hw_settle_candidates(w, &table, arena_index);
 	hw_drop_links(&table);
-	*ret_is_whole = is_whole;
+	*ret_is_whole = table.is_whole;
 	return err;
 }

@@ -72,11 +72,22 @@ static void hw_shares_run(void *payload, unsigned worker)
 		struct hw_share *share = &shares->list.data[i];
 		const struct hw_region *region = &shares->glibc->regions.data[share->region];
 		uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
+		uint64_t in_use_bytes = hw_region_chunk_end(region, share->to - 1) -
+					hw_region_chunk_start(region, share->from);
+		uint64_t in_use_chunks = share->to - share->from;
+		// Most are in use: what the others are is taken from the whole.
 		for (uint32_t k = share->from; k < share->to; k++) {
 			enum hw_chunk_state state = hw_region_state(region, k);
-			bytes[state] += hw_region_chunk_size(region, k);
+			if (state == HW_CHUNK_IN_USE)
+				continue;
+			uint64_t size = hw_region_chunk_size(region, k);
+			bytes[state] += size;
 			chunks[state]++;
+			in_use_bytes -= size;
+			in_use_chunks--;
 		}
+		bytes[HW_CHUNK_IN_USE] = in_use_bytes;
+		chunks[HW_CHUNK_IN_USE] = in_use_chunks;
 		memcpy(share->bytes, bytes, sizeof(bytes));
 		memcpy(share->chunks, chunks, sizeof(chunks));
 	}
