@@ -274,8 +274,9 @@ static struct hw_error *hw_note_tcache_candidate(struct hw_glibc_walker *w,
 
 // What is seen of a chunk in passing: the look that the caller asked for, and whether a fastbin may hold
 // it. Sets the state of chunk `i`, which holds unless the header behind says that it is free.
-static struct hw_error *hw_sight_chunk(struct hw_region_builder *b, struct hw_view *view,
-				       uint32_t i, hw_addr_t addr, uint64_t size)
+static inline __attribute__((always_inline)) struct hw_error *
+hw_sight_chunk(struct hw_region_builder *b, struct hw_view *view, uint32_t i, hw_addr_t addr,
+	       uint64_t size)
 {
 	uint32_t *state = &b->region.state[i];
 	struct hw_glibc_walker *w = b->w;

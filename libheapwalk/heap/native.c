@@ -126,15 +126,17 @@ uint32_t hw_heap_look(void *payload, unsigned worker, hw_addr_t user, const uint
 		      size_t len, uint64_t capacity)
 {
 	struct hw_heap *heap = payload;
-	struct hw_native_block block = hw_native_block_of(heap, user, bytes, len, capacity);
 	hw_vec_foreach(open, &heap->classifiers)
 	{
-		struct hw_native_kind kind;
-		enum hw_glance glance = HW_GLANCE_LATER;
-		if (block.len >= 8 && !hw_begins_so(&open->beginnings, block.bytes))
+		if (len >= 8 && !hw_begins_so(&open->beginnings, bytes))
 			continue;
-		if (open->classifier->glance)
-			glance = open->classifier->glance(open->state, &block, &kind);
+		if (!open->classifier->glance)
+			return HW_CATEGORY_NONE;
+		const struct hw_native_block block = {
+			.start = user, .bytes = bytes, .len = len, .capacity = capacity
+		};
+		struct hw_native_kind kind;
+		enum hw_glance glance = open->classifier->glance(open->state, &block, &kind);
 		if (glance == HW_GLANCE_KNOWN)
 			return hw_native_category(&heap->lookers[worker], &kind);
 		if (glance == HW_GLANCE_LATER)
