@@ -16,6 +16,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.join(HERE, "../../build/bin")
+START_BLOCKS = 1000
 
 
 def read_once(options, source):
@@ -82,6 +83,14 @@ def count_blocks(options, where):
     return blocks + sum(a["in_use_chunks"] + a["free_chunks"] for a in arenas["arenas"]) + arenas["mmapped"]["count"]
 
 
+def start_seconds(options, kind, directory):
+    """{source: seconds} of a census of next to nothing: what finding the facts takes, whatever the heap's size."""
+    found = {}
+    for source, _, _, _, census_s, *_ in measure(options, kind, START_BLOCKS, directory):
+        found[source] = census_s
+    return found
+
+
 @contextlib.contextmanager
 def running(options, kind, number, directory):
     """A target of about `number` blocks; ends with the block."""
@@ -138,14 +147,15 @@ def main():
     parser.add_argument("--read-once", default=os.path.join(BUILD, "bench_read_once"))
     parser.add_argument("--json", help="write the numbers to this file too")
     options = parser.parse_args()
-    line = "%-7s %-5s %11s %9s %8s %8s %7s %9s %11s %8s %8s"
-    print(line % ("target", "from", "blocks", "MiB", "read s", "census s", "ratio", "Mblock/s", "own B/block", "growth",
-                  "frozen"))
+    line = "%-7s %-5s %11s %9s %8s %8s %8s %7s %9s %11s %8s %8s"
+    print(line % ("target", "from", "blocks", "MiB", "read s", "start s", "census s", "ratio", "Mblock/s", "own B/block",
+                  "growth", "frozen"))
     results = []
     directory = tempfile.mkdtemp(prefix="heapwalk-bench-")
     try:
         for kind in options.kinds.split(","):
             last = {}
+            start = start_seconds(options, kind, directory)
             for size in (int(float(s)) for s in options.sizes.split(",")):
                 for source, blocks, nbytes, read_s, census_s, peak, report, still in measure(options, kind, size, directory):
                     growth = ""
@@ -154,12 +164,13 @@ def main():
                         growth = "%.2f" % (census_s / before[1] / (blocks / before[0]))
                     last[source] = blocks, census_s
                     print(line % (kind, source, blocks, "%.1f" % (nbytes / 1048576), "%.4f" % read_s,
-                                  "%.4f" % census_s, "%.2f" % (census_s / read_s), "%.2f" % (blocks / census_s / 1e6),
+                                  "%.4f" % start[source], "%.4f" % census_s, "%.2f" % (census_s / read_s), "%.2f" % (blocks / census_s / 1e6),
                                   "%.1f" % (peak / blocks), growth,
                                   "%.2f" % (still / read_s) if still else ""))
                     sys.stdout.flush()
                     results.append({"target": kind, "source": source, "blocks": blocks, "bytes": nbytes,
-                                    "read_seconds": read_s, "census_seconds": census_s, "peak_anonymous_bytes": peak,
+                                    "read_seconds": read_s, "start_seconds": start[source],
+                                    "census_seconds": census_s, "peak_anonymous_bytes": peak,
                                     "frozen_seconds": still,
                                     "missing_bytes": report["coverage"]["missing_bytes"]})
     finally:
