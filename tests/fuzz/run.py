@@ -58,17 +58,20 @@ def cpu_seconds():
 
 
 def was_stalled(words, output):
-    """The alarm of libFuzzer is of the wall's clock: an input that is done at once the second time did not take the
-    time, the machine did."""
+    """The alarm of libFuzzer is of the wall's clock, the bound is of the processor's: an input that is done in time the
+    second time did not take the time, the machine did."""
     path = re.search(r"Test unit written to (\S*/timeout-\w+)", output)
     if not path:
         return False
-    again = subprocess.run([words[0], path.group(1)] + [w for w in words[1:] if w.startswith("-") and "=" in w],
+    options = [w for w in words[1:] if w.startswith("-") and "=" in w and not w.startswith("-timeout=")]
+    before = cpu_seconds()
+    again = subprocess.run([words[0], path.group(1)] + options + ["-timeout=%d" % (100 * INPUT_SECONDS)],
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                            env=dict(os.environ, **SANITIZERS))
-    if not again.returncode:
+    is_stall = not again.returncode and cpu_seconds() - before < INPUT_SECONDS
+    if is_stall:
         os.unlink(path.group(1))
-    return not again.returncode
+    return is_stall
 
 
 def run(name, build, seed, bound):
