@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 struct hw_parallel_thread {
 	pthread_t id;
@@ -37,4 +38,27 @@ void hw_parallel(unsigned count, void (*run)(void *payload, unsigned worker), vo
 	run(payload, 0);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i].id, NULL);
+}
+
+struct hw_parallel_items {
+	void (*run)(void *payload, size_t i);
+	void *payload;
+	size_t count;
+	atomic_size_t next;
+};
+
+static void hw_parallel_run_items(void *payload, unsigned worker)
+{
+	struct hw_parallel_items *items = payload;
+	size_t i;
+	(void)worker;
+	while ((i = atomic_fetch_add(&items->next, 1)) < items->count)
+		items->run(items->payload, i);
+}
+
+void hw_parallel_each(unsigned count, size_t items, void (*run)(void *payload, size_t i),
+		      void *payload)
+{
+	struct hw_parallel_items work = { .run = run, .payload = payload, .count = items };
+	hw_parallel((unsigned)(count < items ? count : items), hw_parallel_run_items, &work);
 }

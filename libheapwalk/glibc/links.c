@@ -130,16 +130,12 @@ typedef void hw_span_step(const struct hw_free_table *table, struct hw_free_span
 struct hw_span_work {
 	const struct hw_free_table *table;
 	hw_span_step *step;
-	atomic_size_t next;
 };
 
-static void hw_span_work_run(void *payload, unsigned worker)
+static void hw_span_work_run(void *payload, size_t i)
 {
-	struct hw_span_work *work = payload;
-	size_t i;
-	(void)worker;
-	while ((i = atomic_fetch_add(&work->next, 1)) < work->table->spans.count)
-		work->step(work->table, &work->table->spans.data[i]);
+	const struct hw_span_work *work = payload;
+	work->step(work->table, &work->table->spans.data[i]);
 }
 
 static unsigned hw_table_threads(const struct hw_free_table *table)
@@ -152,7 +148,7 @@ static bool hw_each_span(const struct hw_free_table *table, hw_span_step *step)
 {
 	struct hw_span_work work = { .table = table, .step = step };
 	bool is_odd = false;
-	hw_parallel(hw_table_threads(table), hw_span_work_run, &work);
+	hw_parallel_each(hw_table_threads(table), table->spans.count, hw_span_work_run, &work);
 	hw_vec_foreach(span, &table->spans) is_odd |= span->is_odd;
 	return !is_odd;
 }
@@ -395,26 +391,22 @@ static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, h
 struct hw_fast_lists {
 	const struct hw_free_table *table;
 	const uint8_t *heads;
-	atomic_uint next;
 	atomic_bool is_odd;
 };
 
-static void hw_fast_lists_run(void *payload, unsigned worker)
+static void hw_fast_lists_run(void *payload, size_t bin)
 {
 	struct hw_fast_lists *lists = payload;
-	unsigned bin;
-	(void)worker;
-	while ((bin = atomic_fetch_add(&lists->next, 1)) < HW_GLIBC_FASTBINS)
-		if (!hw_mark_fast_list(lists->table, bin,
-				       hw_glibc_word(lists->heads + HW_GLIBC_WORD * (size_t)bin)))
-			atomic_store(&lists->is_odd, true);
+	hw_addr_t head = hw_glibc_word(lists->heads + HW_GLIBC_WORD * bin);
+	if (!hw_mark_fast_list(lists->table, (unsigned)bin, head))
+		atomic_store(&lists->is_odd, true);
 }
 
 // No two lists have chunks of one size: each is followed by a thread of its own. True: all are whole.
 static bool hw_mark_fast_lists(const struct hw_free_table *table, const uint8_t *heads)
 {
 	struct hw_fast_lists lists = { .table = table, .heads = heads };
-	hw_parallel(hw_table_threads(table), hw_fast_lists_run, &lists);
+	hw_parallel_each(hw_table_threads(table), HW_GLIBC_FASTBINS, hw_fast_lists_run, &lists);
 	return !lists.is_odd;
 }
 

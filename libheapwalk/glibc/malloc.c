@@ -55,7 +55,6 @@ struct hw_share {
 struct hw_shares {
 	struct hw_glibc *glibc;
 	HW_VEC(struct hw_share) list;
-	atomic_size_t next;
 };
 
 static void hw_shares_deinit(struct hw_shares *shares)
@@ -63,34 +62,30 @@ static void hw_shares_deinit(struct hw_shares *shares)
 	hw_vec_deinit(&shares->list);
 }
 
-static void hw_shares_run(void *payload, unsigned worker)
+static void hw_shares_add_up(void *payload, size_t i)
 {
 	struct hw_shares *shares = payload;
-	size_t i;
-	(void)worker;
-	while ((i = atomic_fetch_add(&shares->next, 1)) < shares->list.count) {
-		struct hw_share *share = &shares->list.data[i];
-		const struct hw_region *region = &shares->glibc->regions.data[share->region];
-		uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
-		uint64_t in_use_bytes = hw_region_chunk_end(region, share->to - 1) -
-					hw_region_chunk_start(region, share->from);
-		uint64_t in_use_chunks = share->to - share->from;
-		// Most are in use: what the others are is taken from the whole.
-		for (uint32_t k = share->from; k < share->to; k++) {
-			enum hw_chunk_state state = hw_region_state(region, k);
-			if (state == HW_CHUNK_IN_USE)
-				continue;
-			uint64_t size = hw_region_chunk_size(region, k);
-			bytes[state] += size;
-			chunks[state]++;
-			in_use_bytes -= size;
-			in_use_chunks--;
-		}
-		bytes[HW_CHUNK_IN_USE] = in_use_bytes;
-		chunks[HW_CHUNK_IN_USE] = in_use_chunks;
-		memcpy(share->bytes, bytes, sizeof(bytes));
-		memcpy(share->chunks, chunks, sizeof(chunks));
+	struct hw_share *share = &shares->list.data[i];
+	const struct hw_region *region = &shares->glibc->regions.data[share->region];
+	uint64_t bytes[HW_CHUNK_STATE_COUNT] = { 0 }, chunks[HW_CHUNK_STATE_COUNT] = { 0 };
+	uint64_t in_use_bytes = hw_region_chunk_end(region, share->to - 1) -
+				hw_region_chunk_start(region, share->from);
+	uint64_t in_use_chunks = share->to - share->from;
+	// Most are in use: what the others are is taken from the whole.
+	for (uint32_t k = share->from; k < share->to; k++) {
+		enum hw_chunk_state state = hw_region_state(region, k);
+		if (state == HW_CHUNK_IN_USE)
+			continue;
+		uint64_t size = hw_region_chunk_size(region, k);
+		bytes[state] += size;
+		chunks[state]++;
+		in_use_bytes -= size;
+		in_use_chunks--;
 	}
+	bytes[HW_CHUNK_IN_USE] = in_use_bytes;
+	chunks[HW_CHUNK_IN_USE] = in_use_chunks;
+	memcpy(share->bytes, bytes, sizeof(bytes));
+	memcpy(share->chunks, chunks, sizeof(chunks));
 }
 
 // An mmapped chunk belongs to no arena: its bytes are in mmapped_bytes.
@@ -113,7 +108,7 @@ static struct hw_error *hw_add_up(struct hw_glibc *glibc, unsigned threads)
 				return &hw_enomem;
 		}
 	}
-	hw_parallel(shares.list.count > 1 ? threads : 1, hw_shares_run, &shares);
+	hw_parallel_each(threads, shares.list.count, hw_shares_add_up, &shares);
 	hw_vec_foreach(share, &shares.list)
 	{
 		const struct hw_region *region = &glibc->regions.data[share->region];

@@ -2,7 +2,6 @@
 #include "target/live_copy.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +157,6 @@ struct hw_copy_work {
 	hw_copy_read_fn *read;
 	int pagemap_fd;
 	HW_VEC(struct hw_copy_range) ranges;
-	atomic_size_t next;
 };
 
 struct hw_copy_run {
@@ -181,18 +179,14 @@ static struct hw_error *hw_copy_run(void *payload, hw_addr_t start, hw_addr_t en
 	return NULL;
 }
 
-static void hw_copy_work_run(void *payload, unsigned worker)
+static void hw_copy_work_run(void *payload, size_t i)
 {
 	struct hw_copy_work *work = payload;
-	size_t i;
-	(void)worker;
-	while ((i = atomic_fetch_add(&work->next, 1)) < work->ranges.count) {
-		const struct hw_copy_range *range = &work->ranges.data[i];
-		struct hw_copy_run run = { work, range->piece };
-		// hw_copy_run() never fails
-		hw_error_destroy(hw_copy_runs(work->pagemap_fd, work->target->page_bytes,
-					      range->start, range->end, hw_copy_run, &run));
-	}
+	const struct hw_copy_range *range = &work->ranges.data[i];
+	struct hw_copy_run run = { work, range->piece };
+	// hw_copy_run() never fails
+	hw_error_destroy(hw_copy_runs(work->pagemap_fd, work->target->page_bytes, range->start,
+				      range->end, hw_copy_run, &run));
 }
 
 static int hw_copy_compare(const void *a, const void *b)
@@ -251,8 +245,8 @@ struct hw_error *hw_copy_take(struct hw_copy *copy, struct hw_target *target, in
 		}
 	}
 	if (ok)
-		hw_parallel(processors > 1 ? (unsigned)hw_min(processors, HW_COPY_THREADS) : 1,
-			    hw_copy_work_run, &work);
+		hw_parallel_each(processors > 1 ? (unsigned)hw_min(processors, HW_COPY_THREADS) : 1,
+				 work.ranges.count, hw_copy_work_run, &work);
 	hw_vec_deinit(&work.ranges);
 	return ok ? NULL : &hw_enomem;
 }
