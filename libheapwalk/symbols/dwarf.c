@@ -26,6 +26,12 @@ struct hw_dwarf_known_variable {
 	hw_addr_t address;
 };
 
+// A variable whose DIE is in one unit and whose place in another, an artificial one: link-time optimisation.
+struct hw_dwarf_place {
+	Dwarf_Off origin; // its DIE
+	hw_addr_t address;
+};
+
 // A class with virtual functions, by its name with namespaces.
 struct hw_dwarf_class {
 	char *name;
@@ -43,6 +49,10 @@ struct hw_dwarf_index {
 	bool has_classes;
 	HW_VEC(struct hw_dwarf_class) classes; // sorted by name
 	HW_VEC(struct hw_dwarf_known_variable) variables;
+	// Of the first placed_units units: all of them are walked only for what none of these has.
+	HW_VEC(struct hw_dwarf_place) places;
+	size_t placed_units;
+	struct hw_die_walk *place_walk;
 	GElf_Addr bias; // run-time address = DWARF's + bias
 };
 
@@ -56,6 +66,8 @@ void hw_dwarf_index_destroy(struct hw_dwarf_index *index)
 		free(known->name);
 	}
 	hw_vec_deinit(&index->variables);
+	hw_vec_deinit(&index->places);
+	hw_die_walk_destroy(index->place_walk);
 	hw_vec_deinit(&index->units);
 	hw_vec_foreach(class, &index->classes) free(class->name);
 	hw_vec_deinit(&index->classes);
@@ -321,8 +333,7 @@ bool hw_dwarf_find_class(struct hw_module *module, const char *name, Dwarf_Die *
 
 struct hw_dwarf_variable_search {
 	const char *name;
-	bool is_by_origin; // look for the DIE that gives `origin` its place, not for the name
-	Dwarf_Off origin;
+	Dwarf_Off origin; // of the first of that name without an address
 	bool has_origin;
 	bool found;
 	hw_addr_t address;
@@ -331,31 +342,55 @@ struct hw_dwarf_variable_search {
 static bool hw_dwarf_meet_variable(void *payload, Dwarf_Die *die)
 {
 	struct hw_dwarf_variable_search *search = payload;
-	Dwarf_Attribute attr;
-	Dwarf_Die origin;
 	if (dwarf_tag(die) != DW_TAG_variable)
 		return true;
-	if (search->is_by_origin) {
-		if (!dwarf_attr(die, DW_AT_abstract_origin, &attr) &&
-		    !dwarf_attr(die, DW_AT_specification, &attr))
-			return true;
-		if (!dwarf_formref_die(&attr, &origin) ||
-		    dwarf_dieoffset(&origin) != search->origin)
-			return true;
-	} else {
-		const char *name = dwarf_diename(die); // of its declaration, when it has one apart
-		if (!name || strcmp(name, search->name))
-			return true;
-	}
+	const char *name = dwarf_diename(die); // of its declaration, when it has one apart
+	if (!name || strcmp(name, search->name))
+		return true;
 	if (hw_die_variable_address(die, &search->address)) {
 		search->found = true;
 		return false;
 	}
-	if (!search->is_by_origin && !search->has_origin) {
+	if (!search->has_origin) {
 		search->has_origin = true;
 		search->origin = dwarf_dieoffset(die);
 	}
 	return true;
+}
+
+static bool hw_dwarf_meet_place(void *payload, Dwarf_Die *die)
+{
+	struct hw_dwarf_index *index = payload;
+	struct hw_dwarf_place place;
+	Dwarf_Attribute attr;
+	Dwarf_Die origin;
+	if (dwarf_tag(die) != DW_TAG_variable ||
+	    (!dwarf_attr(die, DW_AT_abstract_origin, &attr) &&
+	     !dwarf_attr(die, DW_AT_specification, &attr)) ||
+	    !dwarf_formref_die(&attr, &origin) || !hw_die_variable_address(die, &place.address))
+		return true;
+	place.origin = dwarf_dieoffset(&origin);
+	return hw_vec_push(&index->places, place);
+}
+
+// Where the variable is whose DIE is at `origin`: walks no further than it has to.
+static bool hw_dwarf_find_place(struct hw_dwarf_index *index, Dwarf_Off origin, hw_addr_t *ret)
+{
+	if (!index->place_walk)
+		index->place_walk = hw_die_walk_create();
+	for (size_t i = 0; index->place_walk;) {
+		for (; i < index->places.count; i++) {
+			if (index->places.data[i].origin != origin)
+				continue;
+			*ret = index->places.data[i].address;
+			return true;
+		}
+		if (index->placed_units == index->units.count)
+			break;
+		hw_die_walk_unit(index->place_walk, &index->units.data[index->placed_units++].die,
+				 hw_dwarf_meet_place, index);
+	}
+	return false;
 }
 
 static void hw_dwarf_search_variable(struct hw_dwarf_index *index, const char *unit,
@@ -401,11 +436,8 @@ bool hw_dwarf_variable(struct hw_module *module, const char *unit, const char *n
 		return known->is_found;
 	}
 	hw_dwarf_search_variable(index, unit, &search);
-	if (!search.found && search.has_origin && unit) {
-		// Link-time optimisation: the unit has the name, an artificial one the address.
-		search.is_by_origin = true;
-		hw_dwarf_search_variable(index, NULL, &search);
-	}
+	if (!search.found && search.has_origin && unit)
+		search.found = hw_dwarf_find_place(index, search.origin, &search.address);
 	hw_dwarf_remember_variable(index, unit, name, search.found, search.address + index->bias);
 	if (search.found)
 		*ret = search.address + index->bias;
