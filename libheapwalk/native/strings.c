@@ -5,7 +5,12 @@
 
 #include "native/classifiers.h"
 
-enum { HW_STRING_MIN = 3, HW_UTF8_MAX = 4, HW_PIECE_BYTES = 4096 };
+enum {
+	HW_STRING_MIN = 3,
+	HW_UTF8_MAX = 4,
+	HW_PIECE_BYTES = 4096,
+	HW_TEXT_MAX = 16 << 20, // a remote target needs seconds for it, and this is not interrupted
+};
 
 // Sixteen bytes at once; GNU C's vectors are two words where the machine has none.
 typedef uint8_t hw_bytes16 __attribute__((vector_size(16)));
@@ -165,7 +170,8 @@ static bool hw_strings_classify(void *state, struct hw_native_sink *sink,
 	for (; text == HW_TEXT_OPEN; offset += at, at = 0) {
 		uint8_t bytes[HW_PIECE_BYTES];
 		size_t len = (size_t)hw_min(block->capacity - offset, sizeof(bytes));
-		if (!hw_pages_read(sink->pages, block->start + offset, bytes, len))
+		if (offset > HW_TEXT_MAX ||
+		    !hw_pages_read(sink->pages, block->start + offset, bytes, len))
 			return false;
 		text = hw_read_text(bytes, len, &at, &characters);
 		if (offset + len == block->capacity && text == HW_TEXT_OPEN)
