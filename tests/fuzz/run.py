@@ -63,7 +63,8 @@ def was_stalled(words, output):
     path = re.search(r"Test unit written to (\S*/timeout-\w+)", output)
     if not path:
         return False
-    options = [w for w in words[1:] if w.startswith("-") and "=" in w and not w.startswith("-timeout=")]
+    # Not -runs, which says how often a file is run.
+    options = [w for w in words[1:] if w.startswith(("-rss_limit_mb=", "-malloc_limit_mb="))]
     before = cpu_seconds()
     again = subprocess.run([words[0], path.group(1)] + options + ["-timeout=%d" % (100 * INPUT_SECONDS)],
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
