@@ -41,8 +41,8 @@ struct hw_free_table {
 	bool of_candidates;
 	bool is_whole; // candidates: every list has been followed to its end
 	unsigned threads;
-	hw_addr_t
-		bins; // address of bin 1's head; of a table of candidates the arena's: no chunk is there
+	// Address of bin 1's head; of a table of candidates the arena's: no chunk is there.
+	hw_addr_t bins;
 	const uint8_t *state;
 	size_t state_bins; // offset of bins[] in state
 };
@@ -380,9 +380,10 @@ static bool hw_mark_fast_list(const struct hw_free_table *table, unsigned bin, h
 		if (ordinal - span->first >= span->links->count)
 			span = hw_span_of(table, ordinal);
 		uint32_t i = ordinal - span->first;
-		if (span->bin[i] != small_bin)
+		// Of a damaged list another thread may be there, too: not the one whose chunk it is.
+		if (__atomic_load_n(&span->bin[i], __ATOMIC_RELAXED) != small_bin)
 			return false;
-		span->bin[i] = HW_MARKED_SORTED;
+		__atomic_store_n(&span->bin[i], HW_MARKED_SORTED, __ATOMIC_RELAXED);
 		ordinal = hw_next_ordinal(span, i);
 	}
 	return ordinal == hw_ordinal_heads;
