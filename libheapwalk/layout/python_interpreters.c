@@ -45,6 +45,18 @@ static bool hw_interpreter_is_plausible(struct hw_target *target, const struct h
 	       back == interp;
 }
 
+// Does it lack what proves it, because the target lacks the bytes? Then nothing contradicts it either.
+static bool hw_interpreter_is_missing(struct hw_target *target, const struct hw_python *python,
+				      hw_addr_t interp)
+{
+	const struct hw_python_layout *layout = &python->layout;
+	uint64_t tstate, back;
+	if (!hw_target_read_word(target, interp + (hw_addr_t)layout->interp_threads_head, &tstate))
+		return hw_target_find_mapping(target, interp) != NULL;
+	return tstate && hw_target_find_mapping(target, tstate) &&
+	       !hw_target_read_word(target, tstate + (hw_addr_t)layout->tstate_interp, &back);
+}
+
 // How many interpreters follow from here, itself included; 0: it is none. Its dict of modules is a dict:
 // two GC heads in a ring would lead back to each other too.
 static unsigned hw_chain_length(struct hw_target *target, const struct hw_python *python,
@@ -177,10 +189,16 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 	uint32_t steps = 0, leap = 1;
 	for (hw_addr_t interp = head; interp;) {
 		if (!hw_interpreter_is_plausible(target, python, interp)) {
-			hw_issues_add(issues, HW_ERROR_CORRUPT, interp,
-				      "no PyInterpreterState at 0x%" PRIx64 ": its thread does not "
-				      "lead back to it",
-				      interp);
+			if (hw_interpreter_is_missing(target, python, interp))
+				hw_issues_add(issues, HW_ERROR_FAULT, interp,
+					      "the PyInterpreterState at 0x%" PRIx64
+					      ", or its thread state, can't be read",
+					      interp);
+			else
+				hw_issues_add(issues, HW_ERROR_CORRUPT, interp,
+					      "no PyInterpreterState at 0x%" PRIx64
+					      ": its thread does not lead back to it",
+					      interp);
 			break;
 		}
 		if (interp == turtle || steps >= HW_INTERPRETERS_MAX) {
@@ -227,6 +245,11 @@ struct hw_error *hw_python_find_interpreters(struct hw_target *target, struct hw
 		all = python->interpreters.data;
 		count = python->interpreters.count;
 	}
+	if (head && !count && hw_interpreter_is_missing(target, python, head))
+		return hw_error_at(HW_ERROR_FAULT, head,
+				   "CPython %s's PyInterpreterState at 0x%" PRIx64
+				   ", or its thread state, can't be read",
+				   python->version, head);
 	if (head && !count)
 		return hw_error_at(HW_ERROR_CORRUPT, head,
 				   "the list of interpreters of CPython %s leads to 0x%" PRIx64
